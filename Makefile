@@ -1,0 +1,56 @@
+# Each target sets up what it needs. Nothing is to be installed first but python3 (3.11 or later) and make.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+CODE   := opencrypto drivers consumers tests tools
+PYTEST := $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test quick lint format bench capture system clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+# Reinstalled only when pyproject.toml changes: the install is editable, sources need nothing.
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "opencrypto needs Python 3.11 or later; name one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || PYTHON=$(PYTHON) tools/install-system-packages venv
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -e '.[dev,openssl,testing]'
+	@touch $@
+
+demo: $(STAMP) ## protect and unprotect a real capture, with a driver unplugged half way
+	$(BIN)/python tools/demo.py
+
+test: $(STAMP) system ## every test
+	$(PYTEST) -m 'not bench'
+
+quick: $(STAMP) ## the everyday loop: what runs in under a minute
+	$(PYTEST) -m 'not slow and not bench' -q
+
+lint: $(STAMP) ## ruff, its formatter, mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict $(CODE)
+
+format: $(STAMP) ## let ruff fix and format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP) ## the tables of docs/performance.md
+	$(PYTEST) -m bench -s tests/benchmarks
+
+capture: ## record tests/data/capture.pcap again (as root)
+	tools/install-system-packages capture
+	tools/record-capture tests/data/capture.pcap
+
+# The tests name what is still missing, so here it is no failure.
+system:
+	@tools/install-system-packages test || true
+
+clean: ## remove all that can be made again
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
