@@ -1,4 +1,4 @@
-"""The traffic of tools/record-capture: the two ends of an HTTP download and of DNS-like questions."""
+"""The traffic of tools/record-capture: both ends of HTTP downloads and DNS-like questions."""
 
 import functools
 import http.server
