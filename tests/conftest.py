@@ -1,0 +1,113 @@
+"""
+House-keeping around every test: what it opened or started is gone when it ends.
+
+What warnings can tell (unclosed files and sockets, exceptions in threads and finalizers) is made
+an error by the filter in pyproject.toml. This file looks for what makes no warning.
+"""
+
+import gc
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# The interpreter opens these once, when they are first needed, and keeps them.
+LAZY_FDS = ("/dev/null", "/dev/random", "/dev/urandom")
+GRACE_S = 2.0
+
+
+def our_threads() -> set[threading.Thread]:
+    """Return the live threads that the framework or a driver has started."""
+    return {thread for thread in threading.enumerate() if thread.name.startswith("opencrypto")}
+
+
+def open_fds() -> set[tuple[int, str]]:
+    """Return each open descriptor with what it leads to."""
+    found = set()
+    for entry in os.listdir("/proc/self/fd"):  # noqa: PTH208 - quicker, and this runs twice a test
+        try:
+            target = Path("/proc/self/fd", entry).readlink()
+        except OSError:
+            continue  # the descriptor by which the directory itself was read
+        found.add((int(entry), str(target)))
+    return found
+
+
+class Housekeeper:
+    """What was there before, to be compared with what is there after."""
+
+    def __init__(self) -> None:
+        self.threads = our_threads()
+        self.fds = open_fds()
+
+    def leaked_threads(self) -> list[str]:
+        """Name the threads that are new and do not end in a moment."""
+        # close() joins, but a thread that a test has told to end may need one more time slice.
+        deadline = time.monotonic() + GRACE_S
+        while (new := our_threads() - self.threads) and time.monotonic() < deadline:
+            time.sleep(0.005)
+        return sorted(thread.name for thread in new)
+
+    def leaked_fds(self) -> list[str]:
+        """Name the descriptors that are new, even after the garbage is collected."""
+        if not self._new_fds():
+            return []
+        gc.collect()  # only now: collecting after every test costs more than most tests
+        return [f"{fd} -> {target}" for fd, target in sorted(self._new_fds())]
+
+    def _new_fds(self) -> set[tuple[int, str]]:
+        return {
+            (fd, target) for fd, target in open_fds() - self.fds if not target.startswith(LAZY_FDS)
+        }
+
+    def check(self, where: str) -> None:
+        """Fail, naming what `where` has left behind."""
+        threads = self.leaked_threads()
+        fds = self.leaked_fds() if sys.platform == "linux" else []
+        left = [f"thread {name!r}" for name in threads] + [f"descriptor {fd}" for fd in fds]
+        if left:
+            pytest.fail(f"{where} left behind: {', '.join(left)}", pytrace=False)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _tidy_module(request: pytest.FixtureRequest) -> Iterator[None]:
+    """After the fixtures of the module too: what a shared framework has left."""
+    keeper = Housekeeper()
+    yield
+    keeper.check(f"the module {request.node.name}")
+
+
+@pytest.fixture(autouse=True)
+def _tidy_test(request: pytest.FixtureRequest) -> Iterator[None]:
+    """After each test, unless its module says that something in it is shared."""
+    if request.node.get_closest_marker("shared_framework"):
+        yield
+        return
+    keeper = Housekeeper()
+    yield
+    keeper.check("this test")
+
+
+def source_roots_imported() -> list[str]:
+    """Name the modules that were imported by way of a source root's name."""
+    return sorted(
+        name for name in sys.modules if name.partition(".")[0] in {"drivers", "consumers"}
+    )
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _source_roots_are_not_packages() -> Iterator[None]:
+    """
+    Fail the session if somebody imported ``drivers.opencrypto_...``.
+
+    From the root of the checkout that works, as a namespace package, and gives a second copy of
+    every class, for which isinstance() is false.
+    """
+    yield
+    assert source_roots_imported() == [], (
+        "import opencrypto_<token>, not drivers.opencrypto_<token>"
+    )
