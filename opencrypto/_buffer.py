@@ -1,0 +1,156 @@
+"""
+The three buffer kinds, as one: a list of memoryviews over the consumer's own bytes.
+
+A contiguous buffer is one segment, an iov is a sequence of them, an mbuf is a chain that can
+grow. Nothing is copied until a caller asks for a region in one piece.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeAlias
+
+from opencrypto.constants import CRYPTO_F_IMBUF, CRYPTO_F_IOV
+from opencrypto.exceptions import UsageError
+
+Segments: TypeAlias = list[memoryview]
+
+
+class Mbuf:
+    """
+    A growable chain of segments, after ``mbuf(9)``.
+
+    Segments are writable bytes-like objects; the chain keeps views of them, not copies.
+    """
+
+    __slots__ = ("_segments",)
+
+    def __init__(self, segments: Iterable[bytearray | memoryview] = ()) -> None:
+        self._segments: Segments = []
+        for segment in segments:
+            self.append(segment)
+
+    def append(self, segment: bytearray | memoryview) -> None:
+        """Add a segment at the end of the chain."""
+        self._segments.append(byteview(segment))
+
+    @property
+    def segments(self) -> Segments:
+        """The segments, as writable views of bytes."""
+        return list(self._segments)
+
+    def copydata(self, offset: int, length: int) -> bytes:
+        """Copy a region out (``m_copydata``). Raises UsageError if it is outside the chain."""
+        return b"".join(region(self._segments, offset, length))
+
+    def copyback(self, offset: int, data: bytes | bytearray | memoryview) -> None:
+        """Copy data in at `offset`, growing the chain if it does not fit (``m_copyback``)."""
+        missing = offset + len(data) - len(self)
+        if missing > 0:
+            self.append(bytearray(missing))
+        scatter(region(self._segments, offset, len(data)), data)
+
+    def trim(self, length: int) -> None:
+        """Cut bytes off the end until `length` are left (``m_adj`` with a negative count)."""
+        self._segments = region(self._segments, 0, length)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._segments))
+
+    def __bytes__(self) -> bytes:
+        return b"".join(self._segments)
+
+    def __repr__(self) -> str:
+        return f"<Mbuf {len(self)} bytes in {len(self._segments)} segments>"
+
+
+def byteview(obj: Any, *, writable: bool = True) -> memoryview:
+    """
+    View an object as bytes.
+
+    Raises:
+        UsageError: it is no buffer, is read-only although `writable` is asked for, or is not
+            contiguous in memory.
+    """
+    try:
+        view = memoryview(obj)
+    except TypeError:
+        raise UsageError(
+            f"a buffer must be bytes-like, not {type(obj).__name__}; give a bytearray"
+        ) from None
+    if writable and view.readonly:
+        raise UsageError("the buffer is read-only; give a bytearray or a writable memoryview")
+    if not view.c_contiguous:
+        raise UsageError("the buffer is not contiguous in memory; give it in segments")
+    return view if view.format == "B" and view.ndim == 1 else view.cast("B")
+
+
+def segments(buf: Any, flags: int = 0, *, writable: bool = True) -> Segments:
+    """
+    Return a request's buffer as views of its segments, in order.
+
+    Only a request that writes nothing into the buffer may do without `writable`.
+
+    Raises:
+        UsageError: there is none, it contradicts the kind that `flags` name, or is unusable.
+    """
+    if buf is None:
+        raise UsageError("the request has no buffer; set buf")
+    if isinstance(buf, Mbuf):
+        if flags & CRYPTO_F_IOV:
+            raise UsageError("CRYPTO_F_IOV with an Mbuf; give a sequence of buffers")
+        return buf.segments
+    if flags & CRYPTO_F_IMBUF:
+        raise UsageError(f"CRYPTO_F_IMBUF needs an Mbuf, not {type(buf).__name__}")
+    if isinstance(buf, (list, tuple)):
+        return [byteview(part, writable=writable) for part in buf]
+    if flags & CRYPTO_F_IOV:
+        raise UsageError(f"CRYPTO_F_IOV needs a list of buffers, not {type(buf).__name__}")
+    return [byteview(buf, writable=writable)]
+
+
+def total(parts: Sequence[memoryview]) -> int:
+    """Return the number of bytes in all segments."""
+    return len(parts[0]) if len(parts) == 1 else sum(map(len, parts))
+
+
+def region(parts: Sequence[memoryview], offset: int, length: int) -> Segments:
+    """
+    Return views of `length` bytes from `offset`; no empty views.
+
+    Raises:
+        UsageError: the region is not inside the buffer.
+    """
+    if offset < 0 or length < 0 or offset + length > total(parts):
+        raise UsageError(
+            f"the region of {length} bytes at {offset} is outside the buffer "
+            f"of {total(parts)} bytes"
+        )
+    return list(_walk(parts, offset, length))
+
+
+def _walk(parts: Sequence[memoryview], offset: int, length: int) -> Iterator[memoryview]:
+    for part in parts:
+        if length == 0:
+            return
+        if offset >= len(part):
+            offset -= len(part)
+            continue
+        view = part[offset : offset + length]
+        yield view
+        length -= len(view)
+        offset = 0
+
+
+def gather(parts: Sequence[memoryview]) -> bytearray:
+    """Copy segments into one new piece."""
+    return bytearray().join(parts)
+
+
+def scatter(parts: Sequence[memoryview], data: bytes | bytearray | memoryview) -> None:
+    """Copy one piece back over segments that together have its length."""
+    view = memoryview(data)
+    start = 0
+    for part in parts:
+        part[:] = view[start : start + len(part)]
+        start += len(part)

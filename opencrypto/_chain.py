@@ -1,0 +1,149 @@
+"""
+A session's chain of algorithms, validated once: what a request on it may then ask for.
+
+Pure: no threads, no drivers. `Chain` is also what the framework keeps of a session, so that it
+can open the same one on another driver.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from opencrypto._iv import IvSource
+from opencrypto._request import Cryptoini, alg_name
+from opencrypto.exceptions import UsageError
+from opencrypto.xform import AEAD_PARTNERS, FACTS, Facts, Kind
+
+
+class Chain:
+    """
+    The algorithms of one session in order, with keys of our own, their facts and lengths.
+
+    Attributes:
+        inis: Our copies of the session's parameters; keys are bytearrays, wiped by `wipe`.
+        facts: The facts of each algorithm.
+        ivlens: Bytes of IV that a request carries for each.
+        macs: Bytes of MAC that each injects or verifies; 0 for ciphers.
+    """
+
+    __slots__ = ("facts", "inis", "ivlens", "macs", "positions")
+
+    def __init__(self, inis: Iterable[Cryptoini], *, copy: bool = True) -> None:
+        self.inis: tuple[Cryptoini, ...] = tuple(_own(cri) if copy else cri for cri in inis)
+        self.facts: tuple[Facts, ...] = tuple(FACTS[cri.alg] for cri in self.inis)
+        self.ivlens = tuple(
+            facts.ivlen(cri.klen // 8) for cri, facts in zip(self.inis, self.facts, strict=True)
+        )
+        self.macs = tuple(
+            cri.mlen or facts.mac for cri, facts in zip(self.inis, self.facts, strict=True)
+        )
+        self.positions: dict[int, list[int]] = {}
+        for position, cri in enumerate(self.inis):
+            self.positions.setdefault(cri.alg, []).append(position)
+        _join_aead(self.inis, self.facts)
+        for cri, facts, ivlen in zip(self.inis, self.facts, self.ivlens, strict=True):
+            if ivlen and cri._ivs is None:
+                cri._ivs = IvSource(ivlen, counter=facts.counter_iv)
+
+    @classmethod
+    def of_session(cls, inis: Iterable[Cryptoini]) -> Chain:
+        """Describe parameters that are already a session's own, as a driver is given them."""
+        return cls(inis, copy=False)
+
+    @property
+    def algs(self) -> frozenset[int]:
+        """The set of algorithms a driver must have for this chain."""
+        return frozenset(self.positions)
+
+    def locate(self, alg: int, occurrence: int) -> int:
+        """
+        Return the position in the chain of a descriptor's algorithm.
+
+        The n-th descriptor of an algorithm means its n-th place in the chain; where it stands
+        there once, every descriptor means that one.
+
+        Raises:
+            UsageError: the algorithm is not in the session, or not that often.
+        """
+        places = self.positions.get(alg)
+        if places is None:
+            raise UsageError(f"{alg_name(alg)} is not in the session's chain")
+        if len(places) == 1:
+            return places[0]
+        if occurrence >= len(places):
+            raise UsageError(f"{alg_name(alg)} is {len(places)} times in the session, not more")
+        return places[occurrence]
+
+    def wipe(self) -> None:
+        """Overwrite every key we own with zeros."""
+        for cri in self.inis:
+            if isinstance(cri.key, bytearray):
+                cri.key[:] = bytes(len(cri.key))
+
+    def __repr__(self) -> str:
+        return f"<Chain {' + '.join(facts.name for facts in self.facts)}>"
+
+
+def as_inis(ini: Cryptoini | Iterable[Cryptoini]) -> list[Cryptoini]:
+    """Accept one set of parameters, or an iterable of them, or a chain linked by ``cri_next``."""
+    if not isinstance(ini, Cryptoini):
+        inis = list(ini)
+    else:
+        inis = [ini]
+        while (following := inis[-1]._next) is not None and following not in inis:
+            inis.append(following)
+    if not inis:
+        raise UsageError("a session needs at least one algorithm; give a Cryptoini")
+    for cri in inis:
+        if not isinstance(cri, Cryptoini):
+            raise UsageError(f"a session is made of Cryptoini, not {type(cri).__name__}")
+    return inis
+
+
+def _own(cri: Cryptoini) -> Cryptoini:
+    facts = FACTS.get(cri.alg)
+    if facts is None:
+        raise UsageError(f"{alg_name(cri.alg)} is unknown; use a CRYPTO_* constant")
+    key = _own_key(cri, facts)
+    if not facts.key_ok(len(key)):
+        raise UsageError(
+            f"{facts.name} takes a key of {facts.keys_text()} bytes, not {len(key)}"
+        )
+    if cri.mlen and (not facts.authenticates or cri.mlen not in facts.macs):
+        raise UsageError(f"{facts.name} cannot give a MAC of {cri.mlen} bytes")
+    return Cryptoini(int(cri.alg), key, len(key) * 8, cri.rnd, mlen=cri.mlen)
+
+
+def _own_key(cri: Cryptoini, facts: Facts) -> bytearray:
+    key = bytearray() if cri.key is None else bytearray(cri.key)
+    bits = cri.klen or len(key) * 8
+    if bits % 8 or bits < 0:
+        raise UsageError(f"{facts.name}: a key of {bits} bits is no whole number of bytes")
+    if bits > len(key) * 8:
+        raise UsageError(f"{facts.name}: klen says {bits} bits, the key has {len(key) * 8}")
+    surplus = len(key) - bits // 8
+    if surplus:
+        whole, key = key, key[: bits // 8]
+        whole[:] = bytes(len(whole))
+    return key
+
+
+def _join_aead(inis: Sequence[Cryptoini], facts: Sequence[Facts]) -> None:
+    ciphers = [n for n, f in enumerate(facts) if f.kind is Kind.AEAD]
+    authenticators = [n for n, f in enumerate(facts) if f.kind is Kind.AEAD_AUTH]
+    if not ciphers and not authenticators:
+        return
+    if len(ciphers) != 1 or len(authenticators) != 1:
+        names = " + ".join(f.name for f in facts)
+        raise UsageError(
+            f"{names}: an authenticated cipher goes with exactly one authenticator of its kind, "
+            "such as AES_GCM_16 with AES_128_GMAC"
+        )
+    cipher, authenticator = inis[ciphers[0]], inis[authenticators[0]]
+    if authenticator.alg not in AEAD_PARTNERS[cipher.alg]:
+        raise UsageError(f"{alg_name(cipher.alg)} does not go with {alg_name(authenticator.alg)}")
+    if cipher.key != authenticator.key:
+        raise UsageError(
+            f"{alg_name(cipher.alg)} and {alg_name(authenticator.alg)} are one algorithm: "
+            "give both the same key"
+        )

@@ -1,0 +1,165 @@
+"""
+Whether a request fits its session: every rule that can refuse it before a byte is touched.
+
+Pure. The framework asks it for drivers that do not compile their sessions; `chain.ChainDriver`
+asks it for those that do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from opencrypto import _buffer
+from opencrypto._buffer import Segments
+from opencrypto._chain import Chain
+from opencrypto.constants import (
+    CRD_F_ENCRYPT,
+    CRD_F_IV_EXPLICIT,
+    CRD_F_IV_PRESENT,
+    CRD_F_VERIFY,
+    Alg,
+)
+from opencrypto.exceptions import UsageError
+from opencrypto.xform import Kind
+
+if TYPE_CHECKING:
+    from opencrypto._request import Cryptodesc, Cryptop
+
+
+@dataclass(slots=True)
+class Step:
+    """
+    One descriptor, found to be sound.
+
+    `position` is its algorithm's place in the session's chain. `partner` is the authenticating
+    descriptor of an authenticated cipher, which is carried out together with it. `mac_at` is
+    where in ``crp.mac`` its MAC goes, or -1 if it goes to ``inject`` in the buffer.
+    """
+
+    crd: Cryptodesc
+    position: int
+    mac_at: int = -1
+    partner: Step | None = None
+
+
+@dataclass(slots=True)
+class Plan:
+    """A request, resolved: its buffer's segments and its steps in order."""
+
+    parts: Segments
+    steps: list[Step]
+
+
+def check(crp: Cryptop, chain: Chain) -> Plan:
+    """
+    Resolve a request against its session's chain.
+
+    Raises:
+        UsageError: something does not fit; the buffer is untouched.
+    """
+    if not crp.desc:
+        raise UsageError("the request has no descriptors; take it from getreq(n), with n >= 1")
+    steps = _locate(crp, chain)
+    writable = any(_writes(crp, chain, step) for step in steps)
+    parts = _buffer.segments(crp.buf, crp.flags, writable=writable)
+    size = _buffer.total(parts)
+    mac_at = 0
+    for step in steps:
+        mac_at += _check_step(crp, chain, step, size, mac_at)
+    return Plan(parts, _pair(chain, steps))
+
+
+def _locate(crp: Cryptop, chain: Chain) -> list[Step]:
+    seen: dict[int, int] = {}
+    steps = []
+    for crd in crp.desc:
+        alg = crd.ini.alg
+        occurrence = seen.get(alg, 0)
+        seen[alg] = occurrence + 1
+        steps.append(Step(crd, chain.locate(alg, occurrence)))
+    return steps
+
+
+def _writes(crp: Cryptop, chain: Chain, step: Step) -> bool:
+    """Tell whether a step may write into the buffer."""
+    if chain.facts[step.position].kind not in (Kind.MAC, Kind.HASH):
+        return True
+    return crp.mac is None and not step.crd.flags & CRD_F_VERIFY
+
+
+def _check_step(crp: Cryptop, chain: Chain, step: Step, size: int, mac_at: int) -> int:
+    """Check one descriptor; return how many bytes of ``crp.mac`` it takes."""
+    crd, facts = step.crd, chain.facts[step.position]
+    if crd.skip < 0 or crd.len < 0 or crd.skip + crd.len > size:
+        raise UsageError(
+            f"{facts.name}: the region of {crd.len} bytes at {crd.skip} is outside the buffer "
+            f"of {size} bytes"
+        )
+    if crd.len % facts.granule:
+        raise UsageError(
+            f"{facts.name}: a region of {crd.len} bytes is not a multiple of {facts.granule}"
+        )
+    if facts.authenticates:
+        return _check_mac(crp, step, facts.name, chain.macs[step.position], size, mac_at)
+    if chain.ivlens[step.position]:
+        _check_iv(crd, facts.name, chain.ivlens[step.position], size)
+    return 0
+
+
+def _check_iv(crd: Cryptodesc, name: str, ivlen: int, size: int) -> None:
+    if crd.flags & CRD_F_IV_EXPLICIT:
+        if crd.ini.iv is None:
+            raise UsageError(f"{name}: CRD_F_IV_EXPLICIT, but the descriptor has no iv")
+        if len(crd.ini.iv) != ivlen:
+            raise UsageError(f"{name}: an iv of {len(crd.ini.iv)} bytes; it takes {ivlen}")
+        if crd.flags & CRD_F_IV_PRESENT or not crd.flags & CRD_F_ENCRYPT:
+            return
+    if crd.inject < 0 or crd.inject + ivlen > size:
+        raise UsageError(
+            f"{name}: the iv's place of {ivlen} bytes at {crd.inject} is outside the buffer "
+            f"of {size} bytes"
+        )
+    if crd.inject < crd.skip + crd.len and crd.skip < crd.inject + ivlen:
+        raise UsageError(f"{name}: the iv's place at {crd.inject} is inside the region it ciphers")
+
+
+def _check_mac(crp: Cryptop, step: Step, name: str, mac: int, size: int, mac_at: int) -> int:
+    if crp.mac is None:
+        if step.crd.inject < 0 or step.crd.inject + mac > size:
+            raise UsageError(
+                f"{name}: the MAC's place of {mac} bytes at {step.crd.inject} is outside the "
+                f"buffer of {size} bytes"
+            )
+        return 0
+    if mac_at + mac > len(crp.mac):
+        raise UsageError(f"{name}: mac has room for {len(crp.mac)} bytes, {mac_at + mac} needed")
+    if memoryview(crp.mac).readonly and not step.crd.flags & CRD_F_VERIFY:
+        raise UsageError(f"{name}: mac is read-only; give a bytearray")
+    step.mac_at = mac_at
+    return mac
+
+
+def _pair(chain: Chain, steps: list[Step]) -> list[Step]:
+    """Put the two descriptors of an authenticated cipher into one step."""
+    kinds = [chain.facts[step.position].kind for step in steps]
+    if Kind.AEAD not in kinds and Kind.AEAD_AUTH not in kinds:
+        return steps
+    if kinds.count(Kind.AEAD) != 1 or kinds.count(Kind.AEAD_AUTH) != 1:
+        raise UsageError("an authenticated cipher needs both its descriptors in the request, once")
+    cipher, tag = steps[kinds.index(Kind.AEAD)], steps[kinds.index(Kind.AEAD_AUTH)]
+    _check_aead(chain, cipher, tag)
+    first = min(steps.index(cipher), steps.index(tag))
+    cipher.partner = tag
+    others = [step for step in steps if step is not cipher and step is not tag]
+    return [*others[:first], cipher, *others[first:]]
+
+
+def _check_aead(chain: Chain, cipher: Step, tag: Step) -> None:
+    crd, facts = cipher.crd, chain.facts[cipher.position]
+    if facts.alg == Alg.AES_GMAC and crd.len:
+        raise UsageError("AES_GMAC ciphers nothing: set len to 0, authenticate in the other region")
+    mac = chain.macs[tag.position]
+    at = tag.crd.inject
+    if tag.mac_at < 0 and crd.len and at < crd.skip + crd.len and crd.skip < at + mac:
+        raise UsageError(f"{facts.name}: the tag's place at {at} is inside the payload")

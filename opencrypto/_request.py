@@ -1,0 +1,376 @@
+"""
+What a consumer fills in and a driver reads: requests, descriptors, and session parameters.
+
+The classes are ``struct cryptop`` and its companions with the prefix stripped. They hold data;
+the framework alone moves them through their states.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from opencrypto._bsdnames import (
+    CrparamNames,
+    CryptkopNames,
+    CryptodescNames,
+    CryptoiniNames,
+    CryptopNames,
+)
+from opencrypto._state import RequestState
+from opencrypto.exceptions import SessionMigrated, UsageError, error_from_errno
+
+if TYPE_CHECKING:
+    from opencrypto._iv import IvSource
+
+BytesLike: TypeAlias = bytes | bytearray | memoryview
+
+
+def alg_name(alg: int) -> str:
+    """Name an algorithm number for people, whether or not it is known."""
+    from opencrypto.xform import FACTS
+
+    return FACTS[alg].name if alg in FACTS else f"algorithm {alg!r}"
+
+
+class Cryptoini(CryptoiniNames):
+    """
+    The parameters of one algorithm of a session (``struct cryptoini``).
+
+    Args:
+        alg: The algorithm, one of ``CRYPTO_*``.
+        key: The key; counter modes and GCM have their nonce or salt at its end (RFC 3686, 4106).
+        klen: The key's length in **bits**; taken from `key` if not given.
+        rnd: Rounds, where an algorithm has a choice; 0 for the usual number.
+        iv: The IV of a request, when its descriptor says ``CRD_F_IV_EXPLICIT``.
+        mlen: How many **bytes** of MAC to inject or verify; 0 for the algorithm's usual length.
+    """
+
+    __slots__ = ("_ivs", "_next", "alg", "iv", "key", "klen", "mlen", "rnd")
+
+    def __init__(
+        self,
+        alg: int = 0,
+        key: BytesLike | None = None,
+        klen: int = 0,
+        rnd: int = 0,
+        iv: BytesLike | None = None,
+        mlen: int = 0,
+    ) -> None:
+        self.alg = alg
+        self.key = key
+        self.klen = klen or (len(key) * 8 if key is not None else 0)
+        self.rnd = rnd
+        self.iv = iv
+        self.mlen = mlen
+        self._next: Cryptoini | None = None
+        self._ivs: IvSource | None = None
+
+    def fresh_iv(self) -> bytes:
+        """
+        Return an IV never used before in this session. For drivers, on the `ini` they were given.
+
+        Raises:
+            UsageError: these parameters belong to no session, or the algorithm takes no IV.
+        """
+        if self._ivs is None:
+            raise UsageError("only the parameters a driver got at newsession make fresh IVs")
+        return self._ivs.fresh()
+
+    def __repr__(self) -> str:
+        return f"<Cryptoini {alg_name(self.alg)} klen={self.klen} mlen={self.mlen}>"
+
+
+class Cryptodesc(CryptodescNames):
+    """
+    One operation of a request: which region, which algorithm (``struct cryptodesc``).
+
+    `skip` and `len` give the region, `inject` where the IV (ciphers) or the MAC (authenticators)
+    stands, all in **bytes** from the start of the buffer. `flags` are ``CRD_F_*``.
+    """
+
+    __slots__ = ("_next", "flags", "ini", "inject", "len", "skip")
+
+    def __init__(
+        self,
+        skip: int = 0,
+        len: int = 0,
+        inject: int = 0,
+        flags: int = 0,
+        ini: Cryptoini | None = None,
+        *,
+        alg: int = 0,
+        iv: BytesLike | None = None,
+    ) -> None:
+        self.skip = skip
+        self.len = len
+        self.inject = inject
+        self.flags = flags
+        self.ini = Cryptoini(alg, iv=iv) if ini is None else ini
+        self._next: Cryptodesc | None = None
+
+    @property
+    def alg(self) -> int:
+        """The algorithm; short for ``ini.alg``."""
+        return self.ini.alg
+
+    @alg.setter
+    def alg(self, value: int) -> None:
+        self.ini.alg = value
+
+    @property
+    def klen(self) -> int:
+        """Key length in bits; short for ``ini.klen``."""
+        return self.ini.klen
+
+    @klen.setter
+    def klen(self, value: int) -> None:
+        self.ini.klen = value
+
+    @property
+    def rnd(self) -> int:
+        """Rounds; short for ``ini.rnd``."""
+        return self.ini.rnd
+
+    @rnd.setter
+    def rnd(self, value: int) -> None:
+        self.ini.rnd = value
+
+    @property
+    def key(self) -> BytesLike | None:
+        """The key, which sessions ignore here; short for ``ini.key``."""
+        return self.ini.key
+
+    @key.setter
+    def key(self, value: BytesLike | None) -> None:
+        self.ini.key = value
+
+    @property
+    def iv(self) -> BytesLike | None:
+        """The explicit IV; short for ``ini.iv``."""
+        return self.ini.iv
+
+    @iv.setter
+    def iv(self, value: BytesLike | None) -> None:
+        self.ini.iv = value
+
+    def reset(self) -> None:
+        """Set every field to its zero, as a new descriptor has it."""
+        self.skip = self.len = self.inject = self.flags = 0
+        self.ini = Cryptoini()
+
+    def __repr__(self) -> str:
+        return (
+            f"<Cryptodesc {alg_name(self.alg)} skip={self.skip} len={self.len} "
+            f"inject={self.inject} flags={self.flags:#x}>"
+        )
+
+
+class Cryptop(CryptopNames):
+    """
+    A request (``struct cryptop``): a buffer, and the chain of operations on it.
+
+    Attributes:
+        sid: The session; on EAGAIN, the session to dispatch again with.
+        ilen: Bytes of input in `buf`; informational.
+        olen: Bytes of output, where an operation changes the length.
+        etype: 0, or the errno of what went wrong; valid when the callback runs.
+        flags: ``CRYPTO_F_*``.
+        buf: A writable bytes-like object, a sequence of them, or an `Mbuf`.
+        opaque: The consumer's own; nobody else touches it.
+        desc: The descriptors, in the order in which they are carried out.
+        callback: Called once with the request when it is complete.
+        mac: Where MACs go, if not into the buffer at ``inject``.
+        error: One sentence to `etype`, if it is known.
+    """
+
+    __slots__ = (
+        "_session", "buf", "callback", "desc", "error", "etype", "flags", "ilen", "mac", "olen",
+        "opaque", "sid", "state",
+    )  # fmt: skip
+
+    desc: Sequence[Cryptodesc]
+    buf: Any
+    mac: bytearray | memoryview | None
+    callback: Callable[[Cryptop], object] | None
+
+    def __init__(
+        self,
+        sid: int = 0,
+        buf: Any = None,
+        desc: Iterable[Cryptodesc] = (),
+        callback: Callable[[Cryptop], object] | None = None,
+        flags: int = 0,
+        *,
+        opaque: Any = None,
+        mac: bytearray | memoryview | None = None,
+    ) -> None:
+        self.sid = sid
+        self.ilen = 0
+        self.olen = 0
+        self.etype = 0
+        self.flags = flags
+        self.buf = buf
+        self.opaque = opaque
+        self.desc = list(desc)
+        self.callback = callback
+        self.mac = mac
+        self.error = ""
+        self.state: int = RequestState.IDLE
+        self._session: Any = None
+
+    @property
+    def hid(self) -> int:
+        """The driver's id, as the SID names it."""
+        return (self.sid >> 32 & 0xFFFFFF) - 1
+
+    @property
+    def lid(self) -> int:
+        """The driver's own number of the session, as the SID names it."""
+        return self.sid & 0xFFFFFFFF
+
+    def fail(self, etype: int, error: str = "") -> None:
+        """Record what went wrong; the driver then calls ``done`` as ever."""
+        self.etype = etype
+        self.error = error
+
+    def check(self) -> None:
+        """
+        Raise the typed error of `etype`, if it is not 0.
+
+        Raises:
+            CryptoError: the subclass that ``etype`` stands for (see `ERRNO_CLASSES`).
+        """
+        if not self.etype:
+            return
+        if self.etype == errno.EAGAIN:
+            raise SessionMigrated(self.error or "the session has moved; dispatch again", self.sid)
+        raise error_from_errno(self.etype, self.error)
+
+    def reset(self) -> None:
+        """Set every field to its zero, as ``getreq`` hands a request out."""
+        self.sid = self.ilen = self.olen = self.etype = self.flags = 0
+        self.buf = self.opaque = self.callback = self.mac = None
+        self.error = ""
+        for crd in self.desc:
+            crd.reset()
+
+    def __repr__(self) -> str:
+        return (
+            f"<Cryptop sid={self.hid}:{self.lid} {RequestState(self.state).name} "
+            f"etype={self.etype} flags={self.flags:#x} desc={self.desc!r}>"
+        )
+
+
+class Crparam(CrparamNames):
+    """
+    A parameter of a key operation: an integer, packed little-endian, with its length in **bits**.
+
+    `p` holds ``ceil(nbits / 8)`` bytes. Outputs are preallocated by giving `nbits`.
+    """
+
+    __slots__ = ("nbits", "p")
+
+    def __init__(self, p: BytesLike | None = None, nbits: int | None = None) -> None:
+        if nbits is None:
+            nbits = len(p) * 8 if p is not None else 0
+        if nbits < 0:
+            raise UsageError(f"a parameter of {nbits} bits; give 0 or more")
+        self.nbits = nbits
+        self.p: BytesLike = bytearray((nbits + 7) // 8) if p is None else p
+
+    @classmethod
+    def from_int(cls, value: int, nbits: int | None = None) -> Crparam:
+        """
+        Pack a non-negative integer; its own bit length unless `nbits` asks for more room.
+
+        Raises:
+            UsageError: `value` is negative, or has more than `nbits` bits (ERANGE).
+        """
+        if value < 0:
+            raise UsageError("a parameter must not be negative; reduce it first")
+        size = value.bit_length() if nbits is None else nbits
+        if value.bit_length() > size:
+            raise UsageError(
+                f"a number of {value.bit_length()} bits does not fit {size}", errno=errno.ERANGE
+            )
+        return cls(bytearray(value.to_bytes((size + 7) // 8, "little")), size)
+
+    def to_int(self) -> int:
+        """Unpack the integer: the first `nbits` bits of `p`."""
+        return int.from_bytes(bytes(self.p[: (self.nbits + 7) // 8]), "little") & (
+            (1 << self.nbits) - 1
+        )
+
+    def __repr__(self) -> str:
+        return f"<Crparam nbits={self.nbits}>"
+
+
+class Cryptkop(CryptkopNames):
+    """
+    A key operation (``struct cryptkop``): no session, parameters in, parameters out.
+
+    `param` holds up to ``CRK_MAXPARAM`` parameters, first the `iparams` inputs, then the `oparams`
+    outputs. `status` is 0 or an errno; `verdict` is a verification's answer, kept apart from it.
+    """
+
+    __slots__ = (
+        "_call", "callback", "error", "flags", "hid", "iparams", "op", "opaque", "oparams",
+        "param", "state", "status", "verdict",
+    )  # fmt: skip
+
+    callback: Callable[[Cryptkop], object] | None
+
+    def __init__(
+        self,
+        op: int = 0,
+        param: Iterable[Crparam] = (),
+        iparams: int = 0,
+        oparams: int = 0,
+        callback: Callable[[Cryptkop], object] | None = None,
+    ) -> None:
+        self.op = op
+        self.status = 0
+        self.verdict: bool | None = None
+        self.iparams = iparams
+        self.oparams = oparams
+        self.hid = -1
+        self.param = list(param)
+        self.callback = callback
+        self.flags = 0
+        self.opaque: Any = None
+        self.error = ""
+        self.state: int = RequestState.IDLE
+        self._call: Any = None
+
+    def fail(self, status: int, error: str = "") -> None:
+        """Record what went wrong; the driver then calls ``kdone`` as ever."""
+        self.status = status
+        self.error = error
+
+    def check(self) -> None:
+        """
+        Raise the typed error of `status`, if it is not 0.
+
+        Raises:
+            CryptoError: the subclass that ``status`` stands for (see `ERRNO_CLASSES`).
+        """
+        if self.status:
+            raise error_from_errno(self.status, self.error)
+
+    def reset(self) -> None:
+        """Set every field to its zero, as ``kgetreq`` hands a request out."""
+        self.op = self.status = self.iparams = self.oparams = self.flags = 0
+        self.verdict = self.callback = self.opaque = None
+        self.hid = -1
+        self.param = []
+        self.error = ""
+
+    def __repr__(self) -> str:
+        return (
+            f"<Cryptkop op={self.op} {RequestState(self.state).name} status={self.status} "
+            f"params={self.iparams}+{self.oparams} hid={self.hid}>"
+        )
+
+

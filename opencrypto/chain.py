@@ -1,0 +1,261 @@
+"""
+A ready base for drivers made of primitives: it carries out request chains, they do the mathematics.
+
+An author gives one small object (a *transform*) per algorithm. `ChainDriver` does what is the
+same for all: it checks requests, finds regions in any buffer kind, applies the IV rules, pairs
+the halves of an authenticated cipher, injects or verifies MACs, and completes the request.
+"""
+
+from __future__ import annotations
+
+import errno
+import hmac
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, TypeAlias
+
+from opencrypto import _buffer
+from opencrypto._buffer import Segments
+from opencrypto._chain import Chain
+from opencrypto._check import Plan, Step, check
+from opencrypto._request import Cryptodesc, Cryptoini, Cryptop
+from opencrypto.constants import CRD_F_ENCRYPT, CRD_F_IV_EXPLICIT, CRD_F_IV_PRESENT, CRD_F_VERIFY
+from opencrypto.driver import Driver, Process
+from opencrypto.exceptions import CryptoError, UsageError
+from opencrypto.xform import Kind
+
+__all__ = [
+    "AeadTransform",
+    "Chain",
+    "ChainDriver",
+    "ChainSession",
+    "CipherTransform",
+    "MacTransform",
+    "Plan",
+    "Segments",
+    "Step",
+    "Transform",
+    "TransformFactory",
+    "check",
+    "in_one_piece",
+    "request_iv",
+]
+
+
+class CipherTransform(Protocol):
+    """A keyed cipher. Called by several threads at once."""
+
+    def crypt(self, iv: bytes, parts: Segments, encrypt: bool) -> None:
+        """Encrypt or decrypt the region in place; its segments may break inside a block."""
+
+
+class MacTransform(Protocol):
+    """A keyed authenticator, or a plain digest. Called by several threads at once."""
+
+    def mac(self, parts: Sequence[memoryview]) -> bytes:
+        """Return the whole MAC of the region."""
+
+
+class AeadTransform(Protocol):
+    """A keyed authenticated cipher. Called by several threads at once."""
+
+    def seal(self, iv: bytes, aad: Segments, parts: Segments, maclen: int) -> bytes:
+        """Encrypt the payload in place and return the tag of `maclen` bytes."""
+
+    def open(self, iv: bytes, aad: Segments, parts: Segments, tag: bytes) -> bool:
+        """Decrypt the payload in place if the tag verifies; else leave it and return False."""
+
+
+Transform: TypeAlias = CipherTransform | MacTransform | AeadTransform
+TransformFactory: TypeAlias = Callable[[Cryptoini], Transform]
+
+
+def in_one_piece(parts: Segments, work: Callable[[memoryview], object]) -> None:
+    """
+    Let `work` change a region in place as one piece, whatever its segments.
+
+    A region of several segments is copied together, worked on, and copied back; the copy is
+    wiped, since one of the two is plaintext.
+    """
+    if len(parts) == 1:
+        work(parts[0])
+        return
+    whole = _buffer.gather(parts)
+    try:
+        work(memoryview(whole))
+        _buffer.scatter(parts, whole)
+    finally:
+        whole[:] = bytes(len(whole))
+
+
+def request_iv(crd: Cryptodesc, cri: Cryptoini, ivlen: int, parts: Segments) -> bytes:
+    """
+    Find or make the IV of a cipher's descriptor, and write it into the buffer where asked.
+
+    Explicit: ``crd.ini.iv``, written at ``inject`` too if encrypting and not IV_PRESENT. Else
+    present, or decrypting: read at ``inject``. Else fresh from the session, and written.
+    """
+    if not ivlen:
+        return b""
+    flags = crd.flags
+    if flags & CRD_F_IV_EXPLICIT:
+        iv = bytes(crd.ini.iv or b"")
+        if flags & CRD_F_IV_PRESENT or not flags & CRD_F_ENCRYPT:
+            return iv
+    elif flags & CRD_F_IV_PRESENT or not flags & CRD_F_ENCRYPT:
+        return b"".join(_buffer.region(parts, crd.inject, ivlen))
+    else:
+        iv = cri.fresh_iv()
+    _buffer.scatter(_buffer.region(parts, crd.inject, ivlen), iv)
+    return iv
+
+
+class ChainSession:
+    """
+    A session of a `ChainDriver`: its chain, and the transform of each place in it.
+
+    The transform of an authenticated cipher stands at its ciphering half; its authenticating
+    half has None.
+    """
+
+    __slots__ = ("chain", "transforms")
+
+    def __init__(self, chain: Chain, transforms: Sequence[Transform | None]) -> None:
+        self.chain = chain
+        self.transforms = tuple(transforms)
+
+    def run(self, crp: Cryptop) -> None:
+        """
+        Check a request and carry its chain out, setting ``etype`` to what came of it.
+
+        A request refused by a check has touched nothing. A MAC that does not verify ends the
+        chain: what precedes it in the chain has been done, nothing after it.
+        """
+        try:
+            plan = check(crp, self.chain)
+        except CryptoError as error:
+            crp.fail(error.errno or errno.EINVAL, error.strerror or "")
+            return
+        for step in plan.steps:
+            if not self._step(crp, step, plan.parts):
+                crp.fail(errno.EBADMSG, "the MAC does not verify; discard the data")
+                return
+
+    def _step(self, crp: Cryptop, step: Step, parts: Segments) -> bool:
+        match self.chain.facts[step.position].kind:
+            case Kind.CIPHER:
+                self._cipher(step, parts)
+                return True
+            case Kind.AEAD:
+                return self._aead(crp, step, parts)
+            case _:
+                return self._mac(crp, step, parts)
+
+    def _iv(self, step: Step, parts: Segments) -> bytes:
+        at = step.position
+        return request_iv(step.crd, self.chain.inis[at], self.chain.ivlens[at], parts)
+
+    def _cipher(self, step: Step, parts: Segments) -> None:
+        crd = step.crd
+        transform: CipherTransform = self.transforms[step.position]  # type: ignore[assignment]
+        iv = self._iv(step, parts)
+        region = _buffer.region(parts, crd.skip, crd.len)
+        if region:
+            transform.crypt(iv, region, bool(crd.flags & CRD_F_ENCRYPT))
+
+    def _mac(self, crp: Cryptop, step: Step, parts: Segments) -> bool:
+        crd = step.crd
+        transform: MacTransform = self.transforms[step.position]  # type: ignore[assignment]
+        length = self.chain.macs[step.position]
+        digest = transform.mac(_buffer.region(parts, crd.skip, crd.len))[:length]
+        place = _mac_place(crp, step, parts, length)
+        if crd.flags & CRD_F_VERIFY:
+            return hmac.compare_digest(b"".join(place), digest)
+        _buffer.scatter(place, digest)
+        return True
+
+    def _aead(self, crp: Cryptop, step: Step, parts: Segments) -> bool:
+        crd, tag_step = step.crd, step.partner
+        assert tag_step is not None
+        transform: AeadTransform = self.transforms[step.position]  # type: ignore[assignment]
+        length = self.chain.macs[tag_step.position]
+        iv = self._iv(step, parts)
+        aad = _buffer.region(parts, tag_step.crd.skip, tag_step.crd.len)
+        payload = _buffer.region(parts, crd.skip, crd.len)
+        place = _mac_place(crp, tag_step, parts, length)
+        if not crd.flags & CRD_F_ENCRYPT:
+            return transform.open(iv, aad, payload, b"".join(place))
+        _buffer.scatter(place, transform.seal(iv, aad, payload, length))
+        return True
+
+
+def _mac_place(crp: Cryptop, step: Step, parts: Segments, length: int) -> Segments:
+    if step.mac_at < 0:
+        return _buffer.region(parts, step.crd.inject, length)
+    return [memoryview(crp.mac or b"").cast("B")[step.mac_at : step.mac_at + length]]
+
+
+class ChainDriver(Driver):
+    """
+    A synchronous driver over transforms: subclass it and give `factories`.
+
+    Attributes:
+        factories: For each algorithm in `capabilities`, what makes its transform from the
+            session's parameters. An authenticating half (such as AES_128_GMAC) needs none: its
+            cipher does the work. A factory may raise CryptoError to refuse a session.
+    """
+
+    factories: Mapping[int, TransformFactory] = {}
+
+    def __init__(self) -> None:
+        self._sessions: dict[int, ChainSession] = {}
+
+    def newsession(self, ini: Sequence[Cryptoini]) -> int | tuple[int, Process]:
+        """Make the session's transforms, and a ``process`` of its own."""
+        for cri in ini:
+            capability = self.capabilities.get(cri.alg)
+            refusal = "is not offered" if capability is None else capability.refusal(cri)
+            if refusal:
+                raise UsageError(f"driver {self.name}: {cri!r} {refusal}")
+        chain = Chain.of_session(ini)
+        session = ChainSession(chain, [self._transform(cri) for cri in ini])
+        lid = self.newlid()
+        self._sessions[lid] = session
+        return lid, self.compile(session)
+
+    def _transform(self, cri: Cryptoini) -> Transform | None:
+        factory = self.factories.get(cri.alg)
+        return factory(cri) if factory else None
+
+    def compile(self, session: ChainSession) -> Process:
+        """
+        Return the ``process`` of one session.
+
+        A driver that knows a quicker way for some shapes of request overrides this, and falls
+        back on what this returns for all others.
+        """
+        run, done = session.run, self.done
+
+        def process(crp: Cryptop, hint: int) -> int:
+            run(crp)
+            done(crp)
+            return 0
+
+        return process
+
+    def freesession(self, lid: int) -> None:
+        """Drop the session's transforms, and with them the key schedules in the libraries."""
+        self._sessions.pop(lid, None)
+
+    def process(self, crp: Cryptop, hint: int) -> int:
+        """Serve a request by its session number, for callers that kept no compiled ``process``."""
+        session = self._sessions.get(crp.lid)
+        if session is None:
+            crp.fail(errno.ENOENT, f"driver {self.name} has no session {crp.lid}")
+        else:
+            session.run(crp)
+        self.done(crp)
+        return 0
+
+    def close(self) -> None:
+        """Drop everything."""
+        self._sessions.clear()

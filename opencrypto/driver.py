@@ -1,0 +1,176 @@
+"""
+What a driver author imports: `Driver`, `Capability`, and the values they exchange.
+
+A driver is a class with a name, a table of what it can do, and a few methods. The framework
+calls them; the driver answers each request by ``self.done(crp)``, from any thread, exactly once.
+`opencrypto.chain.ChainDriver` is a ready base for drivers made of primitives, and
+`opencrypto.testing.DriverContract` tests any driver against the rules written here.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, TypeAlias
+
+from opencrypto._request import Cryptkop, Cryptoini, Cryptop
+from opencrypto.constants import (
+    CRYPTOCAP_F_ACCEL_SOFTWARE,
+    CRYPTOCAP_F_SOFTWARE,
+    CRYPTOCAP_F_SYNC,
+)
+from opencrypto.exceptions import UsageError
+
+__all__ = [
+    "ACCELERATED",
+    "CLASS_NAMES",
+    "HARDWARE",
+    "SOFTWARE",
+    "Capability",
+    "Driver",
+    "Process",
+    "driver_class",
+]
+
+Process: TypeAlias = Callable[[Cryptop, int], int]
+"""``process(crp, hint) -> 0 | ERESTART``."""
+
+HARDWARE: Final = 0
+ACCELERATED: Final = 1
+SOFTWARE: Final = 2
+CLASS_NAMES: Final = ("hardware", "accelerated", "software")
+
+_lids: Final = itertools.count(1)
+
+
+def driver_class(flags: int) -> int:
+    """Return which of the three classes a driver's ``CRYPTOCAP_F_*`` flags put it in."""
+    if not flags & CRYPTOCAP_F_SOFTWARE:
+        return HARDWARE
+    return ACCELERATED if flags & CRYPTOCAP_F_ACCEL_SOFTWARE else SOFTWARE
+
+
+@dataclass(frozen=True, slots=True)
+class Capability:
+    """
+    What a driver can do with one algorithm, beyond the facts in `opencrypto.xform`.
+
+    Data that selection, the contract kit, the documents and the command all read.
+
+    Attributes:
+        keys: Key lengths in **bytes** that it takes; None for all that are legal.
+        maxlen: The longest region in **bytes** that it takes; 0 for no limit.
+        macs: MAC lengths in **bytes** that it gives; None for all that are legal.
+        implementation: What serves it underneath, where that has a name of its own.
+    """
+
+    keys: Collection[int] | None = None
+    maxlen: int = 0
+    macs: Collection[int] | None = None
+    implementation: str = ""
+
+    def refusal(self, cri: Cryptoini) -> str:
+        """Say why these parameters cannot be served, or return an empty string."""
+        if self.keys is not None and cri.klen // 8 not in self.keys:
+            return f"takes no key of {cri.klen} bits"
+        if self.macs is not None and cri.mlen and cri.mlen not in self.macs:
+            return f"gives no MAC of {cri.mlen} bytes"
+        return ""
+
+
+class Driver:
+    """
+    The base of every driver. Subclass it, fill in the data, and write the methods.
+
+    Attributes:
+        name: One token, used everywhere: entry point, import suffix, output.
+        flags: ``CRYPTOCAP_F_*``: SOFTWARE unless a device does the work; SYNC if ``done`` is
+            called before `process` returns; ACCEL_SOFTWARE beside SOFTWARE for fast libraries.
+        capabilities: Algorithm number to `Capability`.
+        keyops: The key operations it has, ``CRK_*``.
+    """
+
+    name: str = ""
+    flags: int = CRYPTOCAP_F_SOFTWARE | CRYPTOCAP_F_SYNC
+    capabilities: Mapping[int, Capability] = {}
+    keyops: Collection[int] = ()
+
+    # Set by the framework when it attaches the driver, and only then.
+    done: Callable[[Cryptop], None]
+    """Complete a request: exactly once each, from any thread, even before `process` returns."""
+    kdone: Callable[[Cryptkop], None]
+    """Complete a key request, likewise."""
+    unblock: Callable[[int], None]
+    """Take requests again after ERESTART: ``CRYPTO_SYMQ``, ``CRYPTO_ASYMQ``, or both."""
+
+    ports: ClassVar[tuple[str, ...]] = ("done", "kdone", "unblock")
+
+    def newsession(self, ini: Sequence[Cryptoini]) -> int | tuple[int, Process]:
+        """
+        Open a session for a chain whose algorithms are all in `capabilities`.
+
+        Args:
+            ini: The parameters, in chain order. They stay as they are, keys included, until
+                `freesession` of this session; afterwards the keys are wiped.
+
+        Returns:
+            The session's number, 0 to 2**32 - 1, unique among the driver's live sessions
+            (`newlid` makes one). Beside it a driver may hand back a ``process`` of this session
+            alone, which the framework then calls in place of `process`. Such a session checks
+            its requests itself; see `opencrypto.chain.ChainDriver`.
+
+        Raises:
+            CryptoError: this chain cannot be served, in a sentence; the next driver is asked.
+        """
+        raise UsageError(f"driver {self.name} has no sessions")
+
+    def freesession(self, lid: int) -> None:
+        """Forget a session. Called exactly once for each, when none of its requests is left."""
+
+    def process(self, crp: Cryptop, hint: int) -> int:
+        """
+        Take a request, and never block: work quickly or hand it to a thread or device.
+
+        Called from any thread, by several at once, without any lock held. The request fits its
+        session: the framework has checked regions, lengths, algorithms and IVs. The outcome goes
+        into ``crp.etype`` (`Cryptop.fail`), then ``self.done(crp)``; never raise to report it.
+
+        Args:
+            crp: The request; ``crp.lid`` is the number that `newsession` returned.
+            hint: ``CRYPTO_HINT_MORE`` if another request for this driver follows at once.
+
+        Returns:
+            0 if the request was taken, ``ERESTART`` if it cannot be now. Then it comes again
+            after ``self.unblock(CRYPTO_SYMQ)``, and the driver gets no other until then.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.process")
+
+    def kprocess(self, krp: Cryptkop, hint: int) -> int:
+        """Take a key request; as `process`, with ``krp.status`` and ``self.kdone(krp)``."""
+        raise NotImplementedError(f"{type(self).__name__}.kprocess")
+
+    def close(self) -> None:
+        """
+        Leave: called once, after the last `freesession`.
+
+        Requests still taken but not answered are answered now, or handed back with ``etype`` set
+        to EAGAIN. When it returns, the driver touches no buffer and has no thread left.
+        """
+
+    def newlid(self) -> int:
+        """Return a session number that no driver of this process has had lately."""
+        return next(_lids) & 0xFFFFFFFF
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name} ({CLASS_NAMES[driver_class(self.flags)]})>"
+
+
+def detached(*_: Any) -> None:
+    """Stand in for the ports of a driver that is not attached."""
+    raise UsageError("the driver is not attached; attach it with Framework.attach(driver)")
+
+
+Driver.done = staticmethod(detached)
+Driver.kdone = staticmethod(detached)
+Driver.unblock = staticmethod(detached)
