@@ -27,7 +27,7 @@ def run(folder: Path, body: str) -> str:
         "[pytest]\nfilterwarnings = error\nmarkers =\n  shared_framework: as in the project\n"
     )
     (folder / "test_it.py").write_text(PREAMBLE + body)
-    # Parent plugins (hypothesis, timeout, scapy's) play no part, and loading them is most of the time.
+    # Other plugins (hypothesis, timeout) play no part, and loading them is most of the time.
     env = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     call = [
         sys.executable,

@@ -1,0 +1,229 @@
+"""
+Imports run one way. ORDER is the architecture as data: edit it when the architecture changes,
+and say why in docs/architecture.md.
+"""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+# A room may import the rooms on the lines above its own, and, on its own line, those to its left.
+# A room that is a package (testing) counts as one, whatever is inside it.
+ORDER = (
+    # Names, numbers and facts.
+    "constants",
+    "exceptions",
+    "xform",
+    "_bsdnames",
+    # Data: what is asked for and what it is done to.
+    "_state _iv",
+    "_request _buffer",
+    "_chain _check",
+    # What the author of a driver imports.
+    "driver chain",
+    "hookspecs _plugins",
+    # Rules without threads.
+    "_select _queue",
+    # The parts of a running framework.
+    "_stats _drivertable _session _migrate _retq",
+    "_workers",
+    "sysctl",
+    "selftest",
+    "_framework",
+    # Faces.
+    "__init__",
+    "bsd client aio",
+    "control",
+    "testing",
+    "cli",
+    "__main__",
+)
+
+# Rules and data without threads, locks included: whoever calls them holds what must be held.
+WITHOUT_THREADS = {"constants", "exceptions", "xform", "_state", "_select", "_queue"}
+
+# Each is there for one room only, so that importing the framework stays quick and can be done
+# without it.
+ONLY_IN = {
+    "typer": {"cli"},
+    "rich": {"cli"},
+    "dpkt": {"cli"},
+    "pytest": {"testing"},
+    "hypothesis": {"testing"},
+    "Crypto": set[str](),
+    "cryptography": set[str](),
+}
+
+
+@dataclass(frozen=True)
+class Import:
+    """One name that one file imports: `module` is absolute, `names` what is taken from it."""
+
+    file: Path
+    line: int
+    module: str
+    names: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.file.relative_to(ROOT)}:{self.line} imports {self.module}"
+
+
+def _typing_only(tree: ast.AST) -> set[ast.AST]:
+    """Collect what is under ``if TYPE_CHECKING``: it names types and never runs."""
+    return {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for statement in node.body
+        for inner in ast.walk(statement)
+    }
+
+
+def imports_of(file: Path, package: str) -> Iterator[Import]:
+    """Yield every import of `file`, inside functions too; `package` is what a leading dot means."""
+    tree = ast.parse(file.read_text(), str(file))
+    skip = _typing_only(tree)
+    for node in ast.walk(tree):
+        if node in skip:
+            continue
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(file, node.lineno, alias.name)
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            if node.level:
+                parts = package.split(".")
+                base = parts[: len(parts) - node.level + 1]
+                module = ".".join([*base, *filter(None, [module])])
+            yield Import(file, node.lineno, module, tuple(alias.name for alias in node.names))
+
+
+def room_of(file: Path) -> str:
+    """Return the room that `file` of the framework belongs to."""
+    return file.relative_to(ROOT / "opencrypto").parts[0].removesuffix(".py")
+
+
+def rooms() -> dict[str, list[Path]]:
+    """Return the files of each room."""
+    found: dict[str, list[Path]] = {}
+    for file in sorted((ROOT / "opencrypto").rglob("*.py")):
+        found.setdefault(room_of(file), []).append(file)
+    return found
+
+
+ROOMS = rooms()
+RANK = {room: n for n, room in enumerate(room for line in ORDER for room in line.split())}
+
+
+def framework_imports(room: str) -> Iterator[Import]:
+    """Yield the imports of all files of a room."""
+    for file in ROOMS[room]:
+        folder = file.parent.relative_to(ROOT)
+        yield from imports_of(file, ".".join(folder.parts))
+
+
+def rooms_imported(found: Import) -> set[str]:
+    """Return the rooms of the framework that an import goes to."""
+    top, _, rest = found.module.partition(".")
+    if top != "opencrypto":
+        return set()
+    if rest:
+        return {rest.partition(".")[0]}
+    # "from opencrypto import x": a room if there is one of that name, else the public face.
+    return {name if name in ROOMS else "__init__" for name in found.names} or {"__init__"}
+
+
+def outside_packages() -> list[Path]:
+    """Return the folders of the drivers and the consumers."""
+    return sorted(
+        folder
+        for root in ("drivers", "consumers")
+        for folder in (ROOT / root).glob("*")
+        if folder.is_dir() and (folder / "__init__.py").exists()
+    )
+
+
+def test_every_room_has_its_place() -> None:
+    assert ROOMS, "no rooms found"
+    unplaced = sorted(set(ROOMS) - set(RANK))
+    assert not unplaced, f"add to ORDER, where they belong: {unplaced}"
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_rooms_import_only_what_is_above_them(room: str) -> None:
+    wrong = [
+        f"{found} ({target} comes after {room})"
+        for found in framework_imports(room)
+        for target in rooms_imported(found) - {room}
+        if RANK[target] >= RANK[room]
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_the_framework_knows_no_driver_and_no_consumer(room: str) -> None:
+    # The command is the one who calls a consumer, and by its name: `opencrypto esp`.
+    allowed = {"opencrypto_esp"} if room == "cli" else set()
+    wrong = [
+        str(found)
+        for found in framework_imports(room)
+        if (top := found.module.partition(".")[0]).startswith("opencrypto_") and top not in allowed
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("room", sorted(WITHOUT_THREADS & set(ROOMS)))
+def test_rules_have_no_threads(room: str) -> None:
+    wrong = [
+        str(found)
+        for found in framework_imports(room)
+        if found.module.partition(".")[0] in {"threading", "_thread", "asyncio", "concurrent"}
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("library", ONLY_IN)
+def test_libraries_stay_in_their_room(library: str) -> None:
+    wrong = [
+        str(found)
+        for room in set(ROOMS) - ONLY_IN[library]
+        for found in framework_imports(room)
+        if found.module.partition(".")[0] == library
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("folder", outside_packages(), ids=lambda folder: folder.name)
+def test_drivers_and_consumers_use_public_names(folder: Path) -> None:
+    """They have nothing that an outside author has not."""
+    wrong = []
+    for file in sorted(folder.rglob("*.py")):
+        package = ".".join(file.parent.relative_to(folder.parent).parts)
+        for found in imports_of(file, package):
+            top, _, rest = found.module.partition(".")
+            if top.startswith("opencrypto_") and top != folder.name:
+                wrong.append(f"{found}: another package")
+            if top == "opencrypto":
+                path = [*rest.split("."), *found.names]
+                private = [name for name in path if name.startswith("_") and name != "__version__"]
+                if private:
+                    wrong.append(f"{found}: {', '.join(private)} is private")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_importing_the_framework_discovers_nothing(tmp_path: Path) -> None:
+    """No driver, no command-line library and no plugin is loaded by ``import opencrypto``."""
+    code = "import opencrypto, sys; print(*sorted({m.partition('.')[0] for m in sys.modules}))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    loaded = set(done.stdout.split())
+    assert not {name for name in loaded if name.startswith("opencrypto_")}
+    assert not loaded & {"typer", "rich", "dpkt", "Crypto", "cryptography", "pytest"}
