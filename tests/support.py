@@ -30,8 +30,8 @@ def require_tool(name: str, package: str) -> str:
     """
     Return the path of the command `name`.
 
-    Where there is none the test is skipped, naming the Debian `package` that has it; under ``CI`` or
-    ``OPENCRYPTO_REQUIRE_ALL`` it fails instead, since there a skip would be a test nobody runs.
+    Where there is none the test is skipped, naming the Debian `package` that has it; under ``CI``
+    or ``OPENCRYPTO_REQUIRE_ALL`` it fails instead, since there a skip is a test nobody runs.
     """
     path = shutil.which(name, path=os.pathsep.join((os.environ.get("PATH", os.defpath), _SBIN)))
     if path is None:
