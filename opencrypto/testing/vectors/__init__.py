@@ -21,10 +21,11 @@ _PREFIX = "crypto_"
 class Vector:
     """One known answer.
 
-    ``output`` is what the data region holds after the forward operation (encrypt, compress); an authenticator
-    leaves the data alone, so there it equals ``input``. ``mac`` has the length that the algorithm gives by
-    default, ``full`` the untruncated value. A vector whose ``result`` is "invalid" must be refused when
-    ``output`` (with ``aad`` and ``mac``) is verified, decrypted or decompressed.
+    ``output`` is what the data region holds after the forward operation (encrypt, compress); an
+    authenticator leaves the data alone, so there it equals ``input``. ``mac`` has the length that
+    the algorithm gives by default, ``full`` the untruncated value. A vector whose ``result`` is
+    "invalid" must be refused when ``output`` (with ``aad`` and ``mac``) is verified, decrypted or
+    decompressed.
     """
 
     alg: str
@@ -44,7 +45,9 @@ class Vector:
 def names() -> list[str]:
     """The algorithms that have vectors, as ``load`` takes them."""
     folder = resources.files(__name__)
-    return sorted(entry.name[: -len(".json")] for entry in folder.iterdir() if entry.name.endswith(".json"))
+    return sorted(
+        entry.name[: -len(".json")] for entry in folder.iterdir() if entry.name.endswith(".json")
+    )
 
 
 def load(alg_name: str) -> list[Vector]:
@@ -56,13 +59,19 @@ def load(alg_name: str) -> list[Vector]:
 def _load(name: str) -> tuple[Vector, ...]:
     if name not in names():
         raise LookupError(f"no vectors for {name!r}: names() lists those there are")
-    document = json.loads(resources.files(__name__).joinpath(f"{name}.json").read_text(encoding="ascii"))
-    return tuple(_vector(document["alg"], document["iv_layout"], entry) for entry in document["vectors"])
+    document = json.loads(
+        resources.files(__name__).joinpath(f"{name}.json").read_text(encoding="ascii")
+    )
+    return tuple(
+        _vector(document["alg"], document["iv_layout"], entry) for entry in document["vectors"]
+    )
 
 
 def _vector(alg: str, iv_layout: str, entry: dict[str, Any]) -> Vector:
     data = _data(entry["input"])
-    result: Literal["valid", "invalid"] = "invalid" if entry.get("result", "valid") == "invalid" else "valid"
+    result: Literal["valid", "invalid"] = (
+        "invalid" if entry.get("result", "valid") == "invalid" else "valid"
+    )
     return Vector(
         alg=alg,
         id=entry["id"],
