@@ -7,6 +7,7 @@ can open the same one on another driver.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Sequence
 
 from opencrypto._iv import IvSource
@@ -26,7 +27,7 @@ class Chain:
         macs: Bytes of MAC that each injects or verifies; 0 for ciphers.
     """
 
-    __slots__ = ("facts", "inis", "ivlens", "macs", "positions")
+    __slots__ = ("_abandoned", "_lock", "_users", "facts", "inis", "ivlens", "macs", "positions")
 
     def __init__(self, inis: Iterable[Cryptoini], *, copy: bool = True) -> None:
         self.inis: tuple[Cryptoini, ...] = tuple(_own(cri) if copy else cri for cri in inis)
@@ -37,6 +38,9 @@ class Chain:
         self.macs = tuple(
             cri.mlen or facts.mac for cri, facts in zip(self.inis, self.facts, strict=True)
         )
+        self._lock = threading.Lock()  # guards _users and _abandoned
+        self._users = 0
+        self._abandoned = False
         self.positions: dict[int, list[int]] = {}
         for position, cri in enumerate(self.inis):
             self.positions.setdefault(cri.alg, []).append(position)
@@ -74,6 +78,27 @@ class Chain:
             raise UsageError(f"{alg_name(alg)} is {len(places)} times in the session, not more")
         return places[occurrence]
 
+    def hold(self) -> None:
+        """Count a driver that has a session of this chain open."""
+        with self._lock:
+            self._users += 1
+
+    def release(self) -> None:
+        """Count a driver less; the last one of an abandoned chain wipes it."""
+        with self._lock:
+            self._users -= 1
+            unused = self._abandoned and not self._users
+        if unused:
+            self.wipe()
+
+    def abandon(self) -> None:
+        """Note that no driver will be given this chain again; wipe it when none has it."""
+        with self._lock:
+            self._abandoned = True
+            unused = not self._users
+        if unused:
+            self.wipe()
+
     def wipe(self) -> None:
         """Overwrite every key we own with zeros."""
         for cri in self.inis:
@@ -106,9 +131,7 @@ def _own(cri: Cryptoini) -> Cryptoini:
         raise UsageError(f"{alg_name(cri.alg)} is unknown; use a CRYPTO_* constant")
     key = _own_key(cri, facts)
     if not facts.key_ok(len(key)):
-        raise UsageError(
-            f"{facts.name} takes a key of {facts.keys_text()} bytes, not {len(key)}"
-        )
+        raise UsageError(f"{facts.name} takes a key of {facts.keys_text()} bytes, not {len(key)}")
     if cri.mlen and (not facts.authenticates or cri.mlen not in facts.macs):
         raise UsageError(f"{facts.name} cannot give a MAC of {cri.mlen} bytes")
     return Cryptoini(int(cri.alg), key, len(key) * 8, cri.rnd, mlen=cri.mlen)

@@ -372,5 +372,3 @@ class Cryptkop(CryptkopNames):
             f"<Cryptkop op={self.op} {RequestState(self.state).name} status={self.status} "
             f"params={self.iparams}+{self.oparams} hid={self.hid}>"
         )
-
-

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 
 class CryptoError(OSError):
-    """Anything opencrypto reports. `code` is the errno that a class stands for unless told otherwise."""
+    """Anything opencrypto reports. `code` is a class's errno unless a call says otherwise."""
 
     code: ClassVar[int] = _errno.EIO
 

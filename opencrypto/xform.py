@@ -23,7 +23,7 @@ class Kind(Enum):
     AEAD = "aead"
     """The ciphering half of an authenticated cipher: its region is the payload."""
     AEAD_AUTH = "aead-auth"
-    """The authenticating half: its region is the additional data, its ``inject`` the tag's place."""
+    """The authenticating half: its region is the additional data, ``inject`` the tag's place."""
     COMP = "compression"
 
 
@@ -87,9 +87,7 @@ _AES: Final = frozenset({16, 24, 32})
 def _cipher(
     alg: Alg, block: int, keys: range | frozenset[int], source: str, *, decrepit: bool = False
 ) -> Facts:
-    return Facts(
-        alg, Kind.CIPHER, source, block, block, iv=block, keys=keys, decrepit=decrepit
-    )
+    return Facts(alg, Kind.CIPHER, source, block, block, iv=block, keys=keys, decrepit=decrepit)
 
 
 def _mac(

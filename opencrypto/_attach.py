@@ -1,0 +1,192 @@
+"""
+Drivers coming and going: the driver side of the framework.
+
+Two ways in, one mechanism: the calls of opencrypto(9) (`get_driverid`, `register`, ...), and
+`attach`, which makes those calls for a `Driver` object and gives it its ports.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from opencrypto._drivertable import DriverTable, Slot
+from opencrypto._log import log
+from opencrypto._state import SlotEvent, SlotState
+from opencrypto.constants import CRYPTO_ALG_FLAG_SUPPORTED, CRYPTO_ASYMQ, CRYPTO_SYMQ
+from opencrypto.driver import CLASS_NAMES, Driver, detached
+from opencrypto.exceptions import BusyError, UsageError
+from opencrypto.xform import FACTS
+
+if TYPE_CHECKING:
+    from opencrypto._dispatch import Dispatcher
+    from opencrypto._migrate import Sessions
+    from opencrypto._plugins import Observers
+
+_TOKEN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]*")
+
+Ports = dict[str, Callable[..., Any]]
+
+
+class Attachments:
+    """What drivers and those who attach them call."""
+
+    def __init__(
+        self, drivers: DriverTable, sessions: Sessions, dispatcher: Dispatcher, ports: Ports
+    ) -> None:
+        self._drivers = drivers
+        self._sessions = sessions
+        self._dispatcher = dispatcher
+        self._ports = ports
+        self.observers: Observers | None = None
+
+    # opencrypto(9).
+
+    def get_driverid(self, flags: int) -> int:
+        """Reserve a slot."""
+        return self._drivers.reserve(_check_flags(flags)).hid
+
+    def register(
+        self,
+        hid: int,
+        alg: int,
+        maxoplen: int,
+        flags: int,
+        newsession: Callable[..., Any] | None,
+        freesession: Callable[..., Any] | None,
+        process: Callable[..., int] | None,
+        arg: Any,
+    ) -> None:
+        """Add an algorithm; the first one installs the callbacks."""
+        slot = self._drivers.get(hid)
+        if alg not in FACTS:
+            raise UsageError(f"there is no algorithm {alg!r}; use a CRYPTO_* constant")
+        with slot.lock:
+            if slot.process is None:
+                if newsession is None or process is None:
+                    raise UsageError("the first register() of a driver needs its callbacks")
+                slot.newsession = functools.partial(newsession, arg)
+                slot.process = functools.partial(process, arg)
+                slot.freesession = freesession and functools.partial(freesession, arg)
+            self._add(slot, alg, maxoplen, flags)
+
+    def _add(self, slot: Slot, alg: int, maxoplen: int, flags: int) -> None:
+        if slot.state is SlotState.CLEANUP:
+            raise UsageError(f"driver {slot.name} is leaving; take a new id from get_driverid()")
+        slot.algs[int(alg)] = (maxoplen, flags | CRYPTO_ALG_FLAG_SUPPORTED)
+        slot.move(SlotEvent.REGISTER)
+
+    def unregister(self, hid: int, alg: int) -> None:
+        """Withdraw an algorithm; with the last one the driver leaves."""
+        slot = self._drivers.get(hid)
+        with slot.lock:
+            if alg not in slot.algs:
+                raise UsageError(f"driver {slot.name} has not registered algorithm {alg!r}")
+            del slot.algs[alg]
+            last = not slot.algs and not slot.kops
+        if last:
+            self._leave(slot)
+
+    def unregister_all(self, hid: int) -> None:
+        """Withdraw every algorithm: the driver leaves."""
+        self._leave(self._drivers.get(hid))
+
+    def unblock(self, hid: int, what: int) -> None:
+        """Take requests again."""
+        if what & ~(CRYPTO_SYMQ | CRYPTO_ASYMQ) or not what:
+            raise UsageError("unblock takes CRYPTO_SYMQ, CRYPTO_ASYMQ, or both")
+        slot = self._drivers.get(hid)
+        if what & CRYPTO_SYMQ:
+            self._dispatcher.unblock(slot)
+
+    # Driver objects.
+
+    def attach(self, driver: Driver) -> int:
+        """Give a driver a slot, register what it can do, and give it its ports."""
+        _check_driver(driver)
+        if any(slot.driver is driver for slot in self._drivers):
+            raise BusyError(f"driver {driver.name} is attached already; detach it first")
+        slot = self._drivers.reserve(driver.flags, driver.name)
+        slot.driver = driver
+        for port, call in self._ports.items():
+            setattr(driver, port, call)
+        driver.unblock = functools.partial(self.unblock, slot.hid)
+        with slot.lock:
+            slot.newsession = driver.newsession
+            slot.freesession = functools.partial(_freesession, driver)
+            slot.process = driver.process
+            for alg, capability in driver.capabilities.items():
+                self._add(slot, alg, min(capability.maxlen * 8, 0xFFFF), 0)
+            slot.kops.update(dict.fromkeys(map(int, driver.keyops), 0))
+            if not driver.capabilities:
+                slot.move(SlotEvent.REGISTER)
+        if self.observers is not None:
+            self.observers.attached(slot.hid, slot.name)
+        log.info("driver_attached", driver=slot.name, hid=slot.hid, tier=CLASS_NAMES[slot.tier])
+        return slot.hid
+
+    def detach(self, which: int | str | Driver, timeout: float) -> None:
+        """Have a driver leave, wait for what it has taken, and close it."""
+        slot = self._drivers.find(which)
+        if slot.state is not SlotState.CLEANUP:
+            self._leave(slot)
+        if not slot.drained.wait(timeout):
+            self._reclaim(slot)
+        driver, slot.driver = slot.driver, None
+        if driver is not None:
+            self._close(driver, slot)
+        self._drivers.release(slot)
+        if self.observers is not None:
+            self.observers.detached(slot.hid, slot.name)
+        log.info("driver_detached", driver=slot.name, hid=slot.hid)
+
+    def _leave(self, slot: Slot) -> None:
+        with slot.lock:
+            if slot.state is SlotState.CLEANUP:
+                raise UsageError(f"driver {slot.name} has unregistered already")
+            slot.move(SlotEvent.UNREGISTER)
+            slot.algs.clear()
+            slot.kops.clear()
+        self._sessions.orphan_all(slot)
+        self._dispatcher.flush(slot)
+
+    def _reclaim(self, slot: Slot) -> None:
+        """Complete for a driver that leaves what it has never answered, so that nothing is lost."""
+        with slot.lock:
+            sessions = list(slot.sessions.values())
+        lost = sum(self._dispatcher.reclaim(session) for session in sessions)
+        self._dispatcher.driver_bugs += 1
+        log.error("driver_bug", driver=slot.name, rule="answer every request", requests=lost)
+
+    def _close(self, driver: Driver, slot: Slot) -> None:
+        try:
+            driver.close()
+        except Exception as error:
+            self._dispatcher.driver_bugs += 1
+            log.error("driver_bug", driver=slot.name, rule="close must not raise",
+                      error=type(error).__name__)  # fmt: skip
+        for port in Driver.ports:
+            setattr(driver, port, detached)
+
+
+def _freesession(driver: Driver, sid: int) -> None:
+    driver.freesession(sid & 0xFFFFFFFF)
+
+
+def _check_flags(flags: int) -> int:
+    if isinstance(flags, bool) or not isinstance(flags, int) or flags < 0:
+        raise UsageError(f"driver flags are CRYPTOCAP_F_* or 0, not {flags!r}")
+    return flags
+
+
+def _check_driver(driver: Driver) -> None:
+    if not isinstance(driver, Driver):
+        raise UsageError(f"a driver is an opencrypto.Driver object, not {type(driver).__name__}")
+    if not _TOKEN.fullmatch(driver.name):
+        raise UsageError(f"a driver's name is one token such as 'swcrypto', not {driver.name!r}")
+    _check_flags(driver.flags)
+    unknown = [alg for alg in driver.capabilities if alg not in FACTS]
+    if unknown:
+        raise UsageError(f"driver {driver.name} claims unknown algorithms: {unknown}")

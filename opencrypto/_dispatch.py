@@ -1,0 +1,349 @@
+"""
+A request's way: from dispatch to its driver, and from done to its callback.
+
+Guarantees:
+
+* An accepted request is completed exactly once. What completes it is taking it out of its
+  session's ``inflight``; whoever fails at that was second.
+* Requests of one session reach its driver in the order of dispatch. While one of them is queued
+  (batched, or refused with ERESTART), later ones queue behind it.
+* A request enters ``inflight`` before its session is found usable, and a session is made unusable
+  before ``inflight`` is found empty: one of the two sees the other, so no request reaches a
+  session that the driver has been told to forget.
+* Nothing here holds a lock while driver or consumer code runs.
+
+The straight path (`Dispatcher.dispatch`, the driver, `Dispatcher.done`, the callback) takes no
+lock, calls no hook and logs nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from opencrypto._log import log
+from opencrypto._request import Cryptop
+from opencrypto._retq import ReturnQueue
+from opencrypto._session import Session
+from opencrypto._state import RequestState, SessionState, SlotState
+from opencrypto._stats import Shards, Tally
+from opencrypto.constants import (
+    CRYPTO_F_BATCH,
+    CRYPTO_F_CBIFSYNC,
+    CRYPTO_F_CBIMM,
+    CRYPTO_SYMQ,
+    ERESTART,
+)
+from opencrypto.exceptions import BusyError, DriverBug, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from opencrypto._drivertable import Slot
+    from opencrypto._migrate import Sessions
+    from opencrypto._plugins import Observers
+
+IDLE: Final = int(RequestState.IDLE)
+QUEUED: Final = int(RequestState.QUEUED)
+SUBMITTED: Final = int(RequestState.SUBMITTED)
+RETURNING: Final = int(RequestState.RETURNING)
+FREED: Final = int(RequestState.FREED)
+EAGAIN: Final = errno.EAGAIN
+
+TURN: Final = 256
+"""How many requests of one driver the request interrupt hands over before the next one's turn."""
+
+
+class Dispatcher:
+    """The request and return sides of the framework. See the module for its guarantees."""
+
+    def __init__(
+        self, sessions: Sessions, kick_requests: Callable[[], None], retq: ReturnQueue[Cryptop]
+    ) -> None:
+        self._sessions = sessions
+        self._table = sessions.table
+        self._kick_requests = kick_requests
+        self._retq = retq
+        self._ready: deque[Slot] = deque()  # slots with work; appending and taking are atomic
+        self._strays = Shards()  # requests that never had a driver
+        self._stray = Tally(self._strays)
+        self.observers: Observers | None = None
+        self.intrs = 0
+        self.rets = 0
+        self.blocks = 0
+        self.callback_errors = 0
+        self.driver_bugs = 0
+
+    # The way in.
+
+    def dispatch(self, crp: Cryptop) -> None:
+        """Hand a request to its session's driver. See `Framework.dispatch`."""
+        session = self._table.get(crp.sid)
+        if session is None or crp.state or crp.callback is None:
+            self._refuse(crp)
+            return
+        crp.state = SUBMITTED
+        if crp.etype:
+            crp.fail(0)
+        crp._session = session
+        inflight = session.inflight
+        inflight.add(crp)
+        slot = session.slot
+        shard = slot.tally.shard
+        shard.ops += 1
+        shard.bytes += crp.ilen
+        if not (session.direct and slot.direct) or crp.flags & CRYPTO_F_BATCH:
+            self._detour(crp, session)
+            return
+        unblocks = slot.queue.unblocks
+        try:
+            taken = session.process(crp, 0)
+        except BaseException as error:
+            self._escaped(crp, session, error)
+        else:
+            if taken:
+                self._not_taken(crp, session, taken, unblocks)
+
+    def _refuse(self, crp: Cryptop) -> None:
+        if crp.state == FREED:
+            raise UsageError("the request has been freed; take a new one from getreq()")
+        if crp.state:
+            raise BusyError("the request is dispatched already; wait for its callback")
+        if crp.callback is None:
+            raise UsageError("the request has no callback; set one, or nobody hears of its end")
+        shard = self._stray.shard
+        shard.ops += 1
+        shard.errs += 1
+        crp.fail(errno.ENOENT, f"no session {crp.sid:#x}; open one with newsession()")
+        self._complete(crp, sync=False)
+
+    def _detour(self, crp: Cryptop, session: Session) -> None:
+        """Queue a request, or tell it that its session has moved or gone."""
+        slot = session.slot
+        with slot.lock:
+            live = session.state is SessionState.LIVE and slot.state is SlotState.ACTIVE
+            if live:
+                crp.state = QUEUED
+                session.queued += 1
+                session.direct = False
+                due = slot.queue.append(crp)
+        if not live:
+            self._turn_away(crp, session)
+        elif due:
+            self._schedule(slot)
+
+    def _turn_away(self, crp: Cryptop, session: Session) -> None:
+        """Complete a request that its session's driver will not see."""
+        try:
+            session.inflight.remove(crp)
+        except KeyError:
+            return
+        session.slot.tally.shard.errs += 1
+        self._sessions.settle(session)
+        self._sessions.redirect(crp, session)
+        self._complete(crp, sync=False)
+
+    def _schedule(self, slot: Slot) -> None:
+        self._ready.append(slot)
+        self._kick_requests()
+
+    # The driver's answers.
+
+    def _escaped(self, crp: Cryptop, session: Session, error: BaseException) -> None:
+        """Complete a request whose driver raised; interrupts of the program go on upwards."""
+        if crp in session.inflight:
+            crp.fail(errno.EIO, f"driver {session.slot.name} raised {type(error).__name__}")
+            self.done(crp)
+        if not isinstance(error, Exception):
+            raise error
+        self._bug(session.slot, "process must not raise", error)
+
+    def _not_taken(self, crp: Cryptop, session: Session, answer: int, unblocks: int) -> None:
+        """Requeue a request at the head, if the answer is ERESTART; anything else is a bug."""
+        if crp not in session.inflight:
+            self._bug(session.slot, "process completed a request and did not return 0")
+            return
+        if answer != ERESTART:
+            self._bug(session.slot, "process must return 0 or ERESTART")
+            crp.fail(errno.EIO, f"driver {session.slot.name} returned neither 0 nor ERESTART")
+            self.done(crp)
+            return
+        self._requeue(crp, session, unblocks, queued=False)
+
+    def _requeue(self, crp: Cryptop, session: Session, unblocks: int, *, queued: bool) -> None:
+        slot = session.slot
+        self.blocks += 1
+        due = False
+        with slot.lock:
+            stays = session.state is SessionState.LIVE and slot.state is SlotState.ACTIVE
+            if stays:
+                crp.state = QUEUED
+                session.direct = False
+                if not queued:
+                    session.queued += 1
+                due = slot.queue.restart(crp, unblocks)
+                slot.refresh()
+            elif queued:
+                session.queued -= 1
+        if not stays:
+            self._turn_away(crp, session)
+            return
+        if self.observers is not None and slot.queue.blocked:
+            self.observers.blocked(slot.hid, CRYPTO_SYMQ)
+        if due:
+            self._schedule(slot)
+
+    def unblock(self, slot: Slot) -> None:
+        """Let a driver have requests again."""
+        with slot.lock:
+            due = slot.queue.unblock()
+            slot.refresh()
+        if due:
+            self._schedule(slot)
+        if self.observers is not None:
+            self.observers.unblocked(slot.hid, CRYPTO_SYMQ)
+
+    # The request interrupt.
+
+    def pending(self) -> bool:
+        """Tell whether the request interrupt has work."""
+        return bool(self._ready)
+
+    def run_requests(self) -> None:
+        """Hand queued requests to their drivers: the request interrupt's work."""
+        self.intrs += 1
+        while True:
+            try:
+                slot = self._ready.popleft()
+            except IndexError:
+                return
+            self._run_slot(slot)
+
+    def _run_slot(self, slot: Slot) -> None:
+        queue = slot.queue
+        for left in range(TURN - 1, -1, -1):
+            with slot.lock:
+                runnable = queue.next_runnable(last=not left)
+                if runnable is None:
+                    return
+                unblocks = queue.unblocks
+            self._hand_over(*runnable, unblocks)
+        self._ready.append(slot)
+
+    def _hand_over(self, crp: Cryptop, hint: int, unblocks: int) -> None:
+        session: Session = crp._session
+        crp.state = SUBMITTED
+        try:
+            answer = session.process(crp, hint)
+        except BaseException as error:
+            self._escaped(crp, session, error)
+            answer = 0
+        if answer == ERESTART and crp in session.inflight:
+            self._requeue(crp, session, unblocks, queued=True)
+            return
+        if answer:
+            self._not_taken(crp, session, answer, unblocks)
+        slot = session.slot
+        with slot.lock:
+            session.queued -= 1
+            if not session.queued and session.state is SessionState.LIVE:
+                session.direct = True
+
+    def flush(self, slot: Slot) -> None:
+        """Complete everything queued for a driver that leaves: its sessions migrate."""
+        with slot.lock:
+            requests = slot.queue.drain()
+            for crp in requests:
+                crp._session.queued -= 1
+        for crp in requests:
+            self._turn_away(crp, crp._session)
+
+    def reclaim(self, session: Session) -> int:
+        """Complete, with EAGAIN, what a driver took and will never answer; return how many."""
+        taken = list(session.inflight)
+        for crp in taken:
+            self._turn_away(crp, session)
+        return len(taken)
+
+    # The way out.
+
+    def done(self, crp: Cryptop) -> None:
+        """Complete a request. See `Framework.done`."""
+        session = crp._session
+        try:
+            session.inflight.remove(crp)
+        except (KeyError, AttributeError):
+            self._done_twice(crp)
+        if crp.etype:
+            session.slot.tally.shard.errs += 1
+            if crp.etype == EAGAIN:
+                self._sessions.hand_back(crp, session)
+        if not session.direct:
+            self._sessions.settle(session)
+        flags = crp.flags
+        if flags & CRYPTO_F_CBIMM or (flags & CRYPTO_F_CBIFSYNC and session.slot.sync):
+            crp._session = None
+            crp.state = IDLE
+            try:
+                crp.callback(crp)  # type: ignore[misc]
+            except Exception as error:
+                self._callback_failed(error)
+        else:
+            crp.state = RETURNING
+            self._retq.put(crp)
+
+    def _done_twice(self, crp: Cryptop) -> None:
+        session: Session | None = crp._session
+        where = f"driver {session.slot.name}" if session is not None else "a driver"
+        self.driver_bugs += 1
+        log.error("driver_bug", rule="done exactly once", driver=where, sid=crp.sid)
+        raise DriverBug(f"{where} called done for a request that it does not hold; call it once")
+
+    def _complete(self, crp: Cryptop, *, sync: bool) -> None:
+        flags = crp.flags
+        if flags & CRYPTO_F_CBIMM or (sync and flags & CRYPTO_F_CBIFSYNC):
+            self.call_back(crp)
+        else:
+            crp.state = RETURNING
+            self._retq.put(crp)
+
+    def call_back(self, crp: Cryptop) -> None:
+        """Give a completed request back to its consumer."""
+        crp._session = None
+        crp.state = IDLE
+        try:
+            crp.callback(crp)  # type: ignore[misc]
+        except Exception as error:
+            self._callback_failed(error)
+
+    def run_returns(self) -> None:
+        """Call back what is on the return queue: the return interrupt's work."""
+        self.rets += 1
+        while self._retq.run(self.call_back):
+            pass
+
+    def _callback_failed(self, error: BaseException) -> None:
+        self.callback_errors += 1
+        log.error("callback_failed", error=type(error).__name__, where=_where(error))
+
+    def _bug(self, slot: Slot, rule: str, error: BaseException | None = None) -> None:
+        self.driver_bugs += 1
+        what = type(error).__name__ if error is not None else ""
+        where = _where(error) if error is not None else ""
+        log.error("driver_bug", driver=slot.name, rule=rule, error=what, where=where)
+
+    def stray_counts(self) -> tuple[int, int]:
+        """Return how many requests were dispatched to no session, and how many of them failed."""
+        total = self._strays.total()
+        return total.ops, total.errs
+
+
+def _where(error: BaseException) -> str:
+    """Name the line an exception comes from. Its text is left out: it may quote content."""
+    traceback = error.__traceback__
+    if traceback is None:
+        return ""
+    while traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    return f"{traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}"

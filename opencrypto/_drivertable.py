@@ -1,0 +1,219 @@
+"""
+The driver table: slots by id, lowest free first, growing as needed.
+
+Locking: the table's lock guards which slot is whose; each slot's lock guards its queue, its
+sessions and its state. Order: session, table, slot. No driver or consumer code runs under a
+slot's lock.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from opencrypto._chain import Chain
+from opencrypto._queue import RequestQueue
+from opencrypto._request import Cryptoini, Cryptop, alg_name
+from opencrypto._session import Session
+from opencrypto._state import SLOT, SlotEvent, SlotState, step
+from opencrypto._stats import DriverStats, Shards, Tally
+from opencrypto.constants import CRYPTOCAP_F_SYNC
+from opencrypto.driver import Driver, Process, driver_class
+from opencrypto.exceptions import DriverBug, UsageError
+
+NewSession = Callable[[Sequence[Cryptoini]], "int | tuple[int, Process]"]
+
+
+class Slot:
+    """
+    One driver's place in the table.
+
+    Attributes:
+        direct: Requests may go straight to the driver: it is active and not blocked.
+        algs: Algorithm number to the (maxoplen, flags) it was registered with.
+        sessions: Its open sessions by lid. Taking one out is the right, and the duty, to call the
+            driver's freesession for it.
+        names: How many SIDs in the session table name this slot; it is not reused before 0.
+        drained: Set when a driver that leaves has no session open any more.
+    """
+
+    __slots__ = (
+        "algs",
+        "direct",
+        "drained",
+        "driver",
+        "flags",
+        "freesession",
+        "hid",
+        "kops",
+        "lock",
+        "migrated",
+        "name",
+        "names",
+        "newsession",
+        "process",
+        "queue",
+        "sessions",
+        "shards",
+        "state",
+        "sync",
+        "tally",
+        "tier",
+    )  # fmt: skip
+
+    def __init__(self, hid: int) -> None:
+        self.hid = hid
+        self.lock = threading.Lock()
+        self.state = SlotState.FREE
+        self.reset()
+
+    def reset(self) -> None:
+        """Make the slot as new."""
+        self.name = f"driver{self.hid}"
+        self.driver: Driver | None = None
+        self.flags = 0
+        self.tier = 0
+        self.sync = False
+        self.direct = False
+        self.algs: dict[int, tuple[int, int]] = {}
+        self.kops: dict[int, int] = {}
+        self.newsession: NewSession | None = None
+        self.freesession: Callable[[int], object] | None = None
+        self.process: Process | None = None
+        self.queue: RequestQueue[Cryptop] = RequestQueue()
+        self.sessions: dict[int, Session] = {}
+        self.names = 0
+        self.migrated = 0
+        self.drained = threading.Event()
+        self.shards = Shards()
+        self.tally = Tally(self.shards)
+
+    def move(self, event: SlotEvent) -> None:
+        """Change state as the table says, and with it whether requests go straight through."""
+        self.state = step(SLOT, self.state, event)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Work out `direct` anew, after a change of state or of blocking."""
+        self.direct = self.state is SlotState.ACTIVE and not self.queue.blocked
+
+    def refusal(self, chain: Chain) -> str:
+        """Say why this driver cannot serve a chain, or return an empty string."""
+        if self.state is not SlotState.ACTIVE or self.newsession is None:
+            return "is leaving" if self.state is SlotState.CLEANUP else "serves no algorithm"
+        missing = [alg_name(alg) for alg in chain.positions if alg not in self.algs]
+        if missing:
+            return f"has no {', '.join(missing)}"
+        if self.driver is None:
+            return ""
+        for cri in chain.inis:
+            refusal = self.driver.capabilities[cri.alg].refusal(cri)
+            if refusal:
+                return f"{refusal} for {alg_name(cri.alg)}"
+        return ""
+
+    def stats(self) -> DriverStats:
+        """Sum the driver's counters."""
+        total = self.shards.total()
+        return DriverStats(
+            ops=total.ops, bytes=total.bytes, errs=total.errs,
+            kops=total.kops, kerrs=total.kerrs, migrated=self.migrated,
+        )  # fmt: skip
+
+    def __repr__(self) -> str:
+        return f"<Slot {self.hid} {self.name} {self.state} sessions={len(self.sessions)}>"
+
+
+class DriverTable:
+    """All slots. Iterating gives those in use, by id."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self._slots: list[Slot] = []
+        self.departed = DriverStats()  # the counts of drivers whose slots are free again
+
+    def reserve(self, flags: int, name: str = "") -> Slot:
+        """Take the lowest free slot, growing the table if there is none."""
+        with self.lock:
+            slot = next((s for s in self._slots if s.state is SlotState.FREE), None)
+            if slot is None:
+                slot = Slot(len(self._slots))
+                self._slots.append(slot)
+            slot.reset()
+            slot.flags = flags
+            slot.tier = driver_class(flags)
+            slot.sync = bool(flags & CRYPTOCAP_F_SYNC)
+            slot.name = self._unique(name or slot.name, slot)
+            slot.move(SlotEvent.GET_DRIVERID)
+            return slot
+
+    def _unique(self, name: str, slot: Slot) -> str:
+        taken = {s.name for s in self._slots if s is not slot and s.state is not SlotState.FREE}
+        unit, result = 1, name
+        while result in taken:
+            unit += 1
+            result = f"{name}#{unit}"
+        return result
+
+    def get(self, hid: int) -> Slot:
+        """
+        Return the slot of a driver id.
+
+        Raises:
+            UsageError: no driver has this id.
+        """
+        if isinstance(hid, int) and 0 <= hid < len(self._slots):
+            slot = self._slots[hid]
+            if slot.state is not SlotState.FREE:
+                return slot
+        raise UsageError(f"no driver has the id {hid!r}; take one from get_driverid()")
+
+    def find(self, which: int | str | Driver) -> Slot:
+        """
+        Return the slot of a driver that is attached, by id, name, or the driver itself.
+
+        Raises:
+            UsageError: there is none.
+        """
+        if isinstance(which, int):
+            return self.get(which)
+        for slot in self:
+            gone = slot.state is SlotState.CLEANUP and slot.driver is None
+            if not gone and (slot.name == which or slot.driver is which):
+                return slot
+        names = ", ".join(s.name for s in self) or "none"
+        raise UsageError(f"no driver {which!r} is attached (attached: {names})")
+
+    def __iter__(self) -> Iterator[Slot]:
+        return iter([slot for slot in self._slots if slot.state is not SlotState.FREE])
+
+    def forget(self, slot: Slot) -> None:
+        """Count one SID less that names a slot; free the slot if a leaving driver has none left."""
+        with slot.lock:
+            slot.names -= 1
+        self.release(slot)
+
+    def release(self, slot: Slot) -> None:
+        """Free the slot of a driver that left, once nothing names it."""
+        with self.lock, slot.lock:
+            left = slot.state is SlotState.CLEANUP and slot.drained.is_set()
+            if left and not slot.names and slot.driver is None:
+                self.departed = _sum(self.departed, slot.stats())
+                slot.move(SlotEvent.EMPTY)
+
+
+def check_lid(lid: Any, slot: Slot) -> int:
+    """Return a session number that a driver gave, or raise DriverBug."""
+    if isinstance(lid, bool) or not isinstance(lid, int) or not 0 <= lid <= 0xFFFFFFFF:
+        raise DriverBug(
+            f"driver {slot.name}: newsession returned {type(lid).__name__} as a session number; "
+            "it must be an int of 32 bits"
+        )
+    return lid
+
+
+def _sum(one: DriverStats, other: DriverStats) -> DriverStats:
+    fields = (f.name for f in dataclasses.fields(DriverStats))
+    return DriverStats(**{name: getattr(one, name) + getattr(other, name) for name in fields})

@@ -1,0 +1,380 @@
+"""
+`Framework`: the rooms tied together, and the calls of opencrypto(9) on them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Iterable
+from types import TracebackType
+from typing import Any, Self
+
+from opencrypto import _views
+from opencrypto._attach import Attachments
+from opencrypto._dispatch import Dispatcher
+from opencrypto._drivertable import DriverTable
+from opencrypto._migrate import Sessions
+from opencrypto._plugins import Plugins
+from opencrypto._request import Cryptkop, Cryptodesc, Cryptoini, Cryptop
+from opencrypto._retq import ReturnQueue
+from opencrypto._state import REQUEST, RequestEvent, RequestState, step
+from opencrypto._stats import Stats
+from opencrypto._views import DriverInfo
+from opencrypto._workers import InterruptFactory, ThreadInterrupt
+from opencrypto.driver import Driver
+from opencrypto.exceptions import BusyError, CryptoError, UsageError
+from opencrypto.sysctl import Sysctl
+
+DETACH_TIMEOUT = 10.0
+"""Seconds that a driver has to answer what it has taken, when it is detached."""
+
+POOL_LIMIT = 1024
+"""How many freed requests of one number of descriptors are kept for the next `getreq`."""
+
+
+class Framework:
+    """
+    Between those who want cryptography and the drivers that do it. A context manager.
+
+    Args:
+        plugins: True to attach the drivers of every installed plugin; False for none; or an
+            iterable of plugins (names of entry points, modules, classes, instances, drivers).
+        strict: Plugins whose failure is an error rather than a line in `drivers`; True for all.
+        blocked: Names of plugins not to load; the environment's OPENCRYPTO_BLOCK adds to them.
+        interrupt: What runs the queues; tests give `opencrypto.testing.ManualInterrupt`.
+    """
+
+    def __init__(
+        self,
+        plugins: bool | Iterable[object] = True,
+        *,
+        strict: Collection[str] | bool = False,
+        blocked: Collection[str] = (),
+        interrupt: InterruptFactory = ThreadInterrupt,
+    ) -> None:
+        self._drivers = DriverTable()
+        self._sessions = Sessions(self._drivers)
+        self._retq: ReturnQueue[Cryptop] = ReturnQueue(self._kick_returns)
+        self._retkq: ReturnQueue[Cryptkop] = ReturnQueue(self._kick_returns)
+        self._dispatcher = Dispatcher(self._sessions, self._kick_requests, self._retq)
+        self._sessions.done = self._dispatcher.done
+        self._attachments = Attachments(
+            self._drivers, self._sessions, self._dispatcher, {"done": self._dispatcher.done}
+        )
+        self._requests = interrupt(
+            "opencrypto-requests", self._dispatcher.run_requests, self._dispatcher.pending
+        )
+        self._returns = interrupt(
+            "opencrypto-returns", self._dispatcher.run_returns, lambda: bool(len(self._retq))
+        )
+        self._pools: dict[int, list[Cryptop]] = {}
+        self._settings = _views.Settings()
+        self._tree = Sysctl()
+        self._tree.graft(lambda: _views.settings_branch(self._settings))
+        self._tree.graft(lambda: _views.queue_branch("crypto_ret_q", self._retq))
+        self._tree.graft(lambda: _views.queue_branch("crypto_ret_kq", self._retkq))
+        # The straight path skips a call: these are the methods below, bound where they do the work.
+        setattr(self, "dispatch", self._dispatcher.dispatch)  # noqa: B010 - shadows a method
+        setattr(self, "done", self._dispatcher.done)  # noqa: B010 - shadows a method
+        self._plugins = Plugins(strict=strict, blocked=blocked)
+        self._load(plugins)
+
+    def _kick_requests(self) -> None:
+        self._requests.kick()
+
+    def _kick_returns(self) -> None:
+        self._returns.kick()
+
+    def _load(self, plugins: bool | Iterable[object]) -> None:
+        if plugins is True:
+            self._plugins.discover()
+        elif plugins is not False:
+            self._plugins.add(plugins)
+        self._observe()
+        for driver in self._plugins.drivers():
+            try:
+                self.attach(driver)
+            except CryptoError as error:
+                self._plugins.note(driver.name, error)
+
+    def _observe(self) -> None:
+        observers = self._plugins.observers()
+        self._dispatcher.observers = observers
+        self._sessions.observers = observers
+        self._attachments.observers = observers
+
+    # Drivers.
+
+    def get_driverid(self, flags: int) -> int:
+        """
+        Reserve a driver id, to `register` algorithms under.
+
+        Args:
+            flags: ``CRYPTOCAP_F_*``; 0 for hardware.
+
+        Returns:
+            The hid, the lowest one free.
+        """
+        return self._attachments.get_driverid(flags)
+
+    def register(
+        self,
+        hid: int,
+        alg: int,
+        maxoplen: int,
+        flags: int,
+        newsession: Callable[..., Any] | None,
+        freesession: Callable[..., Any] | None,
+        process: Callable[..., int] | None,
+        arg: Any = None,
+    ) -> None:
+        """
+        Offer an algorithm. The first call for a hid installs the callbacks, later ones only add.
+
+        Args:
+            hid: From `get_driverid`.
+            alg: ``CRYPTO_*``.
+            maxoplen: The longest operand in **bits**, 0 if unlimited; informational.
+            flags: ``CRYPTO_ALG_FLAG_*``.
+            newsession: ``newsession(arg, ini) -> lid``, or ``(lid, process)``.
+            freesession: ``freesession(arg, sid)``.
+            process: ``process(arg, crp, hint) -> 0 | ERESTART``.
+            arg: Handed to each callback first.
+
+        Raises:
+            UsageError: no such hid or algorithm, no callbacks yet, or the driver is leaving.
+        """
+        self._attachments.register(hid, alg, maxoplen, flags, newsession, freesession, process, arg)
+
+    def unregister(self, hid: int, alg: int) -> None:
+        """
+        Withdraw an algorithm. With the last one the driver leaves and its sessions migrate.
+
+        Raises:
+            UsageError: no such hid, or the algorithm is not registered.
+        """
+        self._attachments.unregister(hid, alg)
+
+    def unregister_all(self, hid: int) -> None:
+        """
+        Withdraw a driver: no new sessions, queued requests and sessions migrate.
+
+        Does not wait: the driver still answers what it has taken, and its freesession is called
+        for each session when the last request of that is answered.
+
+        Raises:
+            UsageError: no such hid, or it has unregistered already.
+        """
+        self._attachments.unregister_all(hid)
+
+    def unblock(self, hid: int, what: int) -> None:
+        """
+        Have a driver get requests again that answered ERESTART.
+
+        Args:
+            hid: The driver.
+            what: ``CRYPTO_SYMQ``, ``CRYPTO_ASYMQ``, or both.
+        """
+        self._attachments.unblock(hid, what)
+
+    def attach(self, driver: Driver) -> int:
+        """
+        Attach a driver object and return its hid.
+
+        Raises:
+            UsageError: its name, flags or capabilities are wrong.
+            BusyError: it is attached already.
+        """
+        self._check_open()
+        return self._attachments.attach(driver)
+
+    def detach(self, which: int | str | Driver, *, timeout: float = DETACH_TIMEOUT) -> None:
+        """
+        Detach a driver by hid, name or object: its sessions migrate, and it is closed.
+
+        Waits up to `timeout` seconds for the driver to answer what it has taken; what it then
+        has not answered is handed back to the consumers with EAGAIN.
+
+        Raises:
+            UsageError: no such driver is attached.
+        """
+        self._attachments.detach(which, timeout)
+
+    def done(self, crp: Cryptop) -> None:
+        """
+        Complete a request; for drivers.
+
+        Calls back at once with ``CRYPTO_F_CBIMM``, or with ``CRYPTO_F_CBIFSYNC`` if the driver is
+        ``CRYPTOCAP_F_SYNC``; else from the return queue's thread.
+
+        Raises:
+            DriverBug: this request is not in a driver's hands; it was completed before.
+        """
+        self._dispatcher.done(crp)
+
+    # Consumers.
+
+    def newsession(
+        self,
+        ini: Cryptoini | Iterable[Cryptoini],
+        hard: int = 0,
+        *,
+        driver: int | str | Driver | None = None,
+    ) -> int:
+        """
+        Open a session.
+
+        Args:
+            ini: One algorithm's parameters, or those of a chain in order. They are copied.
+            hard: > 0 for hardware only, < 0 for software only, 0 for the best there is.
+            driver: Take this driver, by hid, name or object, and no other.
+
+        Returns:
+            The SID, never 0.
+
+        Raises:
+            UsageError: the parameters are wrong (unknown algorithm, key length, MAC length).
+            NoDriverError: no driver takes them; ``reasons`` says why each was passed over.
+        """
+        self._check_open()
+        session = self._sessions.open(ini, hard, driver)
+        if self._sessions.observers is not None:
+            self._sessions.observers.newsession(session.sid, session.slot.name)
+        return session.sid
+
+    def freesession(self, sid: int) -> None:
+        """
+        Free a session: now, or when the last of its requests completes. 0 does nothing.
+
+        Raises:
+            UnknownSession: there is none with this SID.
+        """
+        self._sessions.free(sid)
+
+    def getreq(self, n: int) -> Cryptop | None:
+        """
+        Take a request with `n` descriptors, all fields zero.
+
+        Returns:
+            The request; None while the return queue is over ``opencrypto.crypto_ret_q.maxlen``.
+
+        Raises:
+            UsageError: `n` is less than 1.
+        """
+        if self._retq.over():
+            self._retq.drops += 1
+            return None
+        try:
+            crp = self._pools[n].pop()
+        except (KeyError, IndexError):
+            return _new_request(n)
+        crp.state = RequestState.IDLE
+        return crp
+
+    def freereq(self, crp: Cryptop | None) -> None:
+        """
+        Give a request back. None does nothing.
+
+        Raises:
+            BusyError: it is dispatched and not called back yet.
+            UsageError: it has been freed already.
+        """
+        if crp is None:
+            return
+        if crp.state == RequestState.FREED:
+            raise UsageError("the request has been freed already; free it once")
+        if crp.state:
+            raise BusyError("the request is in use; free it in its callback or after")
+        crp.state = step(REQUEST, RequestState.IDLE, RequestEvent.FREEREQ)
+        crp.reset()
+        if type(crp) is Cryptop and isinstance(crp.desc, list):
+            pool = self._pools.setdefault(len(crp.desc), [])
+            if len(pool) < POOL_LIMIT:
+                pool.append(crp)
+
+    def dispatch(self, crp: Cryptop) -> None:
+        """
+        Carry a request out; its callback is called exactly once, with ``etype`` set.
+
+        The driver is called in this thread, unless ``CRYPTO_F_BATCH`` is set, the driver is
+        blocked, or earlier requests of the session are queued: then from the request queue's
+        thread, in order. On ``etype`` EAGAIN nothing was done: dispatch again, ``sid`` is set.
+
+        Raises:
+            UsageError: the request has no callback, or has been freed.
+            BusyError: it is dispatched already.
+        """
+        self._dispatcher.dispatch(crp)
+
+    # Operators.
+
+    @property
+    def drivers(self) -> list[DriverInfo]:
+        """What is attached, by hid; then what could not be attached, and why."""
+        return _views.driver_infos(self._drivers, self._plugins.failures)
+
+    @property
+    def sysctl(self) -> Sysctl:
+        """The tree of names, as a mapping: read all, write some."""
+        return self._tree
+
+    @property
+    def stats(self) -> Stats:
+        """A snapshot of the counters, in the words of ``struct cryptostats``."""
+        return _views.take_stats(self._drivers, self._sessions, self._dispatcher)
+
+    # The end.
+
+    def _check_open(self) -> None:
+        if self._sessions.closed:
+            raise UsageError("the framework is closed; make a new one")
+
+    def close(self) -> None:
+        """
+        Detach every driver, complete every request, wipe every key, end every thread.
+
+        Requests still queued end with ENODEV. Closing again does nothing.
+        """
+        if self._sessions.closed:
+            return
+        self._sessions.closed = True
+        for slot in self._drivers:
+            if slot.driver is not None or slot.algs or slot.kops:
+                self._attachments.detach(slot.hid, DETACH_TIMEOUT)
+        self._requests.stop()
+        self._returns.stop()
+        self._sessions.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        names = ", ".join(slot.name for slot in self._drivers) or "no drivers"
+        return f"<Framework {names}{' closed' if self._sessions.closed else ''}>"
+
+
+def _new_request(n: int) -> Cryptop:
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise UsageError(f"a request has at least one descriptor, not {n!r}")
+    return Cryptop(desc=[Cryptodesc() for _ in range(n)])
+
+
+_default_lock = threading.Lock()
+_default: Framework | None = None
+
+
+def default_framework() -> Framework:
+    """Return the framework of `opencrypto.bsd`, made with every installed plugin on first use."""
+    global _default  # noqa: PLW0603 - one default, made late, is what the man page's calls need
+    with _default_lock:
+        if _default is None or _default._sessions.closed:
+            _default = Framework()
+        return _default

@@ -1,0 +1,320 @@
+"""
+Opening, moving and freeing sessions.
+
+A session whose driver leaves is orphaned: the driver forgets it, the framework keeps its chain.
+The first request that then meets it has it opened on another driver, and every request of the
+old session gets the same new SID with EAGAIN. Where nobody can take over, each gets ENODEV.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from opencrypto import _select
+from opencrypto._chain import Chain, as_inis
+from opencrypto._check import check
+from opencrypto._drivertable import DriverTable, Slot, check_lid
+from opencrypto._log import log
+from opencrypto._request import Cryptoini, Cryptop
+from opencrypto._session import MAX_ALIASES, Session, pack_sid
+from opencrypto._state import SessionEvent, SessionState, SlotState
+from opencrypto.driver import Driver, Process
+from opencrypto.exceptions import CryptoError, DriverBug, NoDriverError, UnknownSession
+
+if TYPE_CHECKING:
+    from opencrypto._plugins import Observers
+
+
+class Sessions:
+    """All sessions of a framework, by SID; former SIDs lead to what they became."""
+
+    def __init__(self, drivers: DriverTable) -> None:
+        self.table: dict[int, Session] = {}
+        self.done: Callable[[Cryptop], None] = _not_yet
+        self.observers: Observers | None = None
+        self.closed = False
+        self.migrated = 0
+        self._drivers = drivers
+
+    # Opening.
+
+    def open(
+        self,
+        ini: Cryptoini | Iterable[Cryptoini],
+        hard: int,
+        driver: int | str | Driver | None = None,
+    ) -> Session:
+        """Open a session on the best driver that takes it."""
+        chain = Chain(as_inis(ini))
+        pinned = None if driver is None else self._drivers.find(driver)
+        try:
+            return self._place(chain, hard, pinned)
+        except BaseException:
+            chain.abandon()
+            raise
+
+    def _place(
+        self, chain: Chain, hard: int, pinned: Slot | None = None, avoid: int = -1
+    ) -> Session:
+        slots = (
+            {slot.hid: slot for slot in self._drivers} if pinned is None else {pinned.hid: pinned}
+        )
+        asked, reasons = _select.order(
+            (_candidate(slot, chain) for slot in slots.values() if slot.hid != avoid),
+            hard if pinned is None else 0,
+        )
+        refusal: CryptoError | None = None
+        for candidate in asked:
+            try:
+                session = self._try(slots[candidate.hid], chain, hard)
+            except CryptoError as error:
+                refusal = error
+                reasons[candidate.name] = error.strerror or ""
+                continue
+            if session is not None:
+                return session
+            reasons[candidate.name] = "left meanwhile"
+        raise _no_driver(chain, reasons, refusal)
+
+    def _try(self, slot: Slot, chain: Chain, hard: int) -> Session | None:
+        """Open the session on one driver, or return None if the driver left while it did."""
+        plain = slot.process
+        if slot.newsession is None or plain is None:
+            return None
+        sid, process = self._ask(slot, chain)
+        session = Session(sid, slot, chain, hard, process or self._checked(chain, plain))
+        with slot.lock:
+            stays = slot.state is SlotState.ACTIVE and slot.process is plain
+            if stays:
+                slot.sessions[session.lid] = session
+                slot.names += 1
+                self.table[sid] = session
+                chain.hold()
+        if stays:
+            return session
+        self._tell_driver(slot, sid)
+        return None
+
+    def _ask(self, slot: Slot, chain: Chain) -> tuple[int, Process | None]:
+        """
+        Have a driver open a session, and return its SID and compiled ``process``.
+
+        A number that still names a session which moved away from this driver is not used: the
+        driver is asked for another while it holds that one.
+        """
+        held: list[int] = []
+        try:
+            while True:
+                lid, process = _call_newsession(slot, chain)
+                sid = pack_sid(slot.hid, lid)
+                if lid in slot.sessions or sid in held:
+                    raise DriverBug(f"driver {slot.name}: session number {lid} is in use already")
+                if sid not in self.table:
+                    return sid, process
+                held.append(sid)
+        finally:
+            for sid in held:
+                self._tell_driver(slot, sid)
+
+    def _checked(self, chain: Chain, process: Process) -> Process:
+        """Put the framework's checks before a driver's plain ``process``."""
+
+        def checked(crp: Cryptop, hint: int) -> int:
+            try:
+                check(crp, chain)
+            except CryptoError as error:
+                crp.fail(error.errno or errno.EINVAL, error.strerror or "")
+                self.done(crp)
+                return 0
+            return process(crp, hint)
+
+        return checked
+
+    # Freeing.
+
+    def free(self, sid: int) -> None:
+        """Free a session, now or with the last of its requests."""
+        if sid == 0:
+            return
+        session = self.table.get(sid)
+        if session is None:
+            raise UnknownSession(f"no session {sid:#x}; it was freed already, or never opened")
+        while True:
+            session = session.latest()
+            with session.lock:
+                if session.target is not None:
+                    continue
+                if session.state is SessionState.DRAINING or session.state is SessionState.FREED:
+                    raise UnknownSession(f"session {sid:#x} has been freed already")
+                with session.slot.lock:
+                    session.move(SessionEvent.FREE)
+                break
+        self.settle(session)
+
+    def settle(self, session: Session) -> None:
+        """Have the driver forget a session that lives no more, once its last request is done."""
+        if session.inflight or session.state is SessionState.LIVE:
+            return
+        slot = session.slot
+        with slot.lock:
+            if session.inflight:
+                return
+            ours = slot.sessions.get(session.lid) is session
+            if ours:
+                del slot.sessions[session.lid]
+        if ours:
+            self._tell_driver(slot, session.sid)
+            session.chain.release()
+            self._check_drained(slot)
+        if session.state is SessionState.DRAINING:
+            self._bury(session)
+
+    def _bury(self, session: Session) -> None:
+        """Forget a session whose last request is done: its names go, its keys are wiped."""
+        with session.lock:
+            if session.state is not SessionState.DRAINING or session.inflight:
+                return
+            session.move(SessionEvent.DRAINED)
+            former, session.aliases = session.aliases, []
+        for each in (session, *former):
+            if each is not session:
+                each.move(SessionEvent.FREE)
+            self._unname(each)
+        session.chain.abandon()
+
+    def _unname(self, session: Session) -> None:
+        if self.table.pop(session.sid, None) is not None:
+            self._drivers.forget(session.slot)
+
+    def _tell_driver(self, slot: Slot, sid: int) -> None:
+        if slot.freesession is None:
+            return
+        try:
+            slot.freesession(sid)
+        except Exception as error:
+            log.error("driver_bug", driver=slot.name, rule="freesession must not raise",
+                      error=type(error).__name__)  # fmt: skip
+
+    # A driver leaves, or hands a session back.
+
+    def orphan_all(self, slot: Slot) -> list[Session]:
+        """Orphan every session of a driver that leaves; return them."""
+        with slot.lock:
+            sessions = list(slot.sessions.values())
+        for session in sessions:
+            self._orphan(session)
+            self.settle(session)
+        self._check_drained(slot)
+        return sessions
+
+    def _orphan(self, session: Session) -> None:
+        with session.lock, session.slot.lock:
+            if session.state is SessionState.LIVE:
+                session.move(SessionEvent.DRIVER_LEFT)
+
+    def _check_drained(self, slot: Slot) -> None:
+        with slot.lock:
+            drained = slot.state is SlotState.CLEANUP and not slot.sessions
+        if drained:
+            slot.drained.set()
+            self._drivers.release(slot)
+
+    def hand_back(self, crp: Cryptop, session: Session) -> None:
+        """Take a session back from a driver that completed its request with EAGAIN."""
+        session.avoid = session.slot.hid if session.slot.state is SlotState.ACTIVE else -1
+        self._orphan(session)
+        self.redirect(crp, session)
+
+    def redirect(self, crp: Cryptop, session: Session) -> None:
+        """Set a request to EAGAIN and its session's new SID, or to why there is none."""
+        successor = self._successor(session)
+        if successor is not None:
+            crp.sid = successor.sid
+            crp.fail(errno.EAGAIN, "the session has moved; dispatch again with the sid now set")
+        elif session.latest().state in (SessionState.DRAINING, SessionState.FREED):
+            crp.fail(errno.ENOENT, f"session {crp.sid:#x} has been freed")
+        else:
+            crp.fail(errno.ENODEV, "the session's driver left and no other takes it over")
+
+    def _successor(self, session: Session) -> Session | None:
+        """Return the live session to use instead, opening it if this is the first to ask."""
+        while True:
+            session = session.latest()
+            with session.lock:
+                if session.target is not None:
+                    continue
+                if session.state is SessionState.LIVE:
+                    return session
+                if session.state is not SessionState.ORPHANED or self.closed:
+                    return None
+                return self._migrate(session)
+
+    def _migrate(self, session: Session) -> Session | None:
+        # The class asked for is kept if it can be; a session is worth more than its class.
+        for hard in dict.fromkeys((session.hard, 0)):
+            try:
+                new = self._place(session.chain, hard, avoid=session.avoid)
+            except CryptoError as error:
+                failure = error
+                continue
+            new.hard = session.hard
+            self._succeed(session, new)
+            return new
+        log.warning("session_stranded", sid=session.sid, reason=failure.strerror)
+        return None
+
+    def _succeed(self, session: Session, new: Session) -> None:
+        new.aliases = [*session.aliases, session]
+        session.aliases = []
+        while len(new.aliases) > MAX_ALIASES:
+            self._unname(new.aliases.pop(0))
+        session.target = new
+        session.move(SessionEvent.MIGRATE)
+        self.migrated += 1
+        session.slot.migrated += 1
+        if self.observers is not None:
+            self.observers.migrated(session.sid, new.sid)
+        log.info("session_migrated", sid=session.sid, new_sid=new.sid, driver=new.slot.name)
+
+    def close(self) -> None:
+        """Forget all sessions of a framework whose drivers are gone; wipe their keys."""
+        for session in list(self.table.values()):
+            if session.target is None and session.state is SessionState.ORPHANED:
+                self.free(session.sid)
+
+
+def _call_newsession(slot: Slot, chain: Chain) -> tuple[int, Process | None]:
+    assert slot.newsession is not None
+    try:
+        answer = slot.newsession(chain.inis)
+    except CryptoError:
+        raise
+    except Exception as error:
+        log.error("driver_bug", driver=slot.name, rule="newsession raises only CryptoError")
+        raise DriverBug(f"driver {slot.name}: newsession raised {type(error).__name__}") from None
+    lid, process = answer if isinstance(answer, tuple) else (answer, None)
+    return check_lid(lid, slot), process
+
+
+def _candidate(slot: Slot, chain: Chain) -> _select.Candidate:
+    return _select.Candidate(
+        slot.hid, slot.name, slot.tier, len(slot.sessions), slot.refusal(chain)
+    )
+
+
+def _no_driver(chain: Chain, reasons: dict[str, str], refusal: CryptoError | None) -> CryptoError:
+    names = " + ".join(facts.name for facts in chain.facts)
+    why = "; ".join(f"{name} {reason}" for name, reason in reasons.items()) or "none is attached"
+    error = NoDriverError(
+        f"no driver serves {names}: {why}",
+        reasons,
+        errno=refusal.errno if refusal is not None else None,
+    )
+    error.__cause__ = refusal
+    return error
+
+
+def _not_yet(crp: Cryptop) -> None:
+    raise AssertionError("the framework is not put together yet")

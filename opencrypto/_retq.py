@@ -1,0 +1,58 @@
+"""
+The return queue: where completed requests wait for their callbacks, and the limit on them.
+
+Back-pressure is at allocation: over `maxlen`, ``getreq`` hands out nothing and counts a drop,
+so a consumer whose callbacks do not keep up stops itself.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+R = TypeVar("R")
+
+
+class ReturnQueue(Generic[R]):
+    """
+    Completed requests of one kind, in the order of their completion.
+
+    Appending and taking are atomic operations of `collections.deque`, so no lock is needed.
+
+    Attributes:
+        maxlen: The limit that `over` tests; 0 or less for none.
+        drops: How often a request was not handed out.
+        kick: Wakes the return interrupt.
+    """
+
+    __slots__ = ("_items", "drops", "kick", "maxlen")
+
+    def __init__(self, kick: Callable[[], None]) -> None:
+        self._items: deque[R] = deque()
+        self.kick = kick
+        self.maxlen = 0
+        self.drops = 0
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def over(self) -> bool:
+        """Tell whether more requests wait here than the limit allows."""
+        return 0 < self.maxlen < len(self._items)
+
+    def put(self, request: R) -> None:
+        """Append a completed request."""
+        self._items.append(request)
+        self.kick()
+
+    def run(self, callback: Callable[[R], None]) -> int:
+        """Call back what is here now, and return how many that was. Later ones wait a turn."""
+        count = len(self._items)
+        for done in range(count):
+            try:
+                request = self._items.popleft()
+            except IndexError:
+                return done
+            callback(request)
+        return count

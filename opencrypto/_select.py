@@ -1,0 +1,67 @@
+"""
+Which drivers to ask for a session, in which order. Pure: values in, values out.
+
+The classes go in order (hardware, accelerated software, software); within one, the cheapest if
+all costs are known there, then the one with fewest sessions, then the lowest id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from opencrypto.driver import CLASS_NAMES, HARDWARE
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """
+    A driver as selection sees it.
+
+    Attributes:
+        hid: Its id.
+        name: Its name, for messages.
+        tier: Its class, `opencrypto.driver.HARDWARE` to `SOFTWARE`.
+        sessions: How many sessions it has.
+        refusal: Why it cannot serve the chain at all, or an empty string.
+        cost: Measured cost for the chain at the expected size, if it was measured.
+    """
+
+    hid: int
+    name: str
+    tier: int
+    sessions: int
+    refusal: str = ""
+    cost: float | None = None
+
+
+def order(candidates: Iterable[Candidate], hard: int) -> tuple[list[Candidate], dict[str, str]]:
+    """
+    Return the drivers to ask, best first, and why each of the others is not among them.
+
+    Args:
+        candidates: All drivers.
+        hard: > 0 for hardware only, < 0 for software only (both its classes), 0 for all.
+    """
+    asked: list[Candidate] = []
+    reasons: dict[str, str] = {}
+    for candidate in candidates:
+        reason = candidate.refusal or _class_refusal(candidate.tier, hard)
+        if reason:
+            reasons[candidate.name] = reason
+        else:
+            asked.append(candidate)
+    return sorted(asked, key=_rank), reasons
+
+
+def _class_refusal(tier: int, hard: int) -> str:
+    if hard > 0 and tier != HARDWARE:
+        return f"is {CLASS_NAMES[tier]}; hardware was asked for"
+    if hard < 0 and tier == HARDWARE:
+        return "is hardware; software was asked for"
+    return ""
+
+
+def _rank(candidate: Candidate) -> tuple[int, float, int, int]:
+    cost = float("inf") if candidate.cost is None else candidate.cost
+    return candidate.tier, cost, candidate.sessions, candidate.hid

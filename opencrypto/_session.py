@@ -1,0 +1,87 @@
+"""
+Sessions, and the table that finds them by SID.
+
+A session's SID is ``((hid + 1) << 32) | lid``. After a migration the old SID stays in the table
+as an alias of the new session until that is freed, so a consumer that has not heard yet is told.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from opencrypto._chain import Chain
+from opencrypto._request import Cryptop
+from opencrypto._state import SESSION, SessionEvent, SessionState, step
+
+if TYPE_CHECKING:
+    from opencrypto._drivertable import Slot
+
+MAX_ALIASES: Final = 32
+"""How many former SIDs of one live session are kept; the oldest go first."""
+
+
+def pack_sid(hid: int, lid: int) -> int:
+    """Make a SID from a driver id and the driver's own session number."""
+    return (hid + 1) << 32 | lid
+
+
+class Session:
+    """
+    One session on one driver.
+
+    Attributes:
+        inflight: Its requests that the framework holds. Membership is the use count, and taking a
+            request out is what makes completion happen exactly once: set operations are atomic.
+        direct: Its next request may go straight to the driver. Written under the slot's lock;
+            read without, after entering `inflight`, which is the order that makes it safe.
+        queued: How many of `inflight` are queued or being handed over. Under the slot's lock.
+        lock: Guards `state`, `target` and `aliases` against two migrations or frees at once.
+            Taken before the slot's lock, never after.
+        target: The session that took over, once migrated.
+        aliases: Former sessions that this one took over from, oldest first.
+        avoid: The driver that handed this session back, if it is still there.
+    """
+
+    __slots__ = (
+        "aliases", "avoid", "chain", "direct", "hard", "inflight", "lock", "process", "queued",
+        "sid", "slot", "state", "target",
+    )  # fmt: skip
+
+    def __init__(
+        self, sid: int, slot: Slot, chain: Chain, hard: int, process: Callable[[Cryptop, int], int]
+    ) -> None:
+        self.sid = sid
+        self.slot = slot
+        self.chain = chain
+        self.hard = hard
+        self.process = process
+        self.inflight: set[Cryptop] = set()
+        self.queued = 0
+        self.direct = True
+        self.state = SessionState.LIVE
+        self.lock = threading.Lock()
+        self.target: Session | None = None
+        self.aliases: list[Session] = []
+        self.avoid: int = -1
+
+    @property
+    def lid(self) -> int:
+        """The driver's own number of it."""
+        return self.sid & 0xFFFFFFFF
+
+    def move(self, event: SessionEvent) -> None:
+        """Change state as the table says; only a live session is served directly."""
+        self.state = step(SESSION, self.state, event)
+        self.direct = False
+
+    def latest(self) -> Session:
+        """Return the session that this one has become, through any number of migrations."""
+        session = self
+        while session.target is not None:
+            session = session.target
+        return session
+
+    def __repr__(self) -> str:
+        return f"<Session {self.sid:#x} {self.state} {self.chain!r} inflight={len(self.inflight)}>"

@@ -1,0 +1,61 @@
+"""
+What a plugin may implement (pluggy project and entry-point group ``opencrypto``).
+
+A plugin is a module, class or instance with methods of these names, marked with
+``@opencrypto.hookimpl``. `opencrypto_drivers` brings drivers; the others observe. Observers are
+called from whatever thread the event happens in, with no lock held, and never per request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import pluggy
+
+from opencrypto.driver import Driver
+
+PROJECT: Final = "opencrypto"
+
+hookspec: Final = pluggy.HookspecMarker(PROJECT)
+hookimpl: Final = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec
+def opencrypto_drivers() -> Iterable[Driver]:  # type: ignore[empty-body]
+    """
+    Return the drivers that this host can offer, not yet attached.
+
+    Raises:
+        DriverUnavailable: it can offer none; the reason is listed in ``Framework.drivers``.
+    """
+
+
+@hookspec
+def opencrypto_attached(hid: int, name: str) -> None:
+    """Note that a driver was attached."""
+
+
+@hookspec
+def opencrypto_detached(hid: int, name: str) -> None:
+    """Note that a driver has left."""
+
+
+@hookspec
+def opencrypto_newsession(sid: int, driver: str) -> None:
+    """Note that a session was opened."""
+
+
+@hookspec
+def opencrypto_migrated(sid: int, new_sid: int) -> None:
+    """Note that a session moved to another driver."""
+
+
+@hookspec
+def opencrypto_blocked(hid: int, what: int) -> None:
+    """Note that a driver takes no requests for now (``CRYPTO_SYMQ`` or ``CRYPTO_ASYMQ``)."""
+
+
+@hookspec
+def opencrypto_unblocked(hid: int, what: int) -> None:
+    """Note that a driver takes requests again."""
