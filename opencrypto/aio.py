@@ -1,0 +1,107 @@
+"""
+The same sessions for coroutines: `AsyncSession`, whose answers are awaited.
+
+A driver that answers at once costs no future and no turn of the loop; one that answers from a
+thread wakes the loop by ``call_soon_threadsafe``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+
+from opencrypto._message import Sealed
+from opencrypto._request import BytesLike, Cryptop
+from opencrypto.client import MIGRATIONS, Session
+
+__all__ = ["AsyncSession"]
+
+
+class _Completion:
+    """One round of a request: done at once, or a future that is resolved later."""
+
+    __slots__ = ("_done", "_future", "_loop")
+
+    def __init__(self) -> None:
+        self._done = False
+        self._future: asyncio.Future[None] | None = None
+        self._loop = asyncio.get_running_loop()
+
+    def callback(self, crp: Cryptop) -> None:
+        """Note the end, in whatever thread it comes."""
+        self._done = True
+        if self._future is not None:
+            self._loop.call_soon_threadsafe(self._resolve)
+
+    def _resolve(self) -> None:
+        if self._future is not None and not self._future.done():
+            self._future.set_result(None)
+
+    async def wait(self) -> None:
+        """Wait for the end, if it has not come. A cancelled wait leaves the request to itself."""
+        if self._is_done():
+            return
+        self._future = self._loop.create_future()
+        if not self._is_done():  # or it came since the first look, and saw no future
+            await self._future
+
+    def _is_done(self) -> bool:
+        return self._done
+
+
+class AsyncSession:
+    """
+    As `opencrypto.client.Session`, with awaitable answers and ``async with``.
+
+    Args:
+        session: The session to use; it is closed with this one.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    async def encrypt(
+        self, data: BytesLike, *, iv: BytesLike | None = None, aad: BytesLike = b""
+    ) -> Sealed:
+        """Encrypt a message; as `Session.encrypt`."""
+        layout = self._session._layout
+        return layout.sealed(await self._run(layout.seal(data, iv, aad)))
+
+    async def decrypt(self, sealed: Sealed, *, aad: BytesLike = b"") -> bytes:
+        """Verify and decrypt a message; as `Session.decrypt`."""
+        layout = self._session._layout
+        return layout.opened(await self._run(layout.open(sealed.data, sealed.iv, sealed.mac, aad)))
+
+    async def mac(self, data: BytesLike) -> bytes:
+        """Return a MAC or digest; as `Session.mac`."""
+        self._session._auth_only()
+        layout = self._session._layout
+        return layout.sealed(await self._run(layout.seal(data, None, b""))).mac
+
+    async def verify(self, data: BytesLike, mac: BytesLike) -> None:
+        """Verify a MAC; as `Session.verify`."""
+        self._session._auth_only()
+        await self._run(self._session._layout.open(data, b"", mac, b""))
+
+    async def _run(self, crp: Cryptop) -> Cryptop:
+        session = self._session
+        for _ in range(MIGRATIONS + 1):
+            crp.sid = session._sid
+            completion = _Completion()
+            crp.callback = completion.callback
+            session._framework.dispatch(crp)
+            await completion.wait()
+            if crp.etype != errno.EAGAIN:
+                break
+            session._sid = crp.sid
+        crp.check()
+        return crp
+
+    async def __aenter__(self) -> AsyncSession:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._session.close()
+
+    def __repr__(self) -> str:
+        return f"<AsyncSession {self._session.sid:#x}>"

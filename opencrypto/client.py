@@ -1,0 +1,162 @@
+"""
+What a Python program wants of the framework: a `Session` with methods, answers and exceptions.
+
+It hides requests, callbacks and migration. Programs that keep many requests in flight, or work in
+place on buffers of their own, dispatch requests themselves; coroutines use `opencrypto.aio`.
+"""
+
+from __future__ import annotations
+
+import errno
+import threading
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Final, Self
+
+from opencrypto._framework import Framework, default_framework
+from opencrypto._message import Layout, Sealed
+from opencrypto._request import BytesLike, Cryptoini, Cryptop
+from opencrypto.driver import Driver
+from opencrypto.exceptions import UnknownSession, UsageError
+
+__all__ = ["MIGRATIONS", "Sealed", "Session", "open_session"]
+
+MIGRATIONS: Final = 8
+"""How often in a row one request follows its session to another driver before it gives up."""
+
+
+def open_session(
+    framework: Framework,
+    ini: Cryptoini | Iterable[Cryptoini],
+    hard: int | None,
+    driver: int | str | Driver | None,
+) -> int:
+    """Open a session as a user program does: `hard` None means what the operator has set."""
+    if hard is None:
+        if not framework.sysctl["kern.usercrypto"]:
+            raise UsageError(
+                "user programs may open no sessions; set kern.usercrypto to 1", errno=errno.ENXIO
+            )
+        hard = int(framework.sysctl["kern.cryptodevallowsoft"])
+    return framework.newsession(ini, hard, driver=driver)
+
+
+class Session:
+    """
+    A session of one cipher, one authenticator, or both. A context manager; threads may share it.
+
+    Args:
+        ini: One algorithm's parameters, or those of a chain.
+        framework: The framework; the default one, with every installed plugin, if not given.
+        hard: > 0 for hardware only, < 0 for software only, 0 for the best there is, None for what
+            the operator has set in ``kern.cryptodevallowsoft`` (and ``kern.usercrypto``).
+        driver: Take this driver and no other.
+
+    Raises:
+        UsageError: the parameters are wrong.
+        NoDriverError: no driver takes them.
+    """
+
+    def __init__(
+        self,
+        ini: Cryptoini | Iterable[Cryptoini],
+        *,
+        framework: Framework | None = None,
+        hard: int | None = 0,
+        driver: int | str | Driver | None = None,
+    ) -> None:
+        inis = [ini] if isinstance(ini, Cryptoini) else list(ini)
+        self._framework = framework or default_framework()
+        self._layout = Layout(inis)
+        self._sid = open_session(self._framework, inis, hard, driver)
+
+    @property
+    def sid(self) -> int:
+        """The session's identifier as it is now; it changes when the session migrates."""
+        return self._sid
+
+    def encrypt(
+        self, data: BytesLike, *, iv: BytesLike | None = None, aad: BytesLike = b""
+    ) -> Sealed:
+        """
+        Encrypt a message, and authenticate it with `aad` if the session has an authenticator.
+
+        Args:
+            data: The plaintext; for a block mode, whole blocks.
+            iv: The IV; if not given, a fresh one, which is what you want.
+            aad: Authenticated but not encrypted, and not part of the result.
+        """
+        return self._layout.sealed(self._run(self._layout.seal(data, iv, aad)))
+
+    def decrypt(self, sealed: Sealed, *, aad: BytesLike = b"") -> bytes:
+        """
+        Verify a message and decrypt it.
+
+        Raises:
+            AuthenticationError: it is not what was protected; nothing of it is released.
+        """
+        return self._layout.opened(
+            self._run(self._layout.open(sealed.data, sealed.iv, sealed.mac, aad))
+        )
+
+    def mac(self, data: BytesLike) -> bytes:
+        """Return the MAC or digest of a message; for sessions of one authenticator alone."""
+        self._auth_only()
+        return self._layout.sealed(self._run(self._layout.seal(data, None, b""))).mac
+
+    def verify(self, data: BytesLike, mac: BytesLike) -> None:
+        """
+        Verify the MAC of a message; for sessions of one authenticator alone.
+
+        Raises:
+            AuthenticationError: it does not match.
+        """
+        self._auth_only()
+        self._run(self._layout.open(data, b"", mac, b""))
+
+    def _auth_only(self) -> None:
+        if self._layout.cipher is not None:
+            raise UsageError("the session has a cipher; use encrypt and decrypt")
+
+    def _run(self, crp: Cryptop) -> Cryptop:
+        for _ in range(MIGRATIONS + 1):
+            crp.sid = self._sid
+            bell = threading.Lock()
+            bell.acquire()
+            crp.callback = _ringer(bell)
+            self._framework.dispatch(crp)
+            bell.acquire()
+            if crp.etype != errno.EAGAIN:
+                break
+            self._sid = crp.sid
+        crp.check()
+        return crp
+
+    def close(self) -> None:
+        """Free the session. Closing again does nothing."""
+        sid, self._sid = self._sid, 0
+        try:
+            self._framework.freesession(sid)
+        except UnknownSession:
+            pass  # the framework was closed first, and has freed it
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Session {self._sid:#x}>"
+
+
+def _ringer(bell: threading.Lock) -> Callable[[Cryptop], None]:
+    def ring(crp: Cryptop) -> None:
+        bell.release()
+
+    return ring

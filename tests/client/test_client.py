@@ -1,0 +1,133 @@
+"""`opencrypto.client` and `opencrypto.aio`: messages in, messages out, whatever drivers do."""
+
+import asyncio
+import errno
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from opencrypto import (
+    CRYPTO_AES_128_GMAC,
+    CRYPTO_AES_CBC,
+    CRYPTO_AES_GCM_16,
+    CRYPTO_SHA1_HMAC_96,
+    CRYPTO_SHA2_256_HMAC,
+    AuthenticationError,
+    Cryptoini,
+    Framework,
+    NoDriverError,
+    UsageError,
+)
+from opencrypto.aio import AsyncSession
+from opencrypto.client import Sealed, Session
+
+KEY = bytes(range(16))
+SALTED = bytes(range(20))
+CHAINS = {
+    "cbc+hmac": [Cryptoini(CRYPTO_AES_CBC, KEY), Cryptoini(CRYPTO_SHA1_HMAC_96, b"k" * 20)],
+    "hmac+cbc": [Cryptoini(CRYPTO_SHA2_256_HMAC, b"k" * 32), Cryptoini(CRYPTO_AES_CBC, KEY)],
+    "gcm": [Cryptoini(CRYPTO_AES_GCM_16, SALTED), Cryptoini(CRYPTO_AES_128_GMAC, SALTED)],
+}
+
+
+@pytest.fixture
+def framework() -> Iterator[Framework]:
+    with Framework() as fw:
+        yield fw
+
+
+@pytest.fixture(params=sorted(CHAINS))
+def session(request: pytest.FixtureRequest, framework: Framework) -> Iterator[Session]:
+    with Session(CHAINS[request.param], framework=framework) as session:
+        yield session
+
+
+def test_what_is_encrypted_decrypts(session: Session) -> None:
+    """A round trip gives the plaintext back, and the ciphertext is another."""
+    sealed = session.encrypt(b"sixteen bytes ok" * 4, aad=b"header")
+    assert sealed.data != b"sixteen bytes ok" * 4
+    assert session.decrypt(sealed, aad=b"header") == b"sixteen bytes ok" * 4
+
+
+@pytest.mark.parametrize("part", ["iv", "data", "mac", "aad"])
+def test_any_change_is_found(session: Session, part: str) -> None:
+    """A message with one bit changed anywhere does not decrypt."""
+    sealed = session.encrypt(bytes(32), aad=b"header")
+    parts = {"iv": sealed.iv, "data": sealed.data, "mac": sealed.mac, "aad": b"header"}
+    parts[part] = bytes([parts[part][0] ^ 1]) + parts[part][1:]
+    forged = Sealed(parts["iv"], parts["data"], parts["mac"])
+    with pytest.raises(AuthenticationError):
+        session.decrypt(forged, aad=parts["aad"])
+
+
+def test_fresh_ivs_differ(session: Session) -> None:
+    """No two messages have the same IV unless the caller gives it."""
+    assert session.encrypt(bytes(16)).iv != session.encrypt(bytes(16)).iv
+
+
+def test_a_mac_is_made_and_verified(framework: Framework) -> None:
+    """A session of one authenticator makes MACs that it verifies, and no others (RFC 4231 case 1)."""
+    with Session(Cryptoini(CRYPTO_SHA2_256_HMAC, b"\x0b" * 20), framework=framework) as session:
+        mac = session.mac(b"Hi There")
+        assert mac.hex() == "b0344c61d8db38535ca8afceaf0bf12b"
+        session.verify(b"Hi There", mac)
+        with pytest.raises(AuthenticationError):
+            session.verify(b"Hi there", mac)
+        with pytest.raises(AuthenticationError):
+            session.verify(b"Hi There", mac[:8])
+
+
+def test_a_session_follows_when_its_driver_leaves(framework: Framework) -> None:
+    """Messages of before a migration decrypt after it, under another SID."""
+    with Session(CHAINS["gcm"], framework=framework) as session:
+        sealed = session.encrypt(b"before", aad=b"a")
+        sid = session.sid
+        framework.detach(framework.drivers[0].name)
+        assert session.decrypt(sealed, aad=b"a") == b"before"
+        assert session.sid != sid
+
+
+def test_threads_share_a_session(session: Session) -> None:
+    """Eight threads on one session each get their own plaintext back."""
+    wrong: list[int] = []
+
+    def work(number: int) -> None:
+        text = bytes([number]) * 48
+        wrong.extend(number for _ in range(50) if session.decrypt(session.encrypt(text)) != text)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_the_operator_decides_for_user_programs(framework: Framework) -> None:
+    """With `hard` None a session obeys kern.usercrypto and kern.cryptodevallowsoft."""
+    framework.sysctl["kern.cryptodevallowsoft"] = 1
+    with pytest.raises(NoDriverError, match="hardware was asked for"):
+        Session(CHAINS["gcm"], framework=framework, hard=None)
+    framework.sysctl["kern.cryptodevallowsoft"] = -1
+    with Session(CHAINS["gcm"], framework=framework, hard=None):
+        pass
+    framework.sysctl["kern.usercrypto"] = 0
+    with pytest.raises(UsageError) as refusal:
+        Session(CHAINS["gcm"], framework=framework, hard=None)
+    assert refusal.value.errno == errno.ENXIO
+
+
+def test_coroutines_do_the_same(session: Session) -> None:
+    """An `AsyncSession` gives what the session gives, many at once."""
+
+    async def main() -> list[bytes]:
+        async with AsyncSession(session) as asession:
+
+            async def one(number: int) -> bytes:
+                sealed = await asession.encrypt(bytes([number]) * 32, aad=b"x")
+                return await asession.decrypt(sealed, aad=b"x")
+
+            return await asyncio.gather(*map(one, range(100)))
+
+    assert asyncio.run(main()) == [bytes([number]) * 32 for number in range(100)]
