@@ -25,7 +25,7 @@ ORDER = (
     # Data: what is asked for and what it is done to.
     "_state _iv",
     "_request _buffer",
-    "_chain _check",
+    "_chain _check _message",
     # What the author of a driver imports.
     "driver chain",
     "hookspecs _plugins",
