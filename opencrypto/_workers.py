@@ -46,24 +46,27 @@ class ThreadInterrupt:
         _interrupts.add(self)
 
     def _reset(self) -> None:
-        self._mutex = threading.Lock()  # guards the next three
+        self._mutex = threading.Lock()  # guards the next four
         self._thread: threading.Thread | None = None
         self._parked = False
         self._stopping = False
+        self._ended = False
         self._bell = threading.Lock()
         self._bell.acquire()
 
     def kick(self) -> None:
-        """Wake the thread if it is parked; start it if there is none yet."""
-        if self._thread is not None and not self._parked:
+        """Wake the thread if it is parked; start it if there is none; after `stop`, work here."""
+        if self._thread is not None and not self._parked and not self._ended:
             return
         with self._mutex:
-            if self._thread is None:
-                if not self._stopping:
-                    self._start()
+            if self._thread is None and not self._stopping:
+                self._start()
             elif self._parked:
                 self._parked = False
                 self._bell.release()
+            ended = self._ended
+        if ended:
+            self._work()
 
     def _start(self) -> None:
         # Daemonic, so that a program that forgets close() can end; close() drains and joins.
@@ -74,22 +77,25 @@ class ThreadInterrupt:
         while True:
             try:
                 self._work()
-            except Exception:
-                log.exception("interrupt_failed", interrupt=self._name)
+            except Exception as error:
+                log.error("interrupt_failed", interrupt=self._name, error=type(error).__name__)
             with self._mutex:
                 self._parked = True
                 if self._pending():
                     self._parked = False
                     continue
                 if self._stopping:
+                    self._parked = False
+                    self._ended = True
                     return
             self._bell.acquire()
 
     def stop(self) -> None:
-        """Let the thread drain its queue, end, and join it. Work that comes later runs here."""
+        """Let the thread drain its queue, end, and join it."""
         with self._mutex:
             self._stopping = True
             thread = self._thread
+            self._ended = self._ended or thread is None
             if self._parked and thread is not None and thread.is_alive():
                 self._parked = False
                 self._bell.release()
