@@ -1,0 +1,28 @@
+"""
+IPsec ESP (RFC 4303) over opencrypto: the consumer that the framework was made for.
+
+`load_sas` reads associations from a file, `Esp` protects and unprotects IP packets with them.
+"""
+
+from opencrypto_esp.config import load_sas
+from opencrypto_esp.esp import Esp
+from opencrypto_esp.results import Counters, Flow, Reason, Result
+from opencrypto_esp.sa import Mode, SecurityAssociation
+from opencrypto_esp.suites import ENCRYPTIONS, INTEGRITIES, Encryption, Integrity
+from opencrypto_esp.window import ReplayWindow
+
+__all__ = [
+    "ENCRYPTIONS",
+    "Counters",
+    "Encryption",
+    "Esp",
+    "Flow",
+    "INTEGRITIES",
+    "Integrity",
+    "Mode",
+    "Reason",
+    "ReplayWindow",
+    "Result",
+    "SecurityAssociation",
+    "load_sas",
+]

@@ -1,0 +1,153 @@
+"""
+SAs from a TOML file, which nobody else may read.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from typing import Any, Final
+
+from opencrypto import UsageError
+from opencrypto_esp.sa import Address, Mode, Network, SecurityAssociation
+
+_KEYS: Final = ("encryption_key", "integrity_key")
+_SELECTORS: Final = ("source", "destination")
+_FIELDS: Final = {field.name: field for field in fields(SecurityAssociation)}
+_NUMBERS: Final = ("spi", "replay_window", "sequence", "hop_limit", "dscp")
+_FLAGS: Final = ("esn", "unauthenticated")
+_WORDS: Final = ("encryption", "integrity", "name")
+
+
+def load_sas(path: str | os.PathLike[str]) -> list[SecurityAssociation]:
+    """
+    Read the ``[[sa]]`` tables of a file (see docs/consumers/esp.md).
+
+    Raises:
+        UsageError: others can read the file (chmod 600), or it does not make sense.
+        OSError: it cannot be read.
+    """
+    path = Path(path)
+    text = _read_private(path)
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        # `from None`: in newer Pythons the error holds the document, and that holds keys.
+        raise UsageError(f"{path} is not TOML: {_where(error)}") from None
+    tables = document.pop("sa", None)
+    if document:
+        raise UsageError(f"{path}: unknown {_list(document)}; SAs are tables [[sa]]")
+    if not isinstance(tables, list) or not tables:
+        raise UsageError(f"{path} has no [[sa]] table; write one for each SA")
+    return [_sa(f"{path}, SA {n}", table) for n, table in enumerate(tables, 1)]
+
+
+def _read_private(path: Path) -> str:
+    with path.open("rb") as file:
+        mode = os.fstat(file.fileno()).st_mode
+        # Windows keeps permissions elsewhere, and reports 0o666 for all files.
+        if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise UsageError(
+                f"{path} holds keys and others may read it ({stat.filemode(mode)}); "
+                f"run: chmod 600 {path}"
+            )
+        data = file.read()
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise UsageError(f"{path} is not UTF-8 text") from None
+
+
+def _where(error: tomllib.TOMLDecodeError) -> str:
+    """Say where, and nothing that the line holds."""
+    _, bracket, place = str(error).rpartition("(at ")
+    return f"look at {place.rstrip(')')}" if bracket else "it cannot be parsed"
+
+
+def _list(names: Mapping[str, object] | Sequence[str]) -> str:
+    return ", ".join(map(repr, names))
+
+
+def _sa(where: str, table: object) -> SecurityAssociation:
+    if not isinstance(table, dict):
+        raise UsageError(f"{where}: not a table; write [[sa]]")
+    values: dict[str, Any] = dict(table)
+    selectors = values.pop("selectors", {})
+    if not isinstance(selectors, dict) or set(selectors) - set(_SELECTORS):
+        raise UsageError(f"{where}: selectors are the networks 'source' and 'destination'")
+    unknown = sorted(set(values) - set(_FIELDS) | set(values) & set(_SELECTORS))
+    if unknown:
+        raise UsageError(f"{where}: unknown {_list(unknown)}")
+    missing = [name for name in ("spi", "encryption") if name not in values]
+    if missing:
+        raise UsageError(f"{where}: {_list(missing)} is missing")
+    for name, value in values.items():
+        values[name] = _value(f"{where}: {name}", name, value)
+    for name in selectors:
+        values[name] = _networks(f"{where}: selectors.{name}", selectors[name])
+    try:
+        return SecurityAssociation(**values)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error.strerror}") from None
+
+
+def _value(where: str, name: str, value: object) -> object:
+    if name in _KEYS:
+        return _key(where, value)
+    if name in _NUMBERS:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise UsageError(f"{where} must be a number")
+        return value
+    if name in _FLAGS:
+        if not isinstance(value, bool):
+            raise UsageError(f"{where} must be true or false")
+        return value
+    if not isinstance(value, str):
+        raise UsageError(f"{where} must be text in quotes")
+    if name in _WORDS:
+        return value
+    return _mode(where, value) if name == "mode" else _address(where, value)
+
+
+def _key(where: str, value: object) -> bytes:
+    """Read hexadecimal digits, with or without 0x, blanks and colons."""
+    if isinstance(value, str):
+        try:
+            return bytes.fromhex(value.strip().removeprefix("0x").replace(":", " "))
+        except ValueError:
+            pass
+    raise UsageError(f"{where} must be hexadecimal digits in quotes")
+
+
+def _mode(where: str, value: str) -> Mode:
+    try:
+        return Mode(value)
+    except ValueError:
+        raise UsageError(f"{where} is 'transport' or 'tunnel'") from None
+
+
+def _address(where: str, value: str) -> Address:
+    try:
+        return ip_address(value)
+    except ValueError:
+        raise UsageError(f"{where}: {value!r} is no IPv4 or IPv6 address") from None
+
+
+def _networks(where: str, value: object) -> tuple[Network, ...]:
+    values = value if isinstance(value, list) else [value]
+    try:
+        return tuple(ip_network(_text(item)) for item in values)
+    except ValueError as error:
+        raise UsageError(f"{where}: {error}; write networks such as '10.0.0.0/8'") from None
+
+
+def _text(value: object) -> str:
+    # ip_network() takes numbers and bytes too, which here would be slips.
+    if not isinstance(value, str):
+        raise ValueError("not text")
+    return value

@@ -1,0 +1,197 @@
+"""
+`Esp`: packets in, packets out, every bad one counted.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Final, Self, TypeAlias
+
+from opencrypto import Framework, UsageError
+from opencrypto_esp import ip
+from opencrypto_esp.channel import Job
+from opencrypto_esp.inbound import Inbound
+from opencrypto_esp.outbound import Outbound
+from opencrypto_esp.policy import Policy
+from opencrypto_esp.results import Counters, Drop, Flow, Reason, Result
+from opencrypto_esp.sa import SecurityAssociation
+
+DEPTH: Final = 64
+"""How many packets `Esp.protect_many` and `Esp.unprotect_many` keep in flight."""
+
+Packet: TypeAlias = bytes | bytearray | memoryview
+_End: TypeAlias = Outbound | Inbound
+_Started: TypeAlias = tuple[_End, Job] | Result
+
+
+class Esp:
+    """
+    IPsec ESP over the sessions of a framework. A context manager; threads may share it.
+
+    No packet raises: what cannot be handed on is a `Result` with a reason, and counted.
+
+    Args:
+        framework: An open framework. It is not closed with this.
+        sas: The associations. Outbound, the first whose selectors match a packet is taken.
+        batch: Let the framework gather requests (``CRYPTO_F_BATCH``), for drivers that gain by
+            it; only the ``_many`` calls then have more than one in flight.
+
+    Raises:
+        UsageError: there are no SAs, or two with one SPI.
+    """
+
+    def __init__(
+        self, framework: Framework, sas: Iterable[SecurityAssociation], *, batch: bool = False
+    ) -> None:
+        self.sas = tuple(sas)
+        spis = {sa.spi for sa in self.sas}
+        if not self.sas or len(spis) < len(self.sas):
+            raise UsageError("give at least one SA, and each an SPI of its own")
+        self._outbound = {sa.spi: Outbound(framework, sa, batch=batch) for sa in self.sas}
+        self._inbound = {sa.spi: Inbound(framework, sa, batch=batch) for sa in self.sas}
+        self._policy = Policy([(sa, self._outbound[sa.spi]) for sa in self.sas])
+        # Packets that belong to no SA.
+        self._stray_out = Flow()
+        self._stray_in = Flow()
+
+    # One packet.
+
+    def protect(self, packet: Packet) -> Result:
+        """Return an IP packet with ESP, or why there is none."""
+        return self._finish(self._start_out(bytes(packet)))
+
+    def unprotect(self, packet: Packet) -> Result:
+        """Return the IP packet that an ESP packet protects, or why there is none."""
+        return self._finish(self._start_in(bytes(packet)))
+
+    def _start_out(self, packet: bytes) -> _Started:
+        end = None
+        try:
+            end = self._policy.find(packet)
+            if end is None:
+                raise Drop(Reason.NO_SA)
+            return end, end.submit(packet)
+        except Drop as drop:
+            return self._dropped(drop.reason, end, self._stray_out)
+
+    def _start_in(self, packet: bytes) -> _Started:
+        end = None
+        try:
+            place = ip.locate(packet)
+            if packet[place.nh_at] != ip.ESP:
+                raise Drop(Reason.NOT_ESP)
+            if place.end - place.head < 8:
+                raise Drop(Reason.TRUNCATED)
+            end = self._inbound.get(int.from_bytes(packet[place.head : place.head + 4]))
+            if end is None:
+                raise Drop(Reason.UNKNOWN_SPI)
+            return end, end.submit(packet, place)
+        except Drop as drop:
+            return self._dropped(drop.reason, end, self._stray_in)
+
+    def _finish(self, started: _Started) -> Result:
+        if isinstance(started, Result):
+            return started
+        end, job = started
+        try:
+            return end.finish(job)
+        except Drop as drop:
+            return self._dropped(drop.reason, end, end.flow)
+
+    def _dropped(self, reason: Reason, end: _End | None, stray: Flow) -> Result:
+        if end is None:
+            # A lost increment of these would need two threads with bad packets at one moment.
+            stray.dropped[reason] += 1
+            return Result(None, reason)
+        with end.channel.lock:
+            end.flow.dropped[reason] += 1
+        return Result(None, reason, end.sa)
+
+    # Many packets.
+
+    def protect_many(self, packets: Iterable[Packet], depth: int = DEPTH) -> Iterator[Result]:
+        """
+        Protect packets, with up to `depth` of them in flight; results in the order of the packets.
+
+        With synchronous drivers nothing is gained by a depth, and nothing lost.
+        """
+        return self._pipeline((self._start_out(bytes(packet)) for packet in packets), depth)
+
+    def unprotect_many(self, packets: Iterable[Packet], depth: int = DEPTH) -> Iterator[Result]:
+        """Unprotect packets, with up to `depth` of them in flight; results in order."""
+        return self._pipeline((self._start_in(bytes(packet)) for packet in packets), depth)
+
+    def _pipeline(self, starting: Iterator[_Started], depth: int) -> Iterator[Result]:
+        flying: deque[_Started] = deque()
+        try:
+            for started in starting:
+                flying.append(started)
+                if len(flying) >= depth:
+                    yield self._finish(flying.popleft())
+            while flying:
+                yield self._finish(flying.popleft())
+        finally:
+            # Whoever stops half way must not leave requests behind.
+            for started in flying:
+                self._finish(started)
+
+    # What happened.
+
+    def counters(self, spi: int | None = None) -> Counters:
+        """
+        Return a snapshot of the counts of one SA, or of all and of what belongs to none.
+
+        Raises:
+            UsageError: there is no SA with this SPI.
+        """
+        if spi is not None and spi not in self._outbound:
+            raise UsageError(f"there is no SA with SPI {spi:#x}")
+        out, back = Flow(), Flow()
+        if spi is None:
+            out.add(self._stray_out)
+            back.add(self._stray_in)
+        for each in self._outbound if spi is None else [spi]:
+            _add(out, self._outbound[each])
+            _add(back, self._inbound[each])
+        return Counters(out, back)
+
+    # Beginning and end.
+
+    def open(self, *, inbound: bool = False) -> None:
+        """
+        Open the sessions of one way now, to hear at once if there is no driver for them.
+
+        Raises:
+            NoDriverError: no driver serves an SA's algorithms; the message says which and why.
+        """
+        ends: tuple[_End, ...] = tuple(self._outbound.values())
+        if inbound:
+            ends = tuple(self._inbound.values())
+        for end in ends:
+            end.channel.open()
+
+    def close(self) -> None:
+        """Free all sessions and requests. Closing again does nothing."""
+        for end in (*self._outbound.values(), *self._inbound.values()):
+            end.channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Esp {', '.join(sa.label for sa in self.sas)}>"
+
+
+def _add(total: Flow, end: _End) -> None:
+    with end.channel.lock:
+        total.add(end.flow)

@@ -1,0 +1,157 @@
+"""
+From an IP packet that carries ESP to the one that was protected (RFC 4303 §3.4).
+
+The order is the RFC's: the window is asked, the ICV verified and only then the payload decrypted
+(one chain, in which a mismatch ends the request), the window moved, the padding looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from opencrypto import CRD_F_VERIFY, Cryptodesc, Framework
+from opencrypto_esp import ip
+from opencrypto_esp.channel import Channel, Job
+from opencrypto_esp.layout import Layout
+from opencrypto_esp.outbound import PADDING
+from opencrypto_esp.policy import Policy
+from opencrypto_esp.results import Drop, Flow, Reason, Result
+from opencrypto_esp.sa import Mode, SecurityAssociation
+from opencrypto_esp.tunnel import decapsulate
+from opencrypto_esp.window import ReplayWindow
+
+
+class Inbound:
+    """The receiving end of an SA."""
+
+    def __init__(self, framework: Framework, sa: SecurityAssociation, *, batch: bool) -> None:
+        self.sa = sa
+        self.flow = Flow()
+        # Without integrity anybody could move the window (RFC 4303 §3.4.3).
+        self.window = ReplayWindow(sa.replay_window if sa.icv else 0, esn=sa.esn)
+        self._layout = layout = Layout(sa)
+        inis = [layout.tag_ini(key=True), layout.cipher_ini(key=True)]
+        self.channel = Channel(
+            framework, [cri for cri in inis if cri is not None], self._fill, self.flow, batch=batch
+        )
+        self._align = sa.cipher.align
+        self._policy = Policy([(sa, True)]) if sa.source or sa.destination else None
+
+    def _fill(self, desc: Sequence[Cryptodesc]) -> None:
+        """Fill in what no packet changes."""
+        layout = self._layout
+        rest = iter(desc)
+        if (cri := layout.tag_ini(key=False)) is not None:
+            crd = next(rest)
+            crd.ini = cri
+            crd.flags = CRD_F_VERIFY
+            crd.len = layout.aad
+        if (cri := layout.cipher_ini(key=False)) is not None:
+            crd = next(rest)
+            crd.ini = cri
+            crd.skip = layout.payload_at
+            crd.inject = layout.iv_at
+
+    def submit(self, packet: bytes, place: ip.Place) -> Job:
+        """
+        Send a packet's ESP, found at `place`, through the framework.
+
+        Raises:
+            Drop: why that cannot be.
+        """
+        layout = self._layout
+        size = place.end - place.head - layout.overhead
+        if size < 2:
+            raise Drop(Reason.TRUNCATED)
+        if size % self._align:
+            raise Drop(Reason.BAD_LENGTH)
+        esp = packet[place.head : place.end]
+        seq = self._check(int.from_bytes(esp[4:8]))
+        job = self.channel.take()
+        job.packet = packet
+        job.place = place
+        job.seq = seq
+        end = layout.payload_at + size
+        crp = job.crp
+        desc = crp.desc
+        buf = bytearray(esp)
+        if layout.icv:
+            tag = desc[0]
+            tag.inject = end
+            if layout.high_first:
+                buf[4:4] = (seq >> 32).to_bytes(4)
+            elif layout.high_last:
+                buf[end:end] = (seq >> 32).to_bytes(4)
+                tag.inject = tag.len = end + 4
+            if not layout.aad and not layout.high_last:
+                tag.len = end
+        if layout.hides:
+            desc[-1].len = size
+        crp.buf = buf
+        crp.ilen = len(buf)
+        self.channel.start(job)
+        return job
+
+    def _check(self, low: int) -> int:
+        """Return the whole sequence number, if the window has room for it."""
+        with self.channel.lock:
+            seq = self.window.infer(low)
+            reason = self.window.check(seq)
+        if reason is not None:
+            raise Drop(reason)
+        return seq
+
+    def finish(self, job: Job) -> Result:
+        """
+        Wait for a packet's verification and decryption, and return what was protected.
+
+        Raises:
+            Drop: why it must not be handed on.
+        """
+        channel = self.channel
+        try:
+            channel.wait(job)
+            with channel.lock:
+                reason = self.window.update(job.seq)
+            if reason is not None:
+                raise Drop(reason)
+            packet = self._restore(job)
+            with channel.lock:
+                channel.count(job.crp, job.place.end, len(packet))
+            return Result(packet, None, self.sa)
+        finally:
+            channel.give(job)
+
+    def _restore(self, job: Job) -> bytes:
+        layout, buf = self._layout, job.crp.buf
+        # Behind it are only the ICV and, in front of that, what a long sequence number adds.
+        end = len(buf) - layout.icv - (4 if layout.high_last else 0)
+        pad, following = buf[end - 2], buf[end - 1]
+        stop = end - 2 - pad
+        if stop < layout.payload_at or buf[stop : end - 2] != PADDING[pad]:
+            raise Drop(Reason.BAD_PADDING)
+        if following == ip.DUMMY:
+            raise Drop(Reason.DUMMY)
+        payload = buf[layout.payload_at : stop]
+        if self.sa.mode is Mode.TRANSPORT:
+            head = ip.rewrite(job.packet, job.place, following, len(payload))
+            packet = b"".join((head, payload))
+        else:
+            packet = decapsulate(job.packet, _inner(payload, following))
+        if self._policy is not None and not self._policy.find(packet):
+            raise Drop(Reason.POLICY)
+        return packet
+
+
+def _inner(payload: bytearray, following: int) -> bytes:
+    """Return the packet in a tunnel, without the padding for traffic flow (RFC 4303 §2.7)."""
+    if following not in (ip.IPV4_IN, ip.IPV6_IN):
+        raise Drop(Reason.BAD_NEXT_HEADER)
+    inner = bytes(payload)
+    try:
+        end = ip.length(inner)
+    except Drop:
+        raise Drop(Reason.BAD_INNER) from None
+    if (inner[0] >> 4 == 4) != (following == ip.IPV4_IN):
+        raise Drop(Reason.BAD_INNER)
+    return inner[:end]

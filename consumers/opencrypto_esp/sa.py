@@ -1,0 +1,168 @@
+"""
+A security association's configuration: what was agreed on, and its checks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import Final, TypeAlias
+
+from opencrypto import UsageError
+from opencrypto_esp.suites import ENCRYPTIONS, INTEGRITIES, Encryption, Integrity
+
+Address: TypeAlias = IPv4Address | IPv6Address
+Network: TypeAlias = IPv4Network | IPv6Network
+
+MAX_WINDOW: Final = 1 << 16
+LAST_SHORT: Final = 0xFFFFFFFF
+LAST_LONG: Final = 0xFFFFFFFFFFFFFFFF
+
+
+class Mode(StrEnum):
+    """What is protected: the payload of a packet, or the packet as a whole (RFC 4303 §3.1)."""
+
+    TRANSPORT = "transport"
+    TUNNEL = "tunnel"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecurityAssociation:
+    """
+    One SA: its algorithms and keys, its mode, and which packets it is for.
+
+    The same object serves both ends; `Esp` keeps the counters and the window of each end apart.
+    Its repr shows no key.
+
+    Attributes:
+        spi: The number on the wire, 256 to 2**32 - 1 (RFC 4303 §2.1).
+        encryption: A name of `ENCRYPTIONS`.
+        encryption_key: Its key; of counter modes, with the salt at the end.
+        integrity: A name of `INTEGRITIES`; empty with a combined mode, or with `unauthenticated`.
+        integrity_key: Its key.
+        mode: Transport or tunnel.
+        tunnel_source: Outer source address, in tunnel mode.
+        tunnel_destination: Outer destination address, in tunnel mode.
+        source: Packets from these networks are for this SA; empty for all (RFC 4301 §4.4.1.1).
+        destination: Packets to these networks are; empty for all.
+        esn: Extended, 64-bit sequence numbers (RFC 4303 §2.2.1).
+        replay_window: Sequence numbers told apart on receipt; 0 checks nothing. Default 64.
+        sequence: The last sequence number sent; the first packet has the next one.
+        hop_limit: TTL or hop limit of the outer header.
+        dscp: DSCP of the outer header, 0 to 63; None copies the inner packet's.
+        unauthenticated: Allow encryption alone, which RFC 8221 §4 forbids to use.
+        name: For people; the SPI if empty.
+    """
+
+    spi: int
+    encryption: str
+    encryption_key: bytes = field(default=b"", repr=False)
+    integrity: str = ""
+    integrity_key: bytes = field(default=b"", repr=False)
+    mode: Mode = Mode.TRANSPORT
+    tunnel_source: Address | None = None
+    tunnel_destination: Address | None = None
+    source: tuple[Network, ...] = ()
+    destination: tuple[Network, ...] = ()
+    esn: bool = False
+    replay_window: int = 64
+    sequence: int = 0
+    hop_limit: int = 64
+    dscp: int | None = None
+    unauthenticated: bool = False
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work, naming the SA and the remedy, never a key."""
+        self._check_numbers()
+        self._check_encryption()
+        self._check_integrity()
+        self._check_mode()
+
+    @property
+    def label(self) -> str:
+        """What to call it in a message or a table."""
+        return self.name or f"{self.spi:#010x}"
+
+    @property
+    def cipher(self) -> Encryption:
+        """The encryption transform."""
+        return ENCRYPTIONS[self.encryption]
+
+    @property
+    def authenticator(self) -> Integrity | None:
+        """The integrity transform, where it is one of its own."""
+        return INTEGRITIES[self.integrity] if self.integrity else None
+
+    @property
+    def icv(self) -> int:
+        """Bytes of ICV at the end of each packet."""
+        return self.cipher.icv or (INTEGRITIES[self.integrity].icv if self.integrity else 0)
+
+    @property
+    def last_sequence(self) -> int:
+        """The highest sequence number it may send; it never starts again (RFC 4303 §3.3.3)."""
+        return LAST_LONG if self.esn else LAST_SHORT
+
+    def _bad(self, problem: str) -> UsageError:
+        return UsageError(f"SA {self.label}: {problem}")
+
+    def _check_numbers(self) -> None:
+        if not 256 <= self.spi <= 0xFFFFFFFF:
+            raise self._bad("the SPI must be 256 to 0xffffffff; lower ones are reserved")
+        if not 0 <= self.replay_window <= MAX_WINDOW:
+            raise self._bad(f"replay_window must be 0 to {MAX_WINDOW} packets")
+        if self.esn and not self.replay_window:
+            raise self._bad("extended sequence numbers need a replay_window to be inferred from")
+        if not 0 <= self.sequence <= self.last_sequence:
+            raise self._bad(f"sequence must be 0 to {self.last_sequence}")
+        if not 1 <= self.hop_limit <= 255:
+            raise self._bad("hop_limit must be 1 to 255")
+        if self.dscp is not None and not 0 <= self.dscp <= 63:
+            raise self._bad("dscp must be 0 to 63")
+
+    def _check_encryption(self) -> None:
+        suite = ENCRYPTIONS.get(self.encryption)
+        if suite is None:
+            known = ", ".join(ENCRYPTIONS)
+            raise self._bad(f"unknown encryption {self.encryption!r}; it is one of {known}")
+        if len(self.encryption_key) not in suite.keys:
+            sizes = " or ".join(map(str, sorted(suite.keys)))
+            salt = ", the last 4 being the salt" if 20 in suite.keys else ""
+            raise self._bad(
+                f"{self.encryption} takes a key of {sizes} bytes{salt}, "
+                f"not {len(self.encryption_key)}"
+            )
+        key = self.encryption_key
+        if self.encryption == "3des-cbc" and (key[:8] == key[8:16] or key[8:16] == key[16:]):
+            raise self._bad("two thirds of the 3DES key are equal, which leaves plain DES")
+
+    def _check_integrity(self) -> None:
+        suite = INTEGRITIES.get(self.integrity)
+        if self.integrity and suite is None:
+            known = ", ".join(INTEGRITIES)
+            raise self._bad(f"unknown integrity {self.integrity!r}; it is one of {known}")
+        if self.cipher.icv and self.integrity:
+            raise self._bad(f"{self.encryption} authenticates by itself; leave integrity out")
+        if suite is None:
+            if self.integrity_key:
+                raise self._bad("an integrity_key, but no integrity that takes it")
+            if not self.cipher.icv and not (self.cipher.hides and self.unauthenticated):
+                raise self._bad(f"{self.encryption} needs an integrity, such as hmac-sha2-256-128")
+            return
+        if len(self.integrity_key) != suite.key:
+            raise self._bad(
+                f"{self.integrity} takes a key of {suite.key} bytes, not {len(self.integrity_key)}"
+            )
+
+    def _check_mode(self) -> None:
+        source, destination = self.tunnel_source, self.tunnel_destination
+        if self.mode is Mode.TRANSPORT:
+            if source or destination:
+                raise self._bad("tunnel addresses, but the mode is transport")
+            return
+        if source is None or destination is None:
+            raise self._bad("tunnel mode needs tunnel_source and tunnel_destination")
+        if source.version != destination.version:
+            raise self._bad("tunnel_source and tunnel_destination must both be IPv4 or both IPv6")
