@@ -1,0 +1,70 @@
+"""
+Deflate (RFC 1951) and gzip (RFC 1952), by zlib.
+
+A result larger than the session's limit is refused before it is made: a few kilobytes can
+decompress to gigabytes.
+"""
+
+from __future__ import annotations
+
+import errno
+import zlib
+
+from opencrypto.exceptions import LimitError, OperationError
+
+RAW = -15
+"""zlib's name for a deflate stream without header or trailer."""
+
+GZIP = 31
+"""zlib's name for a gzip file, with its header and its CRC."""
+
+
+class Compressor:
+    """
+    Compresses and decompresses whole regions.
+
+    Args:
+        wbits: `RAW` or `GZIP`.
+        limit: The most bytes a region may decompress to.
+    """
+
+    def __init__(self, wbits: int, limit: int) -> None:
+        self._wbits = wbits
+        self._limit = limit
+
+    def compress(self, data: bytes | bytearray | memoryview) -> bytes:
+        """Return the compressed region."""
+        stream = zlib.compressobj(wbits=self._wbits)
+        return stream.compress(data) + stream.flush()
+
+    def decompress(self, data: bytes | bytearray | memoryview) -> bytes:
+        """
+        Return the decompressed region; gzip files of several members are taken whole.
+
+        Raises:
+            LimitError: it is larger than the limit (EFBIG).
+            OperationError: it is damaged, or ends early (EBADMSG).
+        """
+        result = b""
+        rest = bytes(data)
+        while True:
+            stream = zlib.decompressobj(wbits=self._wbits)
+            try:
+                result += stream.decompress(rest, self._limit + 1 - len(result))
+            except zlib.error:
+                raise OperationError(
+                    "the compressed data is damaged; discard it", errno=errno.EBADMSG
+                ) from None
+            if len(result) > self._limit:
+                raise LimitError(
+                    f"it decompresses to more than the limit of {self._limit} bytes; "
+                    "raise the session's limit if you trust it",
+                    errno=errno.EFBIG,
+                )
+            if not stream.eof:
+                raise OperationError(
+                    "the compressed data ends early; discard it", errno=errno.EBADMSG
+                )
+            rest = stream.unused_data.lstrip(b"\0")
+            if self._wbits != GZIP or not rest:
+                return result

@@ -1,0 +1,43 @@
+"""
+Keyed MD5 and SHA1 as IPsec first had them: ``H(key | fill | data | key | fill)``.
+
+Sources: RFC 1828 (MD5), RFC 1852 (SHA1). The key is padded as a message of its own is, with its
+length, to whole blocks; the last fill is the hash's own. Decrepit: HMAC replaced it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Literal
+
+_BLOCK = 64
+
+
+class Kpdk:
+    """
+    The authenticator under one key of any length.
+
+    Args:
+        name: ``md5`` or ``sha1``.
+        key: The key.
+    """
+
+    def __init__(self, name: Literal["md5", "sha1"], key: bytes | bytearray) -> None:
+        self._key = key
+        self._keyed = hashlib.new(name, key, usedforsecurity=False)
+        self._keyed.update(_fill(len(key), "little" if name == "md5" else "big"))
+
+    def mac(self, parts: Sequence[memoryview]) -> bytes:
+        """Return the whole digest of a region."""
+        running = self._keyed.copy()
+        for part in parts:
+            running.update(part)
+        running.update(self._key)
+        return running.digest()
+
+
+def _fill(length: int, byteorder: Literal["little", "big"]) -> bytes:
+    """Return what a hash of 64-byte blocks appends to a message of `length` bytes."""
+    zeros = -(length + 9) % _BLOCK
+    return b"\x80" + bytes(zeros) + (length * 8).to_bytes(8, byteorder)
