@@ -65,6 +65,11 @@ class Compressor:
                 raise OperationError(
                     "the compressed data ends early; discard it", errno=errno.EBADMSG
                 )
-            rest = stream.unused_data.lstrip(b"\0")
-            if self._wbits != GZIP or not rest:
+            rest = stream.unused_data.lstrip(b"\0") if self._wbits == GZIP else b""
+            if stream.unused_data and self._wbits != GZIP:
+                raise OperationError(
+                    "something follows the compressed data; give its exact region",
+                    errno=errno.EBADMSG,
+                )
+            if not rest:
                 return result
