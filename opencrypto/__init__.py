@@ -12,9 +12,11 @@ from opencrypto._framework import (
     Framework,
     default_framework,
 )
-from opencrypto._request import (
+from opencrypto._krequest import (
     Crparam,
     Cryptkop,
+)
+from opencrypto._request import (
     Cryptodesc,
     Cryptoini,
     Cryptop,

@@ -13,9 +13,10 @@ from opencrypto import _views
 from opencrypto._attach import Attachments
 from opencrypto._dispatch import Dispatcher
 from opencrypto._drivertable import DriverTable
+from opencrypto._krequest import Cryptkop
 from opencrypto._migrate import Sessions
 from opencrypto._plugins import Plugins
-from opencrypto._request import Cryptkop, Cryptodesc, Cryptoini, Cryptop
+from opencrypto._request import Cryptodesc, Cryptoini, Cryptop
 from opencrypto._retq import ReturnQueue
 from opencrypto._state import REQUEST, RequestEvent, RequestState, step
 from opencrypto._stats import Stats

@@ -14,7 +14,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, TypeAlias
 
-from opencrypto._request import Cryptkop, Cryptoini, Cryptop
+from opencrypto._krequest import Cryptkop
+from opencrypto._request import Cryptoini, Cryptop
 from opencrypto.constants import (
     CRYPTOCAP_F_ACCEL_SOFTWARE,
     CRYPTOCAP_F_SOFTWARE,

@@ -24,7 +24,7 @@ ORDER = (
     "_bsdnames",
     # Data: what is asked for and what it is done to.
     "_state _iv",
-    "_request _buffer",
+    "_request _krequest _buffer _kops",
     "_chain _check _message",
     # What the author of a driver imports.
     "driver chain",
@@ -32,11 +32,12 @@ ORDER = (
     # Rules without threads.
     "_select _queue",
     # The parts of a running framework.
-    "_stats _retq _workers",
+    "_timing _stats _retq _workers",
     "_session _drivertable",
     "_migrate",
+    "_trace _watch",
     "_dispatch",
-    "sysctl selftest _attach _views",
+    "sysctl selftest _attach _views _tree",
     "_framework",
     # Faces.
     "__init__",

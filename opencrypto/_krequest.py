@@ -1,0 +1,199 @@
+"""
+What a consumer fills in for a key operation, and a driver reads: the request and its parameters.
+
+``struct cryptkop`` and ``struct crparam`` with the prefix stripped. As in `_request`, the classes
+hold data, and the framework alone moves a request through its states.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Self
+
+from opencrypto._bsdnames import CrparamNames, CryptkopNames
+from opencrypto._request import BytesLike
+from opencrypto._state import RequestState
+from opencrypto.exceptions import OutputTooSmall, UsageError, error_from_errno
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from opencrypto._keyops import Call
+
+
+class Crparam(CrparamNames):
+    """
+    A parameter of a key operation: an integer, packed little-endian, with its length in **bits**.
+
+    `p` holds ``ceil(nbits / 8)`` bytes, or more. An output is preallocated by giving `nbits`
+    alone; what it holds before the operation does not matter.
+    """
+
+    __slots__ = ("nbits", "p")
+
+    def __init__(self, p: BytesLike | None = None, nbits: int | None = None) -> None:
+        if nbits is None:
+            nbits = len(p) * 8 if p is not None else 0
+        if nbits < 0:
+            raise UsageError(f"a parameter of {nbits} bits; give 0 or more")
+        self.nbits = nbits
+        self.p: BytesLike = bytearray((nbits + 7) // 8) if p is None else p
+
+    @classmethod
+    def from_int(cls, value: int, nbits: int | None = None) -> Self:
+        """
+        Pack a non-negative integer; its own bit length unless `nbits` asks for more room.
+
+        Raises:
+            UsageError: `value` is negative, or has more than `nbits` bits (ERANGE).
+        """
+        if value < 0:
+            raise UsageError("a parameter must not be negative; reduce it first")
+        size = value.bit_length() if nbits is None else nbits
+        if value.bit_length() > size:
+            raise UsageError(
+                f"a number of {value.bit_length()} bits does not fit {size}", errno=errno.ERANGE
+            )
+        return cls(bytearray(value.to_bytes((size + 7) // 8, "little")), size)
+
+    @classmethod
+    def from_bytes(cls, data: BytesLike) -> Self:
+        """Take bytes as they are, in their natural order: a DSA digest. They are not copied."""
+        return cls(data, len(data) * 8)
+
+    def to_int(self) -> int:
+        """Unpack the integer: the first `nbits` bits of `p`."""
+        return int.from_bytes(self.to_bytes(), "little") & ((1 << self.nbits) - 1)
+
+    def to_bytes(self) -> bytes:
+        """Return the ``ceil(nbits / 8)`` bytes as they stand: a DSA digest, random bytes."""
+        return bytes(memoryview(self.p).cast("B")[: (self.nbits + 7) // 8])
+
+    def store(self, value: int) -> None:
+        """
+        Write an output: all its ``ceil(nbits / 8)`` bytes, and none beyond. For drivers.
+
+        Raises:
+            OutputTooSmall: `value` has more than `nbits` bits (ERANGE); nothing was written.
+        """
+        if value.bit_length() > self.nbits:
+            raise OutputTooSmall(
+                f"the result does not fit the {self.nbits} bits of an output; give more bits",
+                errno=errno.ERANGE,
+            )
+        size = (self.nbits + 7) // 8
+        memoryview(self.p).cast("B")[:size] = value.to_bytes(size, "little")
+
+    def __repr__(self) -> str:
+        return f"<Crparam nbits={self.nbits}>"
+
+
+class Cryptkop(CryptkopNames):
+    """
+    A key operation (``struct cryptkop``): no session, parameters in, parameters out.
+
+    `Cryptkop.of` makes one from Python integers. Parameters and their order by operation:
+    `opencrypto.driver.KOPS`.
+
+    Attributes:
+        op: The operation, ``CRK_*``.
+        param: Up to ``CRK_MAXPARAM`` parameters: `iparams` inputs, then `oparams` outputs.
+        status: 0, or the errno of what went wrong; valid when the callback runs.
+        verdict: Whether the signature is good, for a verification with `status` 0; else None.
+        hid: The id of the driver that served it, -1 if none did.
+        callback: Called once with the request when it is complete.
+        flags: ``CRYPTO_F_CBIMM``, ``CRYPTO_F_CBIFSYNC``; ``CRYPTO_F_USER`` if it is made for a
+            user program, to which ``kern.userasymcrypto`` and ``kern.cryptodevallowsoft`` apply.
+        opaque: The consumer's own; nobody else touches it.
+        error: One sentence to `status`, if it is known.
+    """
+
+    __slots__ = (
+        "_call", "callback", "error", "flags", "hid", "iparams", "op", "opaque", "oparams",
+        "param", "state", "status", "verdict",
+    )  # fmt: skip
+
+    callback: Callable[[Cryptkop], object] | None
+
+    def __init__(
+        self,
+        op: int = 0,
+        param: Iterable[Crparam] = (),
+        iparams: int = 0,
+        oparams: int = 0,
+        callback: Callable[[Cryptkop], object] | None = None,
+        flags: int = 0,
+    ) -> None:
+        self.op = op
+        self.status = 0
+        self.verdict: bool | None = None
+        self.iparams = iparams
+        self.oparams = oparams
+        self.hid = -1
+        self.param = list(param)
+        self.callback = callback
+        self.flags = flags
+        self.opaque: Any = None
+        self.error = ""
+        self.state: int = RequestState.IDLE
+        self._call: Call | None = None
+
+    @classmethod
+    def of(
+        cls,
+        op: int,
+        inputs: Iterable[int | BytesLike],
+        outputs: Iterable[int] = (),
+        callback: Callable[[Cryptkop], object] | None = None,
+        flags: int = 0,
+    ) -> Self:
+        """
+        Make a request from integers (and bytes, for a digest), with outputs of so many **bits**.
+
+        Raises:
+            UsageError: an input is negative.
+        """
+        given = [Crparam.from_int(i) if isinstance(i, int) else Crparam.from_bytes(i)
+                 for i in inputs]  # fmt: skip
+        wanted = [Crparam(nbits=nbits) for nbits in outputs]
+        return cls(op, [*given, *wanted], len(given), len(wanted), callback, flags)
+
+    @property
+    def inputs(self) -> list[Crparam]:
+        """The input parameters."""
+        return self.param[: self.iparams]
+
+    @property
+    def outputs(self) -> list[Crparam]:
+        """The output parameters."""
+        return self.param[self.iparams : self.iparams + self.oparams]
+
+    def fail(self, status: int, error: str = "") -> None:
+        """Record what went wrong; the driver then calls ``kdone`` as ever."""
+        self.status = status
+        self.error = error
+
+    def check(self) -> None:
+        """
+        Raise the typed error of `status`, if it is not 0.
+
+        Raises:
+            CryptoError: the subclass that ``status`` stands for (see `ERRNO_CLASSES`).
+        """
+        if self.status:
+            raise error_from_errno(self.status, self.error)
+
+    def reset(self) -> None:
+        """Set every field to its zero, as ``kgetreq`` hands a request out."""
+        self.op = self.status = self.iparams = self.oparams = self.flags = 0
+        self.verdict = self.callback = self.opaque = None
+        self.hid = -1
+        self.param = []
+        self.error = ""
+
+    def __repr__(self) -> str:
+        return (
+            f"<Cryptkop op={self.op} {RequestState(self.state).name} status={self.status} "
+            f"params={self.iparams}+{self.oparams} hid={self.hid}>"
+        )
