@@ -50,6 +50,13 @@ class Mbuf:
             self.append(bytearray(missing))
         scatter(region(self._segments, offset, len(data)), data)
 
+    def splice(self, offset: int, length: int, data: bytes | bytearray | memoryview) -> None:
+        """Put data in the place of a region; what follows it moves, and the length changes."""
+        end = offset + length
+        after = region(self._segments, end, len(self) - end)
+        before = region(self._segments, 0, offset)
+        self._segments = [*before, byteview(bytearray(data)), *after]
+
     def trim(self, length: int) -> None:
         """Cut bytes off the end until `length` are left (``m_adj`` with a negative count)."""
         self._segments = region(self._segments, 0, length)
