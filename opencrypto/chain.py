@@ -11,10 +11,9 @@ from __future__ import annotations
 import errno
 import hmac
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
-from opencrypto import _buffer
-from opencrypto._buffer import Segments
+from opencrypto._buffer import Segments, gather, region, scatter, segments
 from opencrypto._chain import Chain
 from opencrypto._check import Plan, Step, check
 from opencrypto._request import Cryptodesc, Cryptoini, Cryptop
@@ -31,14 +30,23 @@ __all__ = [
     "CipherTransform",
     "MacTransform",
     "Plan",
+    "Quick",
     "Segments",
     "Step",
     "Transform",
     "TransformFactory",
+    "UNVERIFIED",
     "check",
+    "gather",
     "in_one_piece",
+    "region",
     "request_iv",
+    "scatter",
+    "segments",
 ]
+
+UNVERIFIED: Final = "the MAC does not verify; discard the data"
+"""The sentence that goes with EBADMSG."""
 
 
 class CipherTransform(Protocol):
@@ -66,7 +74,12 @@ class AeadTransform(Protocol):
 
 
 Transform: TypeAlias = CipherTransform | MacTransform | AeadTransform
+"""What does the mathematics. One that has a ``wipe()`` has it called when its session ends."""
+
 TransformFactory: TypeAlias = Callable[[Cryptoini], Transform]
+
+Quick: TypeAlias = Callable[[Cryptop], bool]
+"""Carries a request out and returns True, or leaves it as it is and returns False."""
 
 
 def in_one_piece(parts: Segments, work: Callable[[memoryview], object]) -> None:
@@ -79,10 +92,10 @@ def in_one_piece(parts: Segments, work: Callable[[memoryview], object]) -> None:
     if len(parts) == 1:
         work(parts[0])
         return
-    whole = _buffer.gather(parts)
+    whole = gather(parts)
     try:
         work(memoryview(whole))
-        _buffer.scatter(parts, whole)
+        scatter(parts, whole)
     finally:
         whole[:] = bytes(len(whole))
 
@@ -102,10 +115,10 @@ def request_iv(crd: Cryptodesc, cri: Cryptoini, ivlen: int, parts: Segments) -> 
         if flags & CRD_F_IV_PRESENT or not flags & CRD_F_ENCRYPT:
             return iv
     elif flags & CRD_F_IV_PRESENT or not flags & CRD_F_ENCRYPT:
-        return b"".join(_buffer.region(parts, crd.inject, ivlen))
+        return b"".join(region(parts, crd.inject, ivlen))
     else:
         iv = cri.fresh_iv()
-    _buffer.scatter(_buffer.region(parts, crd.inject, ivlen), iv)
+    scatter(region(parts, crd.inject, ivlen), iv)
     return iv
 
 
@@ -123,6 +136,13 @@ class ChainSession:
         self.chain = chain
         self.transforms = tuple(transforms)
 
+    def wipe(self) -> None:
+        """Have the transforms drop what they keep of the keys."""
+        for transform in self.transforms:
+            wipe = getattr(transform, "wipe", None)
+            if wipe is not None:
+                wipe()
+
     def run(self, crp: Cryptop) -> None:
         """
         Check a request and carry its chain out, setting ``etype`` to what came of it.
@@ -137,7 +157,7 @@ class ChainSession:
             return
         for step in plan.steps:
             if not self._step(crp, step, plan.parts):
-                crp.fail(errno.EBADMSG, "the MAC does not verify; discard the data")
+                crp.fail(errno.EBADMSG, UNVERIFIED)
                 return
 
     def _step(self, crp: Cryptop, step: Step, parts: Segments) -> bool:
@@ -158,19 +178,19 @@ class ChainSession:
         crd = step.crd
         transform: CipherTransform = self.transforms[step.position]  # type: ignore[assignment]
         iv = self._iv(step, parts)
-        region = _buffer.region(parts, crd.skip, crd.len)
-        if region:
-            transform.crypt(iv, region, bool(crd.flags & CRD_F_ENCRYPT))
+        payload = region(parts, crd.skip, crd.len)
+        if payload:
+            transform.crypt(iv, payload, bool(crd.flags & CRD_F_ENCRYPT))
 
     def _mac(self, crp: Cryptop, step: Step, parts: Segments) -> bool:
         crd = step.crd
         transform: MacTransform = self.transforms[step.position]  # type: ignore[assignment]
         length = self.chain.macs[step.position]
-        digest = transform.mac(_buffer.region(parts, crd.skip, crd.len))[:length]
+        digest = transform.mac(region(parts, crd.skip, crd.len))[:length]
         place = _mac_place(crp, step, parts, length)
         if crd.flags & CRD_F_VERIFY:
             return hmac.compare_digest(b"".join(place), digest)
-        _buffer.scatter(place, digest)
+        scatter(place, digest)
         return True
 
     def _aead(self, crp: Cryptop, step: Step, parts: Segments) -> bool:
@@ -179,18 +199,18 @@ class ChainSession:
         transform: AeadTransform = self.transforms[step.position]  # type: ignore[assignment]
         length = self.chain.macs[tag_step.position]
         iv = self._iv(step, parts)
-        aad = _buffer.region(parts, tag_step.crd.skip, tag_step.crd.len)
-        payload = _buffer.region(parts, crd.skip, crd.len)
+        aad = region(parts, tag_step.crd.skip, tag_step.crd.len)
+        payload = region(parts, crd.skip, crd.len)
         place = _mac_place(crp, tag_step, parts, length)
         if not crd.flags & CRD_F_ENCRYPT:
             return transform.open(iv, aad, payload, b"".join(place))
-        _buffer.scatter(place, transform.seal(iv, aad, payload, length))
+        scatter(place, transform.seal(iv, aad, payload, length))
         return True
 
 
 def _mac_place(crp: Cryptop, step: Step, parts: Segments, length: int) -> Segments:
     if step.mac_at < 0:
-        return _buffer.region(parts, step.crd.inject, length)
+        return region(parts, step.crd.inject, length)
     return [memoryview(crp.mac or b"").cast("B")[step.mac_at : step.mac_at + length]]
 
 
@@ -226,25 +246,38 @@ class ChainDriver(Driver):
         factory = self.factories.get(cri.alg)
         return factory(cri) if factory else None
 
-    def compile(self, session: ChainSession) -> Process:
+    def quick(self, session: ChainSession) -> Quick | None:
         """
-        Return the ``process`` of one session.
+        Return a shorter way for the shapes of request that this session mostly sees.
 
-        A driver that knows a quicker way for some shapes of request overrides this, and falls
-        back on what this returns for all others.
+        A driver that knows one overrides this. It must find out by itself that a request has that
+        shape and is sound, and return False before it touches anything if not: the request then
+        goes the general way, which also words the refusals.
         """
-        run, done = session.run, self.done
+        return None
+
+    def compile(self, session: ChainSession) -> Process:
+        """Return the ``process`` of one session: the quick way, if there is one, or else `run`."""
+        run, done, quick = session.run, self.done, self.quick(session)
 
         def process(crp: Cryptop, hint: int) -> int:
             run(crp)
             done(crp)
             return 0
 
-        return process
+        def quick_process(crp: Cryptop, hint: int) -> int:
+            if not quick(crp):  # type: ignore[misc]
+                run(crp)
+            done(crp)
+            return 0
+
+        return quick_process if quick else process
 
     def freesession(self, lid: int) -> None:
         """Drop the session's transforms, and with them the key schedules in the libraries."""
-        self._sessions.pop(lid, None)
+        session = self._sessions.pop(lid, None)
+        if session is not None:
+            session.wipe()
 
     def process(self, crp: Cryptop, hint: int) -> int:
         """Serve a request by its session number, for callers that kept no compiled ``process``."""
@@ -258,4 +291,5 @@ class ChainDriver(Driver):
 
     def close(self) -> None:
         """Drop everything."""
-        self._sessions.clear()
+        for lid in list(self._sessions):
+            self.freesession(lid)
