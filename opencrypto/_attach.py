@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from opencrypto._drivertable import DriverTable, Slot
+from opencrypto._kops import KOPS
 from opencrypto._log import log
 from opencrypto._state import SlotEvent, SlotState
 from opencrypto.constants import CRYPTO_ALG_FLAG_SUPPORTED, CRYPTO_ASYMQ, CRYPTO_SYMQ
@@ -22,6 +23,7 @@ from opencrypto.xform import FACTS
 
 if TYPE_CHECKING:
     from opencrypto._dispatch import Dispatcher
+    from opencrypto._keyops import KeyOps
     from opencrypto._migrate import Sessions
     from opencrypto._plugins import Observers
 
@@ -34,9 +36,15 @@ class Attachments:
     """What drivers and those who attach them call."""
 
     def __init__(
-        self, drivers: DriverTable, sessions: Sessions, dispatcher: Dispatcher, ports: Ports
+        self,
+        drivers: DriverTable,
+        sessions: Sessions,
+        dispatcher: Dispatcher,
+        keyops: KeyOps,
+        ports: Ports,
     ) -> None:
         self._drivers = drivers
+        self._keyops = keyops
         self._sessions = sessions
         self._dispatcher = dispatcher
         self._ports = ports
@@ -72,6 +80,26 @@ class Attachments:
                 slot.freesession = freesession and functools.partial(freesession, arg)
             self._add(slot, alg, maxoplen, flags)
 
+    def kregister(
+        self, hid: int, op: int, flags: int, kprocess: Callable[..., int] | None, arg: Any
+    ) -> None:
+        """Add a key operation; the first one installs the callback."""
+        slot = self._drivers.get(hid)
+        if op not in KOPS:
+            raise UsageError(f"there is no key operation {op!r}; use a CRK_* constant")
+        with slot.lock:
+            if slot.kprocess is None:
+                if kprocess is None:
+                    raise UsageError("the first kregister() of a driver needs its callback")
+                slot.kprocess = functools.partial(kprocess, arg)
+            self._add_key(slot, op, flags)
+
+    def _add_key(self, slot: Slot, op: int, flags: int) -> None:
+        if slot.state is SlotState.CLEANUP:
+            raise UsageError(f"driver {slot.name} is leaving; take a new id from get_driverid()")
+        slot.kops[int(op)] = flags | CRYPTO_ALG_FLAG_SUPPORTED
+        slot.move(SlotEvent.REGISTER)
+
     def _add(self, slot: Slot, alg: int, maxoplen: int, flags: int) -> None:
         if slot.state is SlotState.CLEANUP:
             raise UsageError(f"driver {slot.name} is leaving; take a new id from get_driverid()")
@@ -100,6 +128,8 @@ class Attachments:
         slot = self._drivers.get(hid)
         if what & CRYPTO_SYMQ:
             self._dispatcher.unblock(slot)
+        if what & CRYPTO_ASYMQ:
+            self._keyops.unblock(slot)
 
     # Driver objects.
 
@@ -112,15 +142,18 @@ class Attachments:
         slot.driver = driver
         for port, call in self._ports.items():
             setattr(driver, port, call)
+        driver.kdone = functools.partial(self._keyops.done, by=slot.kinflight)
         driver.unblock = functools.partial(self.unblock, slot.hid)
         with slot.lock:
             slot.newsession = driver.newsession
             slot.freesession = functools.partial(_freesession, driver)
             slot.process = driver.process
+            slot.kprocess = driver.kprocess
             for alg, capability in driver.capabilities.items():
                 self._add(slot, alg, min(capability.maxlen * 8, 0xFFFF), 0)
-            slot.kops.update(dict.fromkeys(map(int, driver.keyops), 0))
-            if not driver.capabilities:
+            for op in driver.keyops:
+                self._add_key(slot, op, 0)
+            if not driver.capabilities and not driver.keyops:
                 slot.move(SlotEvent.REGISTER)
         if self.observers is not None:
             self.observers.attached(slot.hid, slot.name)
@@ -137,6 +170,8 @@ class Attachments:
         driver, slot.driver = slot.driver, None
         if driver is not None:
             self._close(driver, slot)
+        # After close(), which may still answer key requests or hand them back.
+        self._reclaim_keys(slot)
         self._drivers.release(slot)
         if self.observers is not None:
             self.observers.detached(slot.hid, slot.name)
@@ -151,14 +186,24 @@ class Attachments:
             slot.kops.clear()
         self._sessions.orphan_all(slot)
         self._dispatcher.flush(slot)
+        self._keyops.flush(slot)
 
     def _reclaim(self, slot: Slot) -> None:
         """Complete for a driver that leaves what it has never answered, so that nothing is lost."""
         with slot.lock:
             sessions = list(slot.sessions.values())
+        if not sessions:
+            return
         lost = sum(self._dispatcher.reclaim(session) for session in sessions)
         self._dispatcher.driver_bugs += 1
         log.error("driver_bug", driver=slot.name, rule="answer every request", requests=lost)
+
+    def _reclaim_keys(self, slot: Slot) -> None:
+        """Have others serve the key requests that a driver took and has never answered."""
+        if slot.kinflight:
+            lost = self._keyops.reclaim(slot)
+            self._keyops.driver_bugs += 1
+            log.error("driver_bug", driver=slot.name, rule="answer every request", kops=lost)
 
     def _close(self, driver: Driver, slot: Slot) -> None:
         try:
@@ -190,3 +235,6 @@ def _check_driver(driver: Driver) -> None:
     unknown = [alg for alg in driver.capabilities if alg not in FACTS]
     if unknown:
         raise UsageError(f"driver {driver.name} claims unknown algorithms: {unknown}")
+    unknown = [op for op in driver.keyops if op not in KOPS]
+    if unknown:
+        raise UsageError(f"driver {driver.name} claims unknown key operations: {unknown}")

@@ -22,7 +22,7 @@ import errno
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from opencrypto._log import log
+from opencrypto._log import log, where
 from opencrypto._request import Cryptop
 from opencrypto._retq import ReturnQueue
 from opencrypto._session import Session
@@ -210,13 +210,22 @@ class Dispatcher:
         """Tell whether the request interrupt has work."""
         return bool(self._ready)
 
-    def run_requests(self) -> None:
-        """Hand queued requests to their drivers: the request interrupt's work."""
+    def run_requests(self, key_turn: Callable[[], bool] = bool) -> None:
+        """
+        Hand queued requests to their drivers: the request interrupt's work.
+
+        Args:
+            key_turn: Hands key requests to one driver, and tells whether there were any. It comes
+                before each driver's turn here, so that neither kind waits for the other to end.
+        """
         self.intrs += 1
         while True:
+            keys = key_turn()
             try:
                 slot = self._ready.popleft()
             except IndexError:
+                if keys:
+                    continue
                 return
             self._run_slot(slot)
 
@@ -295,10 +304,10 @@ class Dispatcher:
 
     def _done_twice(self, crp: Cryptop) -> None:
         session: Session | None = crp._session
-        where = f"driver {session.slot.name}" if session is not None else "a driver"
+        who = f"driver {session.slot.name}" if session is not None else "a driver"
         self.driver_bugs += 1
-        log.error("driver_bug", rule="done exactly once", driver=where, sid=crp.sid)
-        raise DriverBug(f"{where} called done for a request that it does not hold; call it once")
+        log.error("driver_bug", rule="done exactly once", driver=who, sid=crp.sid)
+        raise DriverBug(f"{who} called done for a request that it does not hold; call it once")
 
     def _complete(self, crp: Cryptop, *, sync: bool) -> None:
         flags = crp.flags
@@ -317,33 +326,28 @@ class Dispatcher:
         except Exception as error:
             self._callback_failed(error)
 
-    def run_returns(self) -> None:
-        """Call back what is on the return queue: the return interrupt's work."""
+    def run_returns(self, key_returns: Callable[[], int] = int) -> None:
+        """
+        Call back what is on the return queue: the return interrupt's work.
+
+        Args:
+            key_returns: Calls back the key requests that wait now, and tells how many there were.
+        """
         self.rets += 1
-        while self._retq.run(self.call_back):
+        while self._retq.run(self.call_back) + key_returns():
             pass
 
     def _callback_failed(self, error: BaseException) -> None:
         self.callback_errors += 1
-        log.error("callback_failed", error=type(error).__name__, where=_where(error))
+        log.error("callback_failed", error=type(error).__name__, where=where(error))
 
     def _bug(self, slot: Slot, rule: str, error: BaseException | None = None) -> None:
         self.driver_bugs += 1
         what = type(error).__name__ if error is not None else ""
-        where = _where(error) if error is not None else ""
-        log.error("driver_bug", driver=slot.name, rule=rule, error=what, where=where)
+        place = where(error) if error is not None else ""
+        log.error("driver_bug", driver=slot.name, rule=rule, error=what, where=place)
 
     def stray_counts(self) -> tuple[int, int]:
         """Return how many requests were dispatched to no session, and how many of them failed."""
         total = self._strays.total()
         return total.ops, total.errs
-
-
-def _where(error: BaseException) -> str:
-    """Name the line an exception comes from. Its text is left out: it may quote content."""
-    traceback = error.__traceback__
-    if traceback is None:
-        return ""
-    while traceback.tb_next is not None:
-        traceback = traceback.tb_next
-    return f"{traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}"

@@ -14,13 +14,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from opencrypto._chain import Chain
+from opencrypto._krequest import Cryptkop
 from opencrypto._queue import RequestQueue
 from opencrypto._request import Cryptoini, Cryptop, alg_name
 from opencrypto._session import Session
 from opencrypto._state import SLOT, SlotEvent, SlotState, step
 from opencrypto._stats import DriverStats, Shards, Tally
 from opencrypto.constants import CRYPTOCAP_F_SYNC
-from opencrypto.driver import Driver, Process, driver_class
+from opencrypto.driver import Driver, KeyProcess, Process, driver_class
 from opencrypto.exceptions import DriverBug, UsageError
 
 NewSession = Callable[[Sequence[Cryptoini]], "int | tuple[int, Process]"]
@@ -36,7 +37,9 @@ class Slot:
         sessions: Its open sessions by lid. Taking one out is the right, and the duty, to call the
             driver's freesession for it.
         names: How many SIDs in the session table name this slot; it is not reused before 0.
-        drained: Set when a driver that leaves has no session open any more.
+        kops: Key operation to the flags it was registered with.
+        kinflight: The key requests that it has, or that wait in `kqueue`.
+        drained: Set when a driver that leaves has no session and no key request any more.
     """
 
     __slots__ = (
@@ -47,7 +50,10 @@ class Slot:
         "flags",
         "freesession",
         "hid",
+        "kinflight",
         "kops",
+        "kprocess",
+        "kqueue",
         "lock",
         "migrated",
         "name",
@@ -83,6 +89,9 @@ class Slot:
         self.freesession: Callable[[int], object] | None = None
         self.process: Process | None = None
         self.queue: RequestQueue[Cryptop] = RequestQueue()
+        self.kprocess: KeyProcess | None = None
+        self.kqueue: RequestQueue[Cryptkop] = RequestQueue()
+        self.kinflight: set[Cryptkop] = set()
         self.sessions: dict[int, Session] = {}
         self.names = 0
         self.migrated = 0
@@ -194,6 +203,15 @@ class DriverTable:
         with slot.lock:
             slot.names -= 1
         self.release(slot)
+
+    def check_drained(self, slot: Slot) -> None:
+        """Note it when a driver that leaves has answered all, and free its slot if it can be."""
+        with slot.lock:
+            left = slot.state is SlotState.CLEANUP
+            drained = left and not slot.sessions and not slot.kinflight
+        if drained:
+            slot.drained.set()
+            self.release(slot)
 
     def release(self, slot: Slot) -> None:
         """Free the slot of a driver that left, once nothing names it."""

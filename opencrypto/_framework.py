@@ -13,6 +13,8 @@ from opencrypto import _views
 from opencrypto._attach import Attachments
 from opencrypto._dispatch import Dispatcher
 from opencrypto._drivertable import DriverTable
+from opencrypto._keycalls import KeyCalls
+from opencrypto._keyops import KeyOps
 from opencrypto._krequest import Cryptkop
 from opencrypto._migrate import Sessions
 from opencrypto._plugins import Plugins
@@ -33,7 +35,7 @@ POOL_LIMIT = 1024
 """How many freed requests of one number of descriptors are kept for the next `getreq`."""
 
 
-class Framework:
+class Framework(KeyCalls):
     """
     Between those who want cryptography and the drivers that do it. A context manager.
 
@@ -59,14 +61,23 @@ class Framework:
         self._retkq: ReturnQueue[Cryptkop] = ReturnQueue(self._kick_returns)
         self._dispatcher = Dispatcher(self._sessions, self._kick_requests, self._retq)
         self._sessions.done = self._dispatcher.done
+        self._keyops = KeyOps(self._drivers, self._kick_requests, self._retkq, self._user_class)
         self._attachments = Attachments(
-            self._drivers, self._sessions, self._dispatcher, {"done": self._dispatcher.done}
+            self._drivers,
+            self._sessions,
+            self._dispatcher,
+            self._keyops,
+            {"done": self._dispatcher.done},
         )
         self._requests = interrupt(
-            "opencrypto-requests", self._dispatcher.run_requests, self._dispatcher.pending
+            "opencrypto-requests",
+            lambda: self._dispatcher.run_requests(self._keyops.run_turn),
+            lambda: self._dispatcher.pending() or self._keyops.pending(),
         )
         self._returns = interrupt(
-            "opencrypto-returns", self._dispatcher.run_returns, lambda: bool(len(self._retq))
+            "opencrypto-returns",
+            lambda: self._dispatcher.run_returns(self._run_key_returns),
+            lambda: bool(len(self._retq) or len(self._retkq)),
         )
         self._pools: dict[int, list[Cryptop]] = {}
         self._settings = _views.Settings()
@@ -86,6 +97,14 @@ class Framework:
     def _kick_returns(self) -> None:
         self._returns.kick()
 
+    def _run_key_returns(self) -> int:
+        return self._retkq.run(self._keyops.call_back)
+
+    def _user_class(self) -> int | None:
+        """Return `hard` for user programs' key operations, or None if they may do none."""
+        settings = self._settings
+        return settings.cryptodevallowsoft if settings.userasymcrypto else None
+
     def _load(self, plugins: bool | Iterable[object]) -> None:
         if plugins is True:
             self._plugins.discover()
@@ -101,6 +120,7 @@ class Framework:
     def _observe(self) -> None:
         observers = self._plugins.observers()
         self._dispatcher.observers = observers
+        self._keyops.observers = observers
         self._sessions.observers = observers
         self._attachments.observers = observers
 
@@ -322,7 +342,7 @@ class Framework:
     @property
     def stats(self) -> Stats:
         """A snapshot of the counters, in the words of ``struct cryptostats``."""
-        return _views.take_stats(self._drivers, self._sessions, self._dispatcher)
+        return _views.take_stats(self._drivers, self._sessions, self._dispatcher, self._keyops)
 
     # The end.
 
@@ -339,6 +359,7 @@ class Framework:
         if self._sessions.closed:
             return
         self._sessions.closed = True
+        self._keyops.closed = True
         for slot in self._drivers:
             if slot.driver is not None or slot.algs or slot.kops:
                 self._attachments.detach(slot.hid, DETACH_TIMEOUT)

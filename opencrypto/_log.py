@@ -22,3 +22,13 @@ log: Final[Any] = structlog.wrap_logger(
         structlog.processors.KeyValueRenderer(key_order=["event"], repr_native_str=False),
     ],
 )
+
+
+def where(error: BaseException) -> str:
+    """Name the line an exception comes from. Its text is left out: it may quote content."""
+    traceback = error.__traceback__
+    if traceback is None:
+        return ""
+    while traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    return f"{traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}"

@@ -167,7 +167,7 @@ class Sessions:
         if ours:
             self._tell_driver(slot, session.sid)
             session.chain.release()
-            self._check_drained(slot)
+            self._drivers.check_drained(slot)
         if session.state is SessionState.DRAINING:
             self._bury(session)
 
@@ -206,20 +206,13 @@ class Sessions:
         for session in sessions:
             self._orphan(session)
             self.settle(session)
-        self._check_drained(slot)
+        self._drivers.check_drained(slot)
         return sessions
 
     def _orphan(self, session: Session) -> None:
         with session.lock, session.slot.lock:
             if session.state is SessionState.LIVE:
                 session.move(SessionEvent.DRIVER_LEFT)
-
-    def _check_drained(self, slot: Slot) -> None:
-        with slot.lock:
-            drained = slot.state is SlotState.CLEANUP and not slot.sessions
-        if drained:
-            slot.drained.set()
-            self._drivers.release(slot)
 
     def hand_back(self, crp: Cryptop, session: Session) -> None:
         """Take a session back from a driver that completed its request with EAGAIN."""

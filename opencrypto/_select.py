@@ -46,7 +46,7 @@ def order(candidates: Iterable[Candidate], hard: int) -> tuple[list[Candidate], 
     asked: list[Candidate] = []
     reasons: dict[str, str] = {}
     for candidate in candidates:
-        reason = candidate.refusal or _class_refusal(candidate.tier, hard)
+        reason = candidate.refusal or class_refusal(candidate.tier, hard)
         if reason:
             reasons[candidate.name] = reason
         else:
@@ -54,7 +54,18 @@ def order(candidates: Iterable[Candidate], hard: int) -> tuple[list[Candidate], 
     return sorted(asked, key=_rank), reasons
 
 
-def _class_refusal(tier: int, hard: int) -> str:
+def key_rank(hid: int, tier: int, inflight: int, *, blocked: bool) -> tuple[bool, int, int, int]:
+    """
+    Rank a driver for a key request, the least being the best.
+
+    One that takes requests comes before one that refuses them for now, since key requests have
+    no session that binds them; then by class, by key requests in flight, by id.
+    """
+    return blocked, tier, inflight, hid
+
+
+def class_refusal(tier: int, hard: int) -> str:
+    """Say why a driver's class is not the one asked for, or return an empty string."""
     if hard > 0 and tier != HARDWARE:
         return f"is {CLASS_NAMES[tier]}; hardware was asked for"
     if hard < 0 and tier == HARDWARE:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from opencrypto._drivertable import DriverTable, Slot
+from opencrypto._kops import KOPS
 from opencrypto._retq import ReturnQueue
 from opencrypto._stats import Stats
 from opencrypto.driver import CLASS_NAMES
@@ -17,6 +18,7 @@ from opencrypto.xform import FACTS
 
 if TYPE_CHECKING:
     from opencrypto._dispatch import Dispatcher
+    from opencrypto._keyops import KeyOps
     from opencrypto._migrate import Sessions
     from opencrypto._plugins import Failure
 
@@ -35,6 +37,7 @@ class DriverInfo:
         tier: ``hardware``, ``accelerated`` or ``software``; empty if not attached.
         flags: ``CRYPTOCAP_F_*``.
         algorithms: Names of what it offers, in order of number.
+        keyops: Names of its key operations, likewise.
         sessions: How many it has open.
         queued: How many requests wait for it.
         blocked: Whether it takes none for now.
@@ -46,6 +49,7 @@ class DriverInfo:
     tier: str = ""
     flags: int = 0
     algorithms: tuple[str, ...] = ()
+    keyops: tuple[str, ...] = ()
     sessions: int = 0
     queued: int = 0
     blocked: bool = False
@@ -74,28 +78,33 @@ def _info(slot: Slot) -> DriverInfo:
         tier=CLASS_NAMES[slot.tier],
         flags=slot.flags,
         algorithms=tuple(FACTS[alg].name for alg in sorted(slot.algs)),
+        keyops=tuple(KOPS[op].name for op in sorted(slot.kops)),
         sessions=len(slot.sessions),
         queued=len(slot.queue),
         blocked=slot.queue.blocked,
     )
 
 
-def take_stats(drivers: DriverTable, sessions: Sessions, dispatcher: Dispatcher) -> Stats:
+def take_stats(
+    drivers: DriverTable, sessions: Sessions, dispatcher: Dispatcher, keyops: KeyOps
+) -> Stats:
     """Sum the counters as they are now. Drivers that left count in the totals."""
     ops, errs = dispatcher.stray_counts()
+    kops, kerrs = keyops.counts()
     per_driver = {slot.name: slot.stats() for slot in drivers}
     every = [drivers.departed, *per_driver.values()]
     return Stats(
         ops=ops + sum(each.ops for each in every),
         errs=errs + sum(each.errs for each in every),
-        kops=sum(each.kops for each in every),
-        kerrs=sum(each.kerrs for each in every),
+        kops=kops,
+        kerrs=kerrs,
         intrs=dispatcher.intrs,
         rets=dispatcher.rets,
         blocks=dispatcher.blocks,
+        kblocks=keyops.blocks,
         migrated=sessions.migrated,
-        callback_errors=dispatcher.callback_errors,
-        driver_bugs=dispatcher.driver_bugs,
+        callback_errors=dispatcher.callback_errors + keyops.callback_errors,
+        driver_bugs=dispatcher.driver_bugs + keyops.driver_bugs,
         drivers=per_driver,
     )
 

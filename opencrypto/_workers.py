@@ -1,5 +1,5 @@
 """
-The two soft interrupts, and the only threads of the framework.
+The only threads: the framework's two soft interrupts, and the pools that drivers may have.
 
 Theory of operation: an interrupt has a piece of work that drains some queue to empty. `kick`
 makes sure that it runs after now. A parked thread is woken by releasing a lock it waits on, and
@@ -15,8 +15,9 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from opencrypto._log import log
 
@@ -131,13 +132,129 @@ class ManualInterrupt:
             self._work()
 
 
+MAX_WORKERS: Final = 8
+"""How many threads a `WorkerPool` has at most, unless its author says otherwise."""
+
+
+class WorkerPool:
+    """
+    Threads for a driver whose work takes longer than its caller should wait.
+
+    They are started when there is work for them, and are named ``opencrypto-<name>-<n>``. At most
+    `depth` jobs wait; then `submit` refuses, the driver answers ERESTART, and `room` is called
+    once half of them are gone: `Driver.unblock`, as a rule. In a forked child the pool is empty
+    and has no threads: what the parent's jobs do, the parent does.
+
+    Args:
+        name: The driver's name, for the threads.
+        room: Called from a worker, without a lock, when jobs are taken again after a refusal.
+        size: How many threads at most; 0 for one per processor, and no more than 8.
+        depth: How many jobs may wait, not counting those being done; 1 or more.
+    """
+
+    def __init__(
+        self, name: str, room: Callable[[], object], *, size: int = 0, depth: int = 64
+    ) -> None:
+        self._name = name
+        self._room = room
+        self._size = size or min(os.cpu_count() or 1, MAX_WORKERS)
+        self._depth = depth
+        self._reset()
+        _pools.add(self)
+
+    def _reset(self) -> None:
+        self._mutex = threading.Lock()  # guards all that follows
+        self._bell = threading.Condition(self._mutex)
+        self._jobs: deque[Callable[[], object]] = deque()
+        self._threads: list[threading.Thread] = []
+        self._idle = 0  # threads that wait and that nobody has woken yet
+        self._refused = False
+        self._closing = False
+
+    def submit(self, job: Callable[[], object]) -> bool:
+        """
+        Have a job done by a worker. It must not raise; what escapes is logged.
+
+        Returns:
+            False if too many wait, or the pool is being closed: the job was not taken.
+        """
+        with self._mutex:
+            if self._closing or len(self._jobs) >= self._depth:
+                self._refused = True
+                return False
+            self._jobs.append(job)
+            if self._idle:
+                self._idle -= 1
+                self._bell.notify()
+            elif len(self._threads) < self._size:
+                self._start()
+        return True
+
+    def _start(self) -> None:
+        # Daemonic, so that a program that forgets close() can end; close() drains and joins.
+        name = f"opencrypto-{self._name}-{len(self._threads) + 1}"
+        crew = self._threads
+        thread = threading.Thread(target=self._run, args=(crew,), name=name, daemon=True)
+        crew.append(thread)
+        thread.start()
+
+    def _run(self, crew: list[threading.Thread]) -> None:
+        while (job := self._next(crew)) is not None:
+            self._do(job)
+
+    def _do(self, job: Callable[[], object]) -> None:
+        try:
+            job()
+        except Exception as error:
+            log.error("job_failed", pool=self._name, error=type(error).__name__)
+
+    def _next(self, crew: list[threading.Thread]) -> Callable[[], object] | None:
+        with self._mutex:
+            while not self._jobs:
+                if self._closing or crew is not self._threads:
+                    return None
+                self._idle += 1
+                self._bell.wait()
+            job = self._jobs.popleft()
+            room = self._refused and len(self._jobs) <= self._depth // 2 and not self._closing
+            if room:
+                self._refused = False
+        if room:
+            try:
+                self._room()
+            except Exception as error:
+                log.error("room_failed", pool=self._name, error=type(error).__name__)
+        return job
+
+    def close(self) -> None:
+        """Do what waits, end every thread and join it. The pool may be used again afterwards."""
+        with self._mutex:
+            self._closing = True
+            self._idle = 0
+            self._bell.notify_all()
+            threads = list(self._threads)
+        for thread in threads:
+            if thread is not threading.current_thread():
+                thread.join()
+        with self._mutex:
+            self._threads = []
+            left, self._jobs = self._jobs, deque()
+            self._closing = self._refused = False
+        # Something is left only if the one worker there was is who called this.
+        for job in left:
+            self._do(job)
+
+
 _interrupts: weakref.WeakSet[ThreadInterrupt] = weakref.WeakSet()
+_pools: weakref.WeakSet[WorkerPool] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
     """Forget threads that did not come along into a forked child; the next kick starts anew."""
     for interrupt in list(_interrupts):
         interrupt._reset()
+    for pool in list(_pools):
+        pool._reset()
 
 
 if hasattr(os, "register_at_fork"):

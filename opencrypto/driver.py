@@ -14,8 +14,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, TypeAlias
 
+from opencrypto._kops import KOPS, KopFacts
 from opencrypto._krequest import Cryptkop
 from opencrypto._request import Cryptoini, Cryptop
+from opencrypto._workers import WorkerPool
 from opencrypto.constants import (
     CRYPTOCAP_F_ACCEL_SOFTWARE,
     CRYPTOCAP_F_SOFTWARE,
@@ -30,12 +32,19 @@ __all__ = [
     "SOFTWARE",
     "Capability",
     "Driver",
+    "KOPS",
+    "KeyProcess",
+    "KopFacts",
     "Process",
+    "WorkerPool",
     "driver_class",
 ]
 
 Process: TypeAlias = Callable[[Cryptop, int], int]
 """``process(crp, hint) -> 0 | ERESTART``."""
+
+KeyProcess: TypeAlias = Callable[[Cryptkop, int], int]
+"""``kprocess(krp, hint) -> 0 | ERESTART``."""
 
 HARDWARE: Final = 0
 ACCELERATED: Final = 1
@@ -148,7 +157,19 @@ class Driver:
         raise NotImplementedError(f"{type(self).__name__}.process")
 
     def kprocess(self, krp: Cryptkop, hint: int) -> int:
-        """Take a key request; as `process`, with ``krp.status`` and ``self.kdone(krp)``."""
+        """
+        Take a key request, whose operation is in `keyops`; as `process`, never blocking.
+
+        The framework has checked the number of parameters and that each holds the bits it claims;
+        values and sizes are the driver's to check. The result goes into the outputs
+        (`Crparam.store`), the outcome into ``krp.status`` (`Cryptkop.fail`), a verification's
+        answer into ``krp.verdict``; then ``self.kdone(krp)``. With a status of EAGAIN the request
+        goes to another driver. `WorkerPool` takes the arithmetic off the caller's thread.
+
+        Returns:
+            0 if the request was taken, ``ERESTART`` if it cannot be now; then it comes again
+            after ``self.unblock(CRYPTO_ASYMQ)``.
+        """
         raise NotImplementedError(f"{type(self).__name__}.kprocess")
 
     def close(self) -> None:

@@ -26,19 +26,20 @@ ORDER = (
     "_state _iv",
     "_request _krequest _buffer _kops",
     "_chain _check _message",
-    # What the author of a driver imports.
+    # What the author of a driver imports: he may have threads, and they are all in one room.
+    "_workers",
     "driver chain",
     "hookspecs _plugins",
     # Rules without threads.
     "_select _queue",
     # The parts of a running framework.
-    "_timing _stats _retq _workers",
+    "_timing _stats _retq",
     "_session _drivertable",
     "_migrate",
     "_trace _watch",
-    "_dispatch",
+    "_dispatch _keyops",
     "sysctl selftest _attach _views _tree",
-    "_framework",
+    "_keycalls _framework",
     # Faces.
     "__init__",
     "bsd client aio",

@@ -1,0 +1,382 @@
+"""
+A key request's way: from kdispatch to a driver, perhaps to another one, and to its callback.
+
+Guarantees:
+
+* An accepted request is completed exactly once. A driver holds it while it is in that driver's
+  ``kinflight``; taking it out there, under the slot's lock, is what completes it or moves it on.
+* There are no sessions: each request goes to the best driver of the moment, and ``krp.hid`` says
+  which. One whose driver leaves before answering, or hands it back with EAGAIN, goes to the next
+  that has the operation and has not had the request. Nobody left: ENODEV.
+* Refusing with ERESTART, requeueing and blocking are one step, as for other requests.
+* No order is promised among key requests; each driver's queue is first in, first out.
+* Nothing here holds a lock while driver or consumer code runs.
+
+All of it is apart from the symmetric path: key operations take milliseconds, so that a lock and
+a choice per request do not matter here, and there they would.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections import deque
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from opencrypto import _select
+from opencrypto._kops import KOPS, kop_name, refusal
+from opencrypto._krequest import Cryptkop
+from opencrypto._log import log, where
+from opencrypto._retq import ReturnQueue
+from opencrypto._state import RequestState, SlotState
+from opencrypto._stats import Shards, Tally
+from opencrypto.constants import (
+    CRYPTO_ASYMQ,
+    CRYPTO_F_CBIFSYNC,
+    CRYPTO_F_CBIMM,
+    CRYPTO_F_USER,
+    ERESTART,
+)
+from opencrypto.exceptions import BusyError, DriverBug, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from opencrypto._drivertable import DriverTable, Slot
+    from opencrypto._plugins import Observers
+
+TURN: Final = 64
+"""How many requests of one driver the request interrupt hands over before the next one's turn."""
+
+
+class Call:
+    """
+    One dispatch of a key request.
+
+    Attributes:
+        hard: Which classes of driver may serve it, as for `newsession`.
+        pinned: The one driver that may, if the consumer named one.
+        tried: Ids of the drivers that had it and did not answer it.
+        slot: The driver that has it, or has it queued.
+    """
+
+    __slots__ = ("hard", "pinned", "slot", "tried")
+
+    def __init__(self, hard: int, pinned: Slot | None) -> None:
+        self.hard = hard
+        self.pinned = pinned
+        self.tried: set[int] = set()
+        self.slot: Slot | None = None
+
+
+class KeyOps:
+    """The request and return sides of key operations. See the module for its guarantees."""
+
+    def __init__(
+        self,
+        drivers: DriverTable,
+        kick_requests: Callable[[], None],
+        retq: ReturnQueue[Cryptkop],
+        user_class: Callable[[], int | None],
+    ) -> None:
+        self._drivers = drivers
+        self._kick_requests = kick_requests
+        self._retq = retq
+        self._user_class = user_class  # `hard` for user programs; None if they may do nothing
+        self._ready: deque[Slot] = deque()  # slots with work; appending and taking are atomic
+        self._shards = Shards()
+        self._tally = Tally(self._shards)
+        self.observers: Observers | None = None
+        self.closed = False
+        self.blocks = 0
+        self.migrated = 0
+        self.callback_errors = 0
+        self.driver_bugs = 0
+
+    # The way in.
+
+    def dispatch(self, krp: Cryptkop, pinned: Slot | None = None) -> None:
+        """Hand a key request to a driver. See `Framework.kdispatch`."""
+        if krp.state or krp.callback is None:
+            _refuse(krp)
+        krp.state = RequestState.QUEUED
+        krp.fail(0)
+        krp.verdict = None
+        krp.hid = -1
+        self._tally.shard.kops += 1
+        reason = refusal(krp)
+        hard = self._user_class() if krp.flags & CRYPTO_F_USER else 0
+        if reason is None and hard is None:
+            reason = errno.ENODEV, "user programs may do no key operations: kern.userasymcrypto"
+        if reason is not None:
+            krp.fail(*reason)
+            self._complete(krp, sync=False)
+            return
+        krp._call = Call(hard or 0, pinned)
+        self._route(krp, krp._call)
+
+    def _route(self, krp: Cryptkop, call: Call) -> None:
+        """Give a request to the best driver that has not had it."""
+        slot = self._choose(krp, call)
+        while slot is not None and not self._enter(krp, call, slot):
+            slot = self._choose(krp, call)
+        if slot is None:
+            why = "the driver that had it left" if call.tried else "none is attached"
+            krp.fail(errno.ENODEV, f"no driver for {kop_name(krp.op)}: {why}; attach one")
+            self._complete(krp, sync=False)
+
+    def _choose(self, krp: Cryptkop, call: Call) -> Slot | None:
+        if self.closed:
+            return None
+        slots = [
+            slot
+            for slot in (self._drivers if call.pinned is None else (call.pinned,))
+            if krp.op in slot.kops
+            and slot.hid not in call.tried
+            and slot.state is SlotState.ACTIVE
+            and not _select.class_refusal(slot.tier, call.hard)
+        ]
+        return min(slots, key=_rank, default=None)
+
+    def _enter(self, krp: Cryptkop, call: Call, slot: Slot) -> bool:
+        """Hand a request to a driver, or queue it there; False if that driver has just left."""
+        queue = slot.kqueue
+        due = False
+        with slot.lock:
+            if slot.state is not SlotState.ACTIVE or krp.op not in slot.kops:
+                return False
+            slot.kinflight.add(krp)
+            call.slot = slot
+            krp.hid = slot.hid
+            straight = not queue.blocked and not queue
+            if straight:
+                krp.state = RequestState.SUBMITTED
+            else:
+                due = queue.append(krp)
+            unblocks = queue.unblocks
+        slot.tally.shard.kops += 1
+        if straight:
+            self._hand_over(krp, call, slot, 0, unblocks)
+        elif due:
+            self._schedule(slot)
+        return True
+
+    def _schedule(self, slot: Slot) -> None:
+        self._ready.append(slot)
+        self._kick_requests()
+
+    # The driver's answers.
+
+    def _hand_over(self, krp: Cryptkop, call: Call, slot: Slot, hint: int, unblocks: int) -> None:
+        kprocess = slot.kprocess
+        assert kprocess is not None
+        try:
+            answer = kprocess(krp, hint)
+        except BaseException as error:
+            self._bug(slot, "kprocess must not raise", error)
+            self._break(krp, call, slot, f"raised {type(error).__name__}")
+            if not isinstance(error, Exception):
+                raise
+            return
+        if not answer:
+            return
+        if not _holds(slot, krp, call):
+            self._bug(slot, "kprocess completed a request and did not return 0")
+        elif answer != ERESTART:
+            self._bug(slot, "kprocess must return 0 or ERESTART")
+            self._break(krp, call, slot, "returned neither 0 nor ERESTART")
+        else:
+            self._requeue(krp, call, slot, unblocks)
+
+    def _break(self, krp: Cryptkop, call: Call, slot: Slot, what: str) -> None:
+        """Complete a request that its driver broke off, unless it was answered before that."""
+        if _holds(slot, krp, call):
+            krp.fail(errno.EIO, f"driver {slot.name} {what}")
+            self.done(krp)
+
+    def _requeue(self, krp: Cryptkop, call: Call, slot: Slot, unblocks: int) -> None:
+        due = False
+        with slot.lock:
+            self.blocks += 1
+            held = krp in slot.kinflight
+            stays = slot.state is SlotState.ACTIVE
+            if held and stays:
+                krp.state = RequestState.QUEUED
+                due = slot.kqueue.restart(krp, unblocks)
+            elif held:
+                slot.kinflight.remove(krp)
+            blocked = slot.kqueue.blocked
+        if held and not stays:
+            self._move_on(krp, call, slot)
+            return
+        if blocked and self.observers is not None:
+            self.observers.blocked(slot.hid, CRYPTO_ASYMQ)
+        if due:
+            self._schedule(slot)
+
+    def unblock(self, slot: Slot) -> None:
+        """Let a driver have key requests again."""
+        with slot.lock:
+            due = slot.kqueue.unblock()
+        if due:
+            self._schedule(slot)
+        if self.observers is not None:
+            self.observers.unblocked(slot.hid, CRYPTO_ASYMQ)
+
+    def done(self, krp: Cryptkop, by: set[Cryptkop] | None = None) -> None:
+        """
+        Complete a key request. See `Framework.kdone`.
+
+        Args:
+            krp: The request.
+            by: The ``kinflight`` of the driver that calls, where it is known: a driver that
+                answers late does not complete what another has in hand meanwhile.
+        """
+        call = krp._call
+        slot = call.slot if call is not None else None
+        if call is None or slot is None or not _take(slot, krp, by):
+            self._done_twice(krp, slot)
+        if krp.status == errno.EAGAIN:
+            self._move_on(krp, call, slot)
+            return
+        if not krp.status and krp.verdict is None and KOPS[krp.op].verdict:
+            self._bug(slot, "a verification has a verdict, or an error")
+            krp.fail(errno.EIO, f"driver {slot.name} gave no verdict")
+        if krp.status:
+            krp.verdict = None
+            slot.tally.shard.kerrs += 1
+        self._complete(krp, sync=slot.sync)
+        self._drivers.check_drained(slot)
+
+    def _move_on(self, krp: Cryptkop, call: Call, slot: Slot) -> None:
+        """Have another driver serve a request that this one did not answer."""
+        call.tried.add(slot.hid)
+        self.migrated += 1
+        krp.state = RequestState.QUEUED
+        krp.fail(0)
+        krp.verdict = None
+        krp.hid = -1
+        self._route(krp, call)
+        self._drivers.check_drained(slot)
+
+    def _done_twice(self, krp: Cryptkop, slot: Slot | None) -> NoReturn:
+        who = f"driver {slot.name}" if slot is not None else "a driver"
+        self.driver_bugs += 1
+        log.error("driver_bug", rule="kdone exactly once", driver=who, op=krp.op)
+        raise DriverBug(f"{who} called kdone for a request that it does not hold; call it once")
+
+    # The request interrupt.
+
+    def pending(self) -> bool:
+        """Tell whether the request interrupt has work here."""
+        return bool(self._ready)
+
+    def run_turn(self) -> bool:
+        """Hand over queued requests of one driver; False if there was none with any."""
+        try:
+            slot = self._ready.popleft()
+        except IndexError:
+            return False
+        for left in range(TURN - 1, -1, -1):
+            with slot.lock:
+                runnable = slot.kqueue.next_runnable(last=not left)
+                if runnable is None:
+                    return True
+                krp, hint = runnable
+                krp.state = RequestState.SUBMITTED
+                unblocks = slot.kqueue.unblocks
+            assert krp._call is not None
+            self._hand_over(krp, krp._call, slot, hint, unblocks)
+        self._ready.append(slot)
+        return True
+
+    # A driver leaves.
+
+    def flush(self, slot: Slot) -> None:
+        """Have what is queued for a driver that leaves served by others."""
+        with slot.lock:
+            requests = slot.kqueue.drain()
+            slot.kinflight.difference_update(requests)
+        self._move_all(slot, requests)
+
+    def reclaim(self, slot: Slot) -> int:
+        """Have others serve what a driver took and will never answer; return how many that is."""
+        with slot.lock:
+            requests = list(slot.kinflight)
+            slot.kinflight.clear()
+        self._move_all(slot, requests)
+        return len(requests)
+
+    def _move_all(self, slot: Slot, requests: list[Cryptkop]) -> None:
+        for krp in requests:
+            assert krp._call is not None
+            self._move_on(krp, krp._call, slot)
+        self._drivers.check_drained(slot)
+
+    # The way out.
+
+    def _complete(self, krp: Cryptkop, *, sync: bool) -> None:
+        if krp.status:
+            self._tally.shard.kerrs += 1
+        flags = krp.flags
+        if flags & CRYPTO_F_CBIMM or (sync and flags & CRYPTO_F_CBIFSYNC):
+            self.call_back(krp)
+        else:
+            krp.state = RequestState.RETURNING
+            self._retq.put(krp)
+
+    def call_back(self, krp: Cryptkop) -> None:
+        """Give a completed request back to its consumer."""
+        krp._call = None
+        krp.state = RequestState.IDLE
+        try:
+            krp.callback(krp)  # type: ignore[misc]
+        except Exception as error:
+            self.callback_errors += 1
+            log.error("callback_failed", error=type(error).__name__, where=where(error))
+
+    def features(self, hard: int) -> int:
+        """Return the mask of the operations that drivers of the classes asked for have."""
+        mask = 0
+        for slot in self._drivers:
+            if slot.state is SlotState.ACTIVE and not _select.class_refusal(slot.tier, hard):
+                for op in slot.kops:
+                    mask |= KOPS[op].feature
+        return mask
+
+    def counts(self) -> tuple[int, int]:
+        """Return how many key requests were dispatched, and how many ended with an error."""
+        total = self._shards.total()
+        return total.kops, total.kerrs
+
+    def _bug(self, slot: Slot, rule: str, error: BaseException | None = None) -> None:
+        self.driver_bugs += 1
+        what = type(error).__name__ if error is not None else ""
+        place = where(error) if error is not None else ""
+        log.error("driver_bug", driver=slot.name, rule=rule, error=what, where=place)
+
+
+def _refuse(krp: Cryptkop) -> NoReturn:
+    if krp.state == RequestState.FREED:
+        raise UsageError("the key request has been freed; take a new one from kgetreq()")
+    if krp.state:
+        raise BusyError("the key request is dispatched already; wait for its callback")
+    raise UsageError("the key request has no callback; set one, or nobody hears of its end")
+
+
+def _rank(slot: Slot) -> tuple[bool, int, int, int]:
+    return _select.key_rank(slot.hid, slot.tier, len(slot.kinflight), blocked=slot.kqueue.blocked)
+
+
+def _holds(slot: Slot, krp: Cryptkop, call: Call) -> bool:
+    with slot.lock:
+        return krp in slot.kinflight and krp._call is call
+
+
+def _take(slot: Slot, krp: Cryptkop, by: set[Cryptkop] | None) -> bool:
+    """Take a request out of a driver's hands; False if the caller is not who holds it."""
+    with slot.lock:
+        held = krp in slot.kinflight and krp.state == RequestState.SUBMITTED
+        if not held or (by is not None and by is not slot.kinflight):
+            return False
+        slot.kinflight.remove(krp)
+        return True
