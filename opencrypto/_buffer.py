@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 from opencrypto.constants import CRYPTO_F_IMBUF, CRYPTO_F_IOV
-from opencrypto.exceptions import UsageError
+from opencrypto.exceptions import OutputTooSmall, UsageError
 
 Segments: TypeAlias = list[memoryview]
 
@@ -161,3 +161,23 @@ def scatter(parts: Sequence[memoryview], data: bytes | bytearray | memoryview) -
     for part in parts:
         part[:] = view[start : start + len(part)]
         start += len(part)
+
+
+def replace_region(buf: Any, parts: Segments, offset: int, length: int, data: bytes) -> Segments:
+    """
+    Put data in the place of a region, of another length if need be; return the segments anew.
+
+    Raises:
+        OutputTooSmall: the buffer cannot grow, and what follows `offset` in it is too short.
+    """
+    if isinstance(buf, Mbuf):
+        buf.splice(offset, length, data)
+        return buf.segments
+    room = total(parts) - offset
+    if len(data) > room:
+        raise OutputTooSmall(
+            f"the result of {len(data)} bytes does not fit the {room} there are; "
+            "give a larger buffer, or an Mbuf"
+        )
+    scatter(region(parts, offset, len(data)), data)
+    return parts

@@ -134,7 +134,9 @@ def _own(cri: Cryptoini) -> Cryptoini:
         raise UsageError(f"{facts.name} takes a key of {facts.keys_text()} bytes, not {len(key)}")
     if cri.mlen and (not facts.authenticates or cri.mlen not in facts.macs):
         raise UsageError(f"{facts.name} cannot give a MAC of {cri.mlen} bytes")
-    return Cryptoini(int(cri.alg), key, len(key) * 8, cri.rnd, mlen=cri.mlen)
+    if cri.limit < 0:
+        raise UsageError(f"{facts.name}: a limit of {cri.limit} bytes; give 0 or more")
+    return Cryptoini(int(cri.alg), key, len(key) * 8, cri.rnd, mlen=cri.mlen, limit=cri.limit)
 
 
 def _own_key(cri: Cryptoini, facts: Facts) -> bytearray:

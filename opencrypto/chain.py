@@ -13,11 +13,18 @@ import hmac
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol, TypeAlias
 
-from opencrypto._buffer import Segments, gather, region, scatter, segments
+from opencrypto._buffer import Segments, gather, region, replace_region, scatter, segments
 from opencrypto._chain import Chain
 from opencrypto._check import Plan, Step, check
-from opencrypto._request import Cryptodesc, Cryptoini, Cryptop
-from opencrypto.constants import CRD_F_ENCRYPT, CRD_F_IV_EXPLICIT, CRD_F_IV_PRESENT, CRD_F_VERIFY
+from opencrypto._request import DECOMPRESSED_LIMIT, Cryptodesc, Cryptoini, Cryptop
+from opencrypto.constants import (
+    CRD_F_COMP,
+    CRD_F_ENCRYPT,
+    CRD_F_IV_EXPLICIT,
+    CRD_F_IV_PRESENT,
+    CRD_F_VERIFY,
+    Alg,
+)
 from opencrypto.driver import Driver, Process
 from opencrypto.exceptions import CryptoError, UsageError
 from opencrypto.xform import Kind
@@ -28,6 +35,8 @@ __all__ = [
     "ChainDriver",
     "ChainSession",
     "CipherTransform",
+    "CompTransform",
+    "DECOMPRESSED_LIMIT",
     "MacTransform",
     "Plan",
     "Quick",
@@ -63,6 +72,16 @@ class MacTransform(Protocol):
         """Return the whole MAC of the region."""
 
 
+class CompTransform(Protocol):
+    """Compression. Called by several threads at once."""
+
+    def compress(self, data: bytearray) -> bytes:
+        """Return the region compressed."""
+
+    def decompress(self, data: bytearray) -> bytes:
+        """Return it decompressed; raise CryptoError if it is damaged or too large."""
+
+
 class AeadTransform(Protocol):
     """A keyed authenticated cipher. Called by several threads at once."""
 
@@ -73,7 +92,7 @@ class AeadTransform(Protocol):
         """Decrypt the payload in place if the tag verifies; else leave it and return False."""
 
 
-Transform: TypeAlias = CipherTransform | MacTransform | AeadTransform
+Transform: TypeAlias = CipherTransform | MacTransform | AeadTransform | CompTransform
 """What does the mathematics. One that has a ``wipe()`` has it called when its session ends."""
 
 TransformFactory: TypeAlias = Callable[[Cryptoini], Transform]
@@ -152,16 +171,19 @@ class ChainSession:
         """
         try:
             plan = check(crp, self.chain)
+            for step in plan.steps:
+                if not self._step(crp, step, plan):
+                    crp.fail(errno.EBADMSG, UNVERIFIED)
+                    return
         except CryptoError as error:
             crp.fail(error.errno or errno.EINVAL, error.strerror or "")
-            return
-        for step in plan.steps:
-            if not self._step(crp, step, plan.parts):
-                crp.fail(errno.EBADMSG, UNVERIFIED)
-                return
 
-    def _step(self, crp: Cryptop, step: Step, parts: Segments) -> bool:
+    def _step(self, crp: Cryptop, step: Step, plan: Plan) -> bool:
+        parts = plan.parts
         match self.chain.facts[step.position].kind:
+            case Kind.COMP:
+                self._comp(crp, step, plan)
+                return True
             case Kind.CIPHER:
                 self._cipher(step, parts)
                 return True
@@ -192,6 +214,25 @@ class ChainSession:
             return hmac.compare_digest(b"".join(place), digest)
         scatter(place, digest)
         return True
+
+    def _comp(self, crp: Cryptop, step: Step, plan: Plan) -> None:
+        """
+        Replace a region by its compressed or decompressed form; ``olen`` says how long that is.
+
+        An mbuf grows or shrinks by the difference. In a buffer of fixed size the result may reach
+        from ``skip`` to the end; where it does not fit, nothing is written. Deflate without growth
+        leaves data that would not shrink as it is, and ``olen`` at what it would have become.
+        """
+        crd = step.crd
+        transform: CompTransform = self.transforms[step.position]  # type: ignore[assignment]
+        compress = bool(crd.flags & CRD_F_COMP)
+        data = gather(region(plan.parts, crd.skip, crd.len))
+        result = transform.compress(data) if compress else transform.decompress(data)
+        crp.olen = len(result)
+        if compress and len(result) >= len(data):
+            if self.chain.facts[step.position].alg == Alg.DEFLATE_COMP_NOGROW:
+                return
+        plan.parts = replace_region(crp.buf, plan.parts, crd.skip, crd.len, result)
 
     def _aead(self, crp: Cryptop, step: Step, parts: Segments) -> bool:
         crd, tag_step = step.crd, step.partner

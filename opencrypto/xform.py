@@ -137,7 +137,7 @@ _POLY_TAGS: Final = frozenset({16})
 _TABLE: Final = (
     _cipher(Alg.DES_CBC, 8, frozenset({8}), "FIPS 46-3", decrepit=True),
     _cipher(Alg["3DES_CBC"], 8, frozenset({24}), "RFC 2451", decrepit=True),
-    _cipher(Alg.BLF_CBC, 8, range(5, 57), "RFC 2451", decrepit=True),
+    _cipher(Alg.BLF_CBC, 8, range(4, 57), "Schneier 1993; RFC 2451", decrepit=True),
     _cipher(Alg.CAST_CBC, 8, range(5, 17), "RFC 2144", decrepit=True),
     _cipher(Alg.SKIPJACK_CBC, 8, frozenset({10}), "NIST Skipjack 1998", decrepit=True),
     _cipher(Alg.CAMELLIA_CBC, 16, _AES, "RFC 3713"),

@@ -9,13 +9,22 @@ from __future__ import annotations
 
 import errno
 import zlib
+from collections.abc import Mapping
+from typing import Final
 
+from opencrypto import Cryptoini
+from opencrypto.chain import DECOMPRESSED_LIMIT, CompTransform, TransformFactory
+from opencrypto.constants import (
+    CRYPTO_DEFLATE_COMP,
+    CRYPTO_DEFLATE_COMP_NOGROW,
+    CRYPTO_GZIP_COMP,
+)
 from opencrypto.exceptions import LimitError, OperationError
 
-RAW = -15
+RAW: Final = -15
 """zlib's name for a deflate stream without header or trailer."""
 
-GZIP = 31
+GZIP: Final = 31
 """zlib's name for a gzip file, with its header and its CRC."""
 
 
@@ -73,3 +82,17 @@ class Compressor:
                 )
             if not rest:
                 return result
+
+
+def _factory(wbits: int) -> TransformFactory:
+    def factory(cri: Cryptoini) -> CompTransform:
+        return Compressor(wbits, cri.limit or DECOMPRESSED_LIMIT)
+
+    return factory
+
+
+FACTORIES: Final[Mapping[int, TransformFactory]] = {
+    CRYPTO_DEFLATE_COMP: _factory(RAW),
+    CRYPTO_DEFLATE_COMP_NOGROW: _factory(RAW),
+    CRYPTO_GZIP_COMP: _factory(GZIP),
+}

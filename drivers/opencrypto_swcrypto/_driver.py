@@ -11,12 +11,39 @@ from opencrypto.chain import ChainDriver, TransformFactory
 from opencrypto.constants import CRYPTOCAP_F_SOFTWARE, CRYPTOCAP_F_SYNC
 from opencrypto.driver import Capability
 from opencrypto.xform import AEAD_PARTNERS
-from opencrypto_swcrypto import _aead, _ciphers, _macs
+from opencrypto_swcrypto import (
+    _aead,
+    _ciphers,
+    _compression,
+    _macs,
+    _otheraead,
+    _otherciphers,
+    _othermacs,
+)
 
 LIBRARY: Final = f"pycryptodome {Crypto.__version__}"
 
-BY_LIBRARY: Final[dict[int, TransformFactory]] = {**_ciphers.FACTORIES, **_aead.FACTORIES}
-BY_PYTHON: Final[dict[int, TransformFactory]] = {**_macs.FACTORIES}
+FACTORIES: Final[Mapping[int, TransformFactory]] = {
+    **_ciphers.FACTORIES,
+    **_otherciphers.FACTORIES,
+    **_macs.FACTORIES,
+    **_othermacs.FACTORIES,
+    **_aead.FACTORIES,
+    **_otheraead.FACTORIES,
+    **_compression.FACTORIES,
+}
+
+# What serves an algorithm, where it is not pycryptodome.
+UNDERNEATH: Final[Mapping[int, str]] = {
+    **dict.fromkeys(_macs.FACTORIES, "hashlib"),
+    **dict.fromkeys(_othermacs.HASHLIB, "hashlib"),
+    **dict.fromkeys(_otherciphers.OWN, "swcrypto"),
+    **dict.fromkeys(_compression.FACTORIES, "zlib"),
+}
+
+
+def _capability(alg: int) -> Capability:
+    return Capability(implementation=UNDERNEATH.get(alg, LIBRARY))
 
 
 class SwcryptoDriver(ChainDriver):
@@ -24,14 +51,13 @@ class SwcryptoDriver(ChainDriver):
 
     name = "swcrypto"
     flags = CRYPTOCAP_F_SOFTWARE | CRYPTOCAP_F_SYNC
-    factories: Mapping[int, TransformFactory] = {**BY_LIBRARY, **BY_PYTHON}
+    factories = FACTORIES
     capabilities: Mapping[int, Capability] = {
-        **dict.fromkeys(BY_LIBRARY, Capability(implementation=LIBRARY)),
+        **{alg: _capability(alg) for alg in FACTORIES},
         # An authenticating half is served by its cipher's transform.
         **{
-            half: Capability(implementation=LIBRARY)
-            for alg in _aead.FACTORIES
-            for half in AEAD_PARTNERS[alg]
+            half: _capability(alg)
+            for alg in FACTORIES
+            for half in sorted(AEAD_PARTNERS.get(alg, ()))
         },
-        **dict.fromkeys(BY_PYTHON, Capability(implementation="hashlib")),
     }
