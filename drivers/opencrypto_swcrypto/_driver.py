@@ -7,6 +7,7 @@ from typing import Final
 
 import Crypto
 
+from opencrypto import Cryptkop
 from opencrypto.chain import ChainDriver, TransformFactory
 from opencrypto.constants import CRYPTOCAP_F_SOFTWARE, CRYPTOCAP_F_SYNC
 from opencrypto.driver import Capability
@@ -20,6 +21,7 @@ from opencrypto_swcrypto import (
     _otherciphers,
     _othermacs,
 )
+from opencrypto_swcrypto._keyops import KEYOPS, KeyEngine
 
 LIBRARY: Final = f"pycryptodome {Crypto.__version__}"
 
@@ -61,3 +63,17 @@ class SwcryptoDriver(ChainDriver):
             for half in sorted(AEAD_PARTNERS.get(alg, ()))
         },
     }
+    keyops = KEYOPS
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._keys = KeyEngine(self)
+
+    def kprocess(self, krp: Cryptkop, hint: int) -> int:
+        """Have a worker do a key operation, or do it here if it is a quick one."""
+        return self._keys.process(krp)
+
+    def close(self) -> None:
+        """Answer the key operations taken, end the workers, and drop every session."""
+        self._keys.close()
+        super().close()
