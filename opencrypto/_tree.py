@@ -1,0 +1,377 @@
+"""
+The names of a framework, hung on its tree: what each is called, means, and reads.
+
+Another room that has something to show hangs its own branch with `Sysctl.graft`, from here or
+from `Framework`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from opencrypto._drivertable import DriverTable, Slot
+from opencrypto._migrate import Sessions
+from opencrypto._request import alg_name
+from opencrypto._retq import ReturnQueue
+from opencrypto._stats import SIZE_CLASSES, Kinds, Shard, size_class, sum_shards
+from opencrypto._timing import BOUNDS, PHASES, Phase
+from opencrypto._views import Settings
+from opencrypto.driver import CLASS_NAMES
+from opencrypto.sysctl import Node, Sysctl, Value
+from opencrypto.xform import FACTS
+
+if TYPE_CHECKING:
+    from opencrypto._dispatch import Dispatcher
+    from opencrypto._keyops import KeyOps
+
+R = TypeVar("R")
+
+COUNTERS: Final = {
+    "ops": "requests dispatched",
+    "errs": "requests completed with an error",
+    "kops": "key operations dispatched",
+    "kerrs": "key operations completed with an error",
+    "blocks": "times that a driver could take no request for the moment (ERESTART)",
+    "kblocks": "times that a driver could take no key operation for the moment",
+}
+"""Counters that `Shard` has by the same name, and that are both per driver and in all."""
+
+
+class Look:
+    """The counters as they are at one moment; each is looked up when it is first wanted."""
+
+    def __init__(self, drivers: DriverTable, sessions: Sessions, dispatcher: Dispatcher) -> None:
+        self._drivers = drivers
+        self._sessions = sessions
+        self.dispatcher = dispatcher
+
+    @cached_property
+    def _counts(self) -> tuple[dict[str, Shard], Shard, Shard]:
+        present, departed = self._drivers.counts()
+        strays = self.dispatcher.strays.total()
+        return {name: s.total() for name, s in present.items()}, sum_shards(departed), strays
+
+    @property
+    def drivers(self) -> dict[str, Shard]:
+        """The counts of each driver attached, by name."""
+        return self._counts[0]
+
+    @property
+    def departed(self) -> Shard:
+        """The counts of drivers that left."""
+        return self._counts[1]
+
+    @property
+    def strays(self) -> Shard:
+        """The counts of requests that met no session."""
+        return self._counts[2]
+
+    @cached_property
+    def total(self) -> Shard:
+        """The counts of all."""
+        total = sum_shards([])
+        for each in (*self.drivers.values(), self.departed, self.strays):
+            total.add(each)
+        return total
+
+    def phase(self, shard: Shard, place: int) -> Phase:
+        """Return a phase as the present run of timing, or the last one, has measured it."""
+        times = shard.times
+        if times is None or times.epoch != self.dispatcher.watcher.epoch:
+            return Phase()
+        return times.phases[place]
+
+
+def plant(
+    tree: Sysctl,
+    settings: Settings,
+    drivers: DriverTable,
+    sessions: Sessions,
+    dispatcher: Dispatcher,
+    keyops: KeyOps,
+) -> None:
+    """Hang all names of a framework on its tree but those of its return queues."""
+
+    def look() -> Look:
+        return Look(drivers, sessions, dispatcher)
+
+    tree.graft(lambda: settings_branch(settings), "kern.")
+    tree.graft(lambda: stats_branch(look(), keyops), "opencrypto.stats.")
+    tree.graft(lambda: timing_branch(look()), "opencrypto.timing")
+    tree.graft(lambda: session_branch(sessions, look()), "opencrypto.sessions.")
+    tree.graft(lambda: size_branch(look()), "opencrypto.sizes.")
+    tree.graft(lambda: alg_branch(look(), drivers, sessions.kinds), "opencrypto.algs.")
+    tree.graft(lambda: driver_branch(look(), drivers), "opencrypto.drivers.")
+    tree.graft(lambda: rest_branch(look()), "opencrypto.rest.")
+
+
+def graft_queue(tree: Sysctl, name: str, queue: ReturnQueue[R]) -> None:
+    """Hang the names of a return queue on a tree."""
+    tree.graft(lambda: queue_branch(name, queue), f"opencrypto.{name}.")
+
+
+def settings_branch(settings: Settings) -> list[Node]:
+    """The names of cryptodev(4)'s settings."""
+
+    def node(attribute: str, description: str, low: int, high: int) -> Node:
+        return Node(
+            f"kern.{attribute}",
+            description,
+            lambda: getattr(settings, attribute),
+            lambda value: setattr(settings, attribute, value),
+            low,
+            high,
+        )
+
+    return [
+        node("usercrypto", "whether user programs may open sessions (1) or not (0)", 0, 1),
+        node("userasymcrypto", "whether user programs may do key operations (1) or not (0)", 0, 1),
+        node(
+            "cryptodevallowsoft",
+            "drivers for user sessions: 1 hardware only, 0 all, -1 software only",
+            -1,
+            1,
+        ),
+    ]
+
+
+def queue_branch(name: str, queue: ReturnQueue[R]) -> list[Node]:
+    """The names of a return queue."""
+
+    def set_maxlen(value: int) -> None:
+        queue.maxlen = value
+
+    prefix = f"opencrypto.{name}"
+    return [
+        Node(
+            f"{prefix}.len", "completed requests that wait for their callbacks", lambda: len(queue)
+        ),
+        Node(
+            f"{prefix}.maxlen",
+            "the length over which no requests are handed out; 0 or less for none",
+            lambda: queue.maxlen,
+            set_maxlen,
+        ),
+        Node(f"{prefix}.drops", "requests not handed out for that", lambda: queue.drops),
+    ]
+
+
+def stats_branch(look: Look, keyops: KeyOps) -> Iterator[Node]:
+    """``struct cryptostats``, and two counts of what went wrong beside requests."""
+    dispatcher = look.dispatcher
+    for name in ("ops", "errs", "blocks", "kblocks"):
+        yield Node(f"opencrypto.stats.{name}", COUNTERS[name], _attribute(lambda: look.total, name))
+    # A key operation that moves on to another driver is counted for each, but is one.
+    yield Node("opencrypto.stats.kops", COUNTERS["kops"], lambda: keyops.counts()[0])
+    yield Node("opencrypto.stats.kerrs", COUNTERS["kerrs"], lambda: keyops.counts()[1])
+    yield Node("opencrypto.stats.intrs", "runs of the request interrupt", lambda: dispatcher.intrs)
+    yield Node("opencrypto.stats.rets", "runs of the return interrupt", lambda: dispatcher.rets)
+    yield Node(
+        "opencrypto.stats.callback_errors",
+        "callbacks that raised",
+        lambda: dispatcher.callback_errors.value + keyops.callback_errors.value,
+    )
+    yield Node(
+        "opencrypto.stats.driver_bugs",
+        "times that a driver broke its contract",
+        lambda: dispatcher.driver_bugs.value + keyops.driver_bugs.value,
+    )
+
+
+def _counters(prefix: str, shard: Callable[[], Shard]) -> Iterator[Node]:
+    for name, description in COUNTERS.items():
+        yield Node(f"{prefix}.{name}", description, _attribute(shard, name))
+
+
+def _attribute(shard: Callable[[], Shard], name: str) -> Callable[[], Value]:
+    def get() -> Value:
+        value: int = getattr(shard(), name)
+        return value
+
+    return get
+
+
+def timing_branch(look: Look) -> Iterator[Node]:
+    """The phases of requests, over all drivers; and the switch."""
+    watcher = look.dispatcher.watcher
+    yield Node(
+        "opencrypto.timing",
+        "whether requests' phases are measured (1) or not (0); 0 to 1 starts anew",
+        lambda: watcher.timing,
+        watcher.set_timing,
+        0,
+        1,
+    )
+    yield Node(
+        "opencrypto.timing.bounds",
+        "upper bounds of the histograms' buckets; one more holds what is longer",
+        lambda: BOUNDS,
+        type="integers",
+        unit="ns",
+    )
+    meaning = {
+        "invoke": "from dispatch until the driver is called",
+        "done": "from the driver's call until its done",
+        "cb": "from done until the callback starts",
+        "finis": "in the callback",
+    }
+    for place, phase in enumerate(PHASES):
+        yield from _phase_nodes(
+            f"opencrypto.timing.{phase}", meaning[phase], _phase_of(look, place)
+        )
+
+
+def _phase_of(look: Look, place: int) -> Callable[[], Phase]:
+    return lambda: look.phase(look.total, place)
+
+
+def _phase_nodes(prefix: str, meaning: str, phase: Callable[[], Phase]) -> list[Node]:
+    def node(name: str, what: str, get: Callable[[], int], unit: str = "ns") -> Node:
+        return Node(f"{prefix}.{name}", f"{what} {meaning}", get, unit=unit)
+
+    return [
+        node("count", "how many times were measured", lambda: phase().count, ""),
+        node("sum", "sum of the times", lambda: phase().total),
+        node("min", "shortest time", lambda: phase().low if phase().count else 0),
+        node("max", "longest time", lambda: phase().high),
+        node("p50", "time that half stay under", lambda: phase().quantile(0.5)),
+        node("p99", "time that 99 of 100 stay under", lambda: phase().quantile(0.99)),
+        Node(
+            f"{prefix}.histogram",
+            f"how many times lie under each of opencrypto.timing.bounds, and beyond, {meaning}",
+            lambda: tuple(phase().histogram),
+            type="integers",
+        ),
+    ]
+
+
+def session_branch(sessions: Sessions, look: Look) -> list[Node]:
+    """How many sessions there are and were."""
+
+    def active() -> int:
+        return sessions.created.value - sessions.freed.value
+
+    def oldest() -> float:
+        born = [session.born for session in list(sessions.table.values())]
+        return round(time.monotonic() - min(born), 3) if born else 0.0
+
+    prefix = "opencrypto.sessions"
+    return [
+        Node(f"{prefix}.active", "sessions open", active),
+        Node(f"{prefix}.created", "sessions opened, ever", lambda: sessions.created.value),
+        Node(f"{prefix}.freed", "sessions freed, ever", lambda: sessions.freed.value),
+        Node(f"{prefix}.migrated", "moves to another driver", lambda: look.total.migrated),
+        Node(f"{prefix}.oldest", "age of the oldest open one", oldest, type="number", unit="s"),
+    ]
+
+
+def _by_size(sizes: dict[int, int]) -> tuple[int, ...]:
+    result = [0] * (len(SIZE_CLASSES) + 1)
+    for key, count in sizes.items():
+        result[size_class(key)] += count
+    return tuple(result)
+
+
+def size_branch(look: Look) -> list[Node]:
+    """Requests by size."""
+    return [
+        Node(
+            "opencrypto.sizes.bounds",
+            "upper bounds of the size classes; one more is for what is longer",
+            lambda: SIZE_CLASSES,
+            type="integers",
+            unit="bytes",
+        ),
+        Node(
+            "opencrypto.sizes.ops",
+            "requests dispatched, by size class of their ilen",
+            lambda: _by_size(look.total.sizes),
+            type="integers",
+        ),
+        Node("opencrypto.sizes.bytes", "sum of all ilen", lambda: look.total.bytes, unit="bytes"),
+    ]
+
+
+def alg_branch(look: Look, drivers: DriverTable, kinds: Kinds) -> Iterator[Node]:
+    """Requests by algorithm: those that drivers offer, and those that were ever asked for."""
+    used: dict[int, dict[int, int]] = {alg: {} for slot in drivers for alg in list(slot.algs)}
+    for key, count in look.total.sizes.items():
+        for alg in set(kinds.chain(key)):
+            used.setdefault(alg, {})[key] = count
+    for alg in sorted(used):
+        yield from _alg_nodes(alg_name(alg), used[alg])
+
+
+def _alg_nodes(name: str, sizes: dict[int, int]) -> list[Node]:
+    prefix = f"opencrypto.algs.{name}"
+    return [
+        Node(
+            f"{prefix}.ops",
+            "requests of sessions that have this algorithm",
+            lambda: sum(sizes.values()),
+        ),
+        Node(
+            f"{prefix}.sizes",
+            "the same by size class: see opencrypto.sizes.bounds",
+            lambda: _by_size(sizes),
+            type="integers",
+        ),
+    ]
+
+
+def driver_branch(look: Look, drivers: DriverTable) -> Iterator[Node]:
+    """Each driver attached, or leaving."""
+    for slot in drivers:
+        yield from _driver_nodes(look, slot)
+
+
+def _driver_nodes(look: Look, slot: Slot) -> Iterator[Node]:
+    prefix = f"opencrypto.drivers.{slot.name}"
+    empty = sum_shards([])
+
+    def counts() -> Shard:
+        return look.drivers.get(slot.name, empty)
+
+    def inflight() -> int:
+        sessions = list(slot.sessions.values())
+        return sum(len(session.inflight) for session in sessions) + len(slot.kinflight)
+
+    def queued() -> int:
+        return len(slot.queue) + len(slot.kqueue)
+
+    def algs() -> str:
+        return " ".join(FACTS[alg].name for alg in sorted(slot.algs))
+
+    yield Node(f"{prefix}.hid", "its id", lambda: slot.hid)
+    yield Node(f"{prefix}.class", "its class", lambda: CLASS_NAMES[slot.tier], type="string")
+    yield Node(f"{prefix}.flags", "CRYPTOCAP_F_* flags", lambda: slot.flags)
+    yield Node(f"{prefix}.sessions", "sessions open on it", lambda: len(slot.sessions))
+    yield Node(f"{prefix}.inflight", "requests accepted and not answered yet", inflight)
+    yield Node(f"{prefix}.queued", "of these, requests that wait for it", queued)
+    yield Node(
+        f"{prefix}.blocked",
+        "1 while it takes no requests",
+        lambda: int(slot.queue.blocked or slot.kqueue.blocked),
+    )
+    yield from _counters(prefix, counts)
+    yield Node(f"{prefix}.bytes", "sum of all ilen", lambda: counts().bytes, unit="bytes")
+    yield Node(f"{prefix}.migrated", "sessions that left it", lambda: counts().migrated)
+    yield Node(f"{prefix}.algs", "algorithms it has", algs, type="string")
+    yield from _phase_nodes(
+        f"{prefix}.latency", "from its call until its done", lambda: look.phase(counts(), 1)
+    )
+
+
+def rest_branch(look: Look) -> Iterator[Node]:
+    """What the totals hold beside the drivers attached now."""
+    for name, meaning, shard in (
+        ("departed", "by drivers that left", lambda: look.departed),
+        ("strays", "that met no session", lambda: look.strays),
+    ):
+        for count in ("ops", "errs", "bytes"):
+            yield Node(
+                f"opencrypto.rest.{name}.{count}", f"{count} {meaning}", _attribute(shard, count)
+            )

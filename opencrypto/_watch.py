@@ -1,0 +1,167 @@
+"""
+Looking at each request, while somebody wants to know: timing, a trace, or both.
+
+While nobody does, this costs nothing: no session is off its straight path for it. While somebody
+does, no session is marked as ``direct``, so every request takes the branches that dispatch and
+done have anyway for what is queued, and there it is stamped. This reaches also the drivers and
+consumers that keep the bound methods, which a swap of the methods would not.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, Final
+
+from opencrypto._state import SessionState
+from opencrypto._timing import FRESH, Times, next_epoch
+from opencrypto._trace import Trace
+from opencrypto.constants import CRYPTO_F_BATCH
+from opencrypto.exceptions import BusyError
+
+if TYPE_CHECKING:
+    from opencrypto._drivertable import DriverTable
+    from opencrypto._migrate import Sessions
+    from opencrypto._request import Cryptop
+    from opencrypto._session import Session
+
+
+LIVE: Final = SessionState.LIVE  # a look-up less
+
+
+class Watch:
+    """
+    What is looked for. Made anew at each change, so that a request which was dispatched under
+    another one is recognised, and left out.
+    """
+
+    __slots__ = ("epoch", "trace")
+
+    def __init__(self, epoch: int, trace: Trace | None) -> None:
+        self.epoch = epoch  # of timing; 0 while it is off
+        self.trace = trace
+
+
+class Watcher:
+    """
+    Stamps requests on their way.
+
+    Attributes:
+        watch: What is looked for now; None for nothing.
+        epoch: The run of timing that is on, or was last; 0 before the first.
+    """
+
+    def __init__(
+        self, drivers: DriverTable, sessions: Sessions, call_back: Callable[[Cryptop], None]
+    ) -> None:
+        self.watch: Watch | None = None
+        self.epoch = 0
+        self._drivers = drivers
+        self._sessions = sessions
+        self._call_back = call_back
+        self._lock = threading.Lock()  # one change at a time
+
+    # What an operator sets.
+
+    @property
+    def timing(self) -> int:
+        """1 while the phases of requests are measured."""
+        watch = self.watch
+        return int(watch is not None and watch.epoch > 0)
+
+    def set_timing(self, on: int) -> None:
+        """Measure from now on, starting from nothing; or stop, keeping what was measured."""
+        with self._lock:
+            if bool(on) == bool(self.timing):
+                return
+            if on:
+                self.epoch = next_epoch()
+            self._change(self.epoch if on else 0, self.watch.trace if self.watch else None)
+
+    def start_trace(self) -> Trace:
+        """
+        Record requests from now on.
+
+        Raises:
+            BusyError: a trace is being recorded.
+        """
+        with self._lock:
+            if self.watch is not None and self.watch.trace is not None:
+                raise BusyError("a trace is being recorded; stop that first, or wait for its end")
+            trace = Trace(perf_counter_ns())
+            self._change(self.watch.epoch if self.watch else 0, trace)
+            return trace
+
+    def stop_trace(self) -> None:
+        """Record no more."""
+        with self._lock:
+            self._change(self.watch.epoch if self.watch else 0, None)
+
+    def _change(self, epoch: int, trace: Trace | None) -> None:
+        straight = not epoch and trace is None
+        if straight:
+            self.watch = None
+            self._sessions.straight = True
+        else:
+            # First no session becomes direct any more, then requests are stamped: so each that is
+            # stamped is found so by done.
+            self._sessions.straight = False
+            self.watch = Watch(epoch, trace)
+        for slot in self._drivers:
+            with slot.lock:
+                for session in slot.sessions.values():
+                    session.direct = straight and _undisturbed(session)
+
+    # A request's way.
+
+    def straight(self, crp: Cryptop, session: Session) -> bool:
+        """Stamp a dispatched request; tell whether only that kept it off the straight path."""
+        watch = self.watch
+        if watch is None:
+            return False
+        crp._watch = watch
+        crp._dispatched = now = perf_counter_ns()
+        if session.queued or not session.slot.direct or crp.flags & CRYPTO_F_BATCH:
+            crp._invoked = now  # until it is taken from the queue
+            return False
+        crp._invoked = perf_counter_ns()
+        return session.state is LIVE
+
+    def invoked(self, crp: Cryptop) -> None:
+        """Stamp a request that its driver gets from a queue."""
+        crp._invoked = perf_counter_ns()
+
+    def call_back(self, crp: Cryptop) -> None:
+        """Give a request back, and note its moments if it was dispatched under this watch."""
+        watch: Watch | None = crp._watch
+        session: Session | None = crp._session
+        if watch is None or watch is not self.watch or session is None:
+            self._call_back(crp)
+            return
+        crp._watch = None
+        trace = watch.trace
+        # Before the callback, which may change the request, free it, or dispatch it again.
+        dispatched, invoked, done = crp._dispatched, crp._invoked, crp._done
+        entry = trace.entry(crp, session, dispatched) if trace is not None else None
+        called = perf_counter_ns()
+        self._call_back(crp)
+        ended = perf_counter_ns()
+        if watch.epoch:
+            shard = session.slot.tally.shard
+            times = shard.times
+            if times is None or times.epoch != watch.epoch:
+                times = shard.times = Times(watch.epoch)
+            fresh = times.fresh
+            fresh.append((dispatched, invoked, done, called, ended))
+            if len(fresh) >= FRESH:
+                times.fold()
+        if trace is not None and entry is not None:
+            trace.put(
+                entry.timed(invoked - dispatched, done - invoked, called - done, ended - called)
+            )
+
+
+def _undisturbed(session: Session) -> bool:
+    """Tell whether a session, but for being watched, may have its requests go straight through."""
+    return session.state is LIVE and not session.queued

@@ -1,0 +1,37 @@
+"""
+Output: tables for people, JSON for programs.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+
+def as_json(document: object) -> None:
+    """Print a document as JSON, on one line if nobody looks."""
+    typer.echo(json.dumps(document, indent=2 if sys.stdout.isatty() else None))
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> None:
+    """Print a table; numbers stand to the right."""
+    rows = [list(row) for row in rows]
+    made = Table(title=title or None, title_justify="left", show_edge=False, pad_edge=False)
+    for n, name in enumerate(columns):
+        numbers = bool(rows) and all(isinstance(row[n], int | float) for row in rows)
+        made.add_column(name, justify="right" if numbers else "left", overflow="fold")
+    for row in rows:
+        # Text: a name in square brackets is a name, not a style.
+        made.add_row(*(_plain(value) for value in row))
+    Console(highlight=False, markup=False).print(made)
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:,.3f}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
