@@ -1,0 +1,219 @@
+"""What is awkward but legal, and what is refused: odd keys, IVs, places and buffers."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from opencrypto import Cryptoini, Framework
+from opencrypto.constants import (
+    CRYPTO_3DES_CBC,
+    CRYPTO_AES_128_GMAC,
+    CRYPTO_AES_CBC,
+    CRYPTO_AES_CTR,
+    CRYPTO_AES_GCM_16,
+    CRYPTO_DES_CBC,
+    CRYPTO_SHA1_HMAC,
+    CRYPTO_SHA1_HMAC_96,
+)
+from tests.drivers.rig import (
+    BOTH,
+    DATA,
+    ENCRYPT,
+    ESP,
+    EXPLICIT,
+    GCM,
+    IV,
+    KEY,
+    KINDS,
+    OUTSIDE,
+    PRESENT,
+    SALTED,
+    attached,
+    crd,
+    esp_in,
+    gcm,
+    run,
+    shape,
+)
+
+
+@pytest.fixture
+def framework() -> Iterator[Framework]:
+    with attached() as framework:
+        yield framework
+
+
+# Keys.
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "third", "left"),
+    [(1, 1, 3, 3), (1, 3, 3, 1), (2, 2, 2, 2)],
+    ids=["first-two", "last-two", "all"],
+)
+@pytest.mark.parametrize("parity", [0, 1])
+@pytest.mark.parametrize("name", BOTH)
+def test_3des_keys_that_amount_to_one_des_key_are_served(
+    framework: Framework, name: str, first: int, second: int, third: int, left: int, parity: int
+) -> None:
+    halves = {n: bytes((n * 37 + i * 16) & 0xFE for i in range(8)) for n in (1, 2, 3)}
+    key = halves[first] + bytes(b ^ parity for b in halves[second]) + halves[third]
+    single = framework.newsession(Cryptoini(CRYPTO_DES_CBC, halves[left]), driver="swcrypto")
+    triple = framework.newsession(Cryptoini(CRYPTO_3DES_CBC, key), driver=name)
+    one, other = bytearray(DATA), bytearray(DATA)
+    run(framework, single, one, crd(CRYPTO_DES_CBC, 0, 96, 0, ENCRYPT | OUTSIDE, IV[:8]))
+    crp = run(framework, triple, other, crd(CRYPTO_3DES_CBC, 0, 96, 0, ENCRYPT | OUTSIDE, IV[:8]))
+    assert crp.etype == 0
+    assert one == other != DATA
+    run(framework, triple, other, crd(CRYPTO_3DES_CBC, 0, 96, 0, OUTSIDE, IV[:8]))
+    assert other == DATA
+
+
+def test_a_salted_gcm_key_and_a_whole_nonce_are_the_same(framework: Framework) -> None:
+    plain = [Cryptoini(ini.alg, SALTED[:16]) for ini in GCM]
+    for name in BOTH:
+        results = []
+        for chain, iv in ((GCM, IV[:8]), (plain, SALTED[16:] + IV[:8])):
+            sid = framework.newsession(chain, driver=name)
+            work = bytearray(DATA)
+            crp = run(
+                framework, sid, work,
+                crd(CRYPTO_AES_GCM_16, 16, 64, 0, ENCRYPT | OUTSIDE, iv),
+                crd(CRYPTO_AES_128_GMAC, 0, 16, 80),
+            )  # fmt: skip
+            assert crp.etype == 0
+            results.append(bytes(work))
+        assert results[0] == results[1]
+
+
+# IVs and places.
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", BOTH)
+def test_iv_rules(framework: Framework, name: str, kind: str) -> None:
+    """Encrypting by each rule, then decrypting with the IV that must have been in force."""
+    sid = framework.newsession(Cryptoini(CRYPTO_AES_CBC, KEY), driver=name)
+    in_buffer = DATA[70:86]
+    for flags, told, used, left in (
+        (EXPLICIT | PRESENT, IV, IV, in_buffer),
+        (EXPLICIT, IV, IV, IV),
+        (PRESENT, None, in_buffer, in_buffer),
+        (0, None, None, None),
+    ):
+        work = shape(kind, DATA)
+        desc = crd(CRYPTO_AES_CBC, 3, 64, 70, ENCRYPT | flags, told)
+        assert run(framework, sid, work.buf, desc).etype == 0
+        after = work.content()
+        if left is None:
+            left = used = after[70:86]
+            assert left != in_buffer
+        assert after[70:86] == left
+        assert after[:3] + after[67:70] + after[86:] == DATA[:3] + DATA[67:70] + DATA[86:]
+        work = shape(kind, after)
+        assert (
+            run(framework, sid, work.buf, crd(CRYPTO_AES_CBC, 3, 64, 0, EXPLICIT, used)).etype == 0
+        )
+        assert work.content()[3:67] == DATA[3:67]
+
+
+@pytest.mark.parametrize("alg", [CRYPTO_AES_CTR, CRYPTO_AES_CBC])
+@pytest.mark.parametrize("name", BOTH)
+def test_fresh_ivs_differ(framework: Framework, name: str, alg: int) -> None:
+    key = SALTED if alg == CRYPTO_AES_CTR else KEY
+    ivlen = 8 if alg == CRYPTO_AES_CTR else 16
+    sid = framework.newsession(Cryptoini(alg, key), driver=name)
+    seen = set()
+    for _ in range(100):
+        work = bytearray(DATA)
+        assert run(framework, sid, work, crd(alg, ivlen, 32, 0, ENCRYPT)).etype == 0
+        seen.add(bytes(work[:ivlen]))
+    assert len(seen) == 100
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", BOTH)
+def test_a_mac_may_be_put_before_or_into_what_it_covers(
+    framework: Framework, name: str, kind: str
+) -> None:
+    sid = framework.newsession(Cryptoini(CRYPTO_SHA1_HMAC, SALTED), driver=name)
+    aside = bytearray(20)
+    assert run(framework, sid, bytearray(DATA), crd(CRYPTO_SHA1_HMAC, 30, 50), mac=aside).etype == 0
+    for at in (0, 25, 40, 76):
+        work = shape(kind, DATA)
+        assert run(framework, sid, work.buf, crd(CRYPTO_SHA1_HMAC, 30, 50, at)).etype == 0
+        assert work.content() == DATA[:at] + aside + DATA[at + 20 :]
+
+
+BAD = {
+    "iv in the region": (ESP, [crd(CRYPTO_AES_CBC, 16, 64, 30, ENCRYPT), esp_in()[1]]),
+    "iv outside": (ESP, [crd(CRYPTO_AES_CBC, 16, 64, 90, ENCRYPT), esp_in()[1]]),
+    "iv too short": (ESP, [crd(CRYPTO_AES_CBC, 16, 64, 0, ENCRYPT | EXPLICIT, b"x"), esp_in()[1]]),
+    "no iv": (ESP, [crd(CRYPTO_AES_CBC, 16, 64, 0, EXPLICIT), esp_in()[1]]),
+    "mac outside": (ESP, [esp_in()[0], crd(CRYPTO_SHA1_HMAC_96, 0, 90, 90)]),
+    "mac before": (ESP, [esp_in()[0], crd(CRYPTO_SHA1_HMAC_96, 0, 90, -1)]),
+    "no whole blocks": (ESP, [crd(CRYPTO_AES_CBC, 24, 63, 8, ENCRYPT), esp_in()[1]]),
+    "negative length": (ESP, [crd(CRYPTO_AES_CBC, 24, -16, 8, ENCRYPT), esp_in()[1]]),
+    "another algorithm": (ESP, [crd(CRYPTO_3DES_CBC, 24, 64, 8, ENCRYPT), esp_in()[1]]),
+    "half a pair": (GCM, [crd(CRYPTO_AES_GCM_16, 16, 64, 8, ENCRYPT)]),
+    "tag in the payload": (
+        GCM,
+        [crd(CRYPTO_AES_GCM_16, 16, 64, 8, ENCRYPT), crd(CRYPTO_AES_128_GMAC, 0, 8, 70)],
+    ),
+    "tag outside": (
+        GCM,
+        [crd(CRYPTO_AES_GCM_16, 16, 72, 8, ENCRYPT), crd(CRYPTO_AES_128_GMAC, 0, 8, 88)],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("case", BAD)
+def test_what_is_refused_touches_nothing(framework: Framework, case: str, kind: str) -> None:
+    chain, desc = BAD[case]
+    sentences = set()
+    for name in BOTH:
+        sid = framework.newsession(chain, driver=name)
+        work = shape(kind, DATA)
+        crp = run(framework, sid, work.buf, *desc)
+        assert crp.etype == errno.EINVAL
+        assert work.content() == DATA
+        sentences.add(crp.error)
+    assert len(sentences) == 1, "the quick way and the general way word it differently"
+
+
+@pytest.mark.parametrize("chain", [ESP, GCM], ids=["cbc+hmac", "gcm"])
+@pytest.mark.parametrize(
+    "buf",
+    [
+        bytes(112),
+        memoryview(bytes(112)),
+        memoryview(bytearray(224))[::2],
+        "text",
+        None,
+    ],
+    ids=["bytes", "readonly", "strided", "str", "none"],
+)
+def test_unusable_buffers_are_refused(
+    framework: Framework, buf: Any, chain: list[Cryptoini]
+) -> None:
+    desc = esp_in() if chain is ESP else gcm(ENCRYPT)
+    for name in BOTH:
+        sid = framework.newsession(chain, driver=name)
+        assert run(framework, sid, buf, *desc).etype == errno.EINVAL
+
+
+@pytest.mark.parametrize("name", BOTH)
+def test_buffers_of_other_items_than_bytes_are_counted_in_bytes(
+    framework: Framework, name: str
+) -> None:
+    sid = framework.newsession(ESP, driver=name)
+    flat, words, grid = bytearray(DATA + DATA), bytearray(DATA + DATA), bytearray(DATA + DATA)
+    explicit = [crd(CRYPTO_AES_CBC, 24, 64, 8, ENCRYPT | EXPLICIT, IV), esp_in()[1]]
+    for buf in (flat, memoryview(words).cast("I"), memoryview(grid).cast("B", (48, 4))):
+        assert run(framework, sid, buf, *explicit).etype == 0
+    assert flat == words == grid
