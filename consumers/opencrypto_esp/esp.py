@@ -166,16 +166,15 @@ class Esp:
         Raises:
             NoDriverError: no driver serves an SA's algorithms; the message says which and why.
         """
-        ends: tuple[_End, ...] = tuple(self._outbound.values())
-        if inbound:
-            ends = tuple(self._inbound.values())
-        for end in ends:
+        for spi in self._outbound:
+            end = self._inbound[spi] if inbound else self._outbound[spi]
             end.channel.open()
 
     def close(self) -> None:
         """Free all sessions and requests. Closing again does nothing."""
-        for end in (*self._outbound.values(), *self._inbound.values()):
-            end.channel.close()
+        for spi in self._outbound:
+            self._outbound[spi].channel.close()
+            self._inbound[spi].channel.close()
 
     def __enter__(self) -> Self:
         return self

@@ -1,0 +1,34 @@
+"""One framework for each module of ESP tests: what is tested here is the consumer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from opencrypto import Framework
+from opencrypto_esp import Esp, SecurityAssociation
+
+MakeEsp = Callable[..., Esp]
+
+
+@pytest.fixture(scope="module")
+def framework() -> Iterator[Framework]:
+    """Return a framework with every driver."""
+    with Framework() as framework:
+        yield framework
+
+
+@pytest.fixture
+def make_esp(framework: Framework) -> Iterator[MakeEsp]:
+    """Return what makes an `Esp`; each is closed after the test."""
+    made: list[Esp] = []
+
+    def make(*sas: SecurityAssociation, batch: bool = False) -> Esp:
+        esp = Esp(framework, sas, batch=batch)
+        made.append(esp)
+        return esp
+
+    yield make
+    for esp in made:
+        esp.close()
