@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from opencrypto import selftest as known_answers
 from opencrypto._drivertable import DriverTable, Slot
 from opencrypto._kops import KOPS
 from opencrypto._log import log
@@ -133,13 +134,15 @@ class Attachments:
 
     # Driver objects.
 
-    def attach(self, driver: Driver) -> int:
+    def attach(self, driver: Driver, *, selftest: bool) -> int:
         """Give a driver a slot, register what it can do, and give it its ports."""
         _check_driver(driver)
         if any(slot.driver is driver for slot in self._drivers):
             raise BusyError(f"driver {driver.name} is attached already; detach it first")
+        failed = known_answers.failures(driver) if selftest else {}
         slot = self._drivers.reserve(driver.flags, driver.name)
         slot.driver = driver
+        slot.failed = failed
         for port, call in self._ports.items():
             setattr(driver, port, call)
         driver.kdone = functools.partial(self._keyops.done, by=slot.kinflight)
@@ -150,11 +153,14 @@ class Attachments:
             slot.process = driver.process
             slot.kprocess = driver.kprocess
             for alg, capability in driver.capabilities.items():
-                self._add(slot, alg, min(capability.maxlen * 8, 0xFFFF), 0)
+                if alg not in failed:
+                    self._add(slot, alg, min(capability.maxlen * 8, 0xFFFF), 0)
             for op in driver.keyops:
                 self._add_key(slot, op, 0)
-            if not driver.capabilities and not driver.keyops:
+            if not slot.algs and not slot.kops:
                 slot.move(SlotEvent.REGISTER)
+        for alg, reason in failed.items():
+            log.error("selftest_failed", driver=slot.name, alg=FACTS[alg].name, reason=reason)
         if self.observers is not None:
             self.observers.attached(slot.hid, slot.name)
         log.info("driver_attached", driver=slot.name, hid=slot.hid, tier=CLASS_NAMES[slot.tier])
@@ -195,21 +201,21 @@ class Attachments:
         if not sessions:
             return
         lost = sum(self._dispatcher.reclaim(session) for session in sessions)
-        self._dispatcher.driver_bugs += 1
+        self._dispatcher.driver_bugs.add()
         log.error("driver_bug", driver=slot.name, rule="answer every request", requests=lost)
 
     def _reclaim_keys(self, slot: Slot) -> None:
         """Have others serve the key requests that a driver took and has never answered."""
         if slot.kinflight:
             lost = self._keyops.reclaim(slot)
-            self._keyops.driver_bugs += 1
+            self._keyops.driver_bugs.add()
             log.error("driver_bug", driver=slot.name, rule="answer every request", kops=lost)
 
     def _close(self, driver: Driver, slot: Slot) -> None:
         try:
             driver.close()
         except Exception as error:
-            self._dispatcher.driver_bugs += 1
+            self._dispatcher.driver_bugs.add()
             log.error("driver_bug", driver=slot.name, rule="close must not raise",
                       error=type(error).__name__)  # fmt: skip
         for port in Driver.ports:

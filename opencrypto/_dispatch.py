@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import errno
 from collections import deque
+from time import perf_counter_ns
 from typing import TYPE_CHECKING, Final
 
 from opencrypto._log import log, where
@@ -27,7 +28,8 @@ from opencrypto._request import Cryptop
 from opencrypto._retq import ReturnQueue
 from opencrypto._session import Session
 from opencrypto._state import RequestState, SessionState, SlotState
-from opencrypto._stats import Shards, Tally
+from opencrypto._stats import Count, Shards, Tally
+from opencrypto._watch import Watcher
 from opencrypto.constants import (
     CRYPTO_F_BATCH,
     CRYPTO_F_CBIFSYNC,
@@ -40,7 +42,7 @@ from opencrypto.exceptions import BusyError, DriverBug, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from opencrypto._drivertable import Slot
+    from opencrypto._drivertable import DriverTable, Slot
     from opencrypto._migrate import Sessions
     from opencrypto._plugins import Observers
 
@@ -49,6 +51,7 @@ QUEUED: Final = int(RequestState.QUEUED)
 SUBMITTED: Final = int(RequestState.SUBMITTED)
 RETURNING: Final = int(RequestState.RETURNING)
 FREED: Final = int(RequestState.FREED)
+LIVE: Final = SessionState.LIVE
 EAGAIN: Final = errno.EAGAIN
 
 TURN: Final = 256
@@ -59,7 +62,11 @@ class Dispatcher:
     """The request and return sides of the framework. See the module for its guarantees."""
 
     def __init__(
-        self, sessions: Sessions, kick_requests: Callable[[], None], retq: ReturnQueue[Cryptop]
+        self,
+        drivers: DriverTable,
+        sessions: Sessions,
+        kick_requests: Callable[[], None],
+        retq: ReturnQueue[Cryptop],
     ) -> None:
         self._sessions = sessions
         self._table = sessions.table
@@ -69,11 +76,11 @@ class Dispatcher:
         self._strays = Shards()  # requests that never had a driver
         self._stray = Tally(self._strays)
         self.observers: Observers | None = None
+        self.watcher = Watcher(drivers, sessions, self._plain_call_back)
+        self.callback_errors = Count()
+        self.driver_bugs = Count()
         self.intrs = 0
         self.rets = 0
-        self.blocks = 0
-        self.callback_errors = 0
-        self.driver_bugs = 0
 
     # The way in.
 
@@ -83,6 +90,8 @@ class Dispatcher:
         if session is None or crp.state or crp.callback is None:
             self._refuse(crp)
             return
+        size = crp.ilen
+        kind = session.kind + (size - 1).bit_length()  # before anything is changed: it may raise
         crp.state = SUBMITTED
         if crp.etype:
             crp.fail(0)
@@ -91,11 +100,12 @@ class Dispatcher:
         inflight.add(crp)
         slot = session.slot
         shard = slot.tally.shard
-        shard.ops += 1
-        shard.bytes += crp.ilen
+        shard.sizes[kind] += 1
+        shard.bytes += size
         if not (session.direct and slot.direct) or crp.flags & CRYPTO_F_BATCH:
-            self._detour(crp, session)
-            return
+            if not self.watcher.straight(crp, session):
+                self._detour(crp, session)
+                return
         unblocks = slot.queue.unblocks
         try:
             taken = session.process(crp, 0)
@@ -113,7 +123,8 @@ class Dispatcher:
         if crp.callback is None:
             raise UsageError("the request has no callback; set one, or nobody hears of its end")
         shard = self._stray.shard
-        shard.ops += 1
+        shard.sizes[(crp.ilen - 1).bit_length()] += 1
+        shard.bytes += crp.ilen
         shard.errs += 1
         crp.fail(errno.ENOENT, f"no session {crp.sid:#x}; open one with newsession()")
         self._complete(crp, sync=False)
@@ -140,6 +151,7 @@ class Dispatcher:
         except KeyError:
             return
         session.slot.tally.shard.errs += 1
+        crp._watch = None
         self._sessions.settle(session)
         self._sessions.redirect(crp, session)
         self._complete(crp, sync=False)
@@ -173,7 +185,7 @@ class Dispatcher:
 
     def _requeue(self, crp: Cryptop, session: Session, unblocks: int, *, queued: bool) -> None:
         slot = session.slot
-        self.blocks += 1
+        slot.tally.shard.blocks += 1
         due = False
         with slot.lock:
             stays = session.state is SessionState.LIVE and slot.state is SlotState.ACTIVE
@@ -243,6 +255,8 @@ class Dispatcher:
     def _hand_over(self, crp: Cryptop, hint: int, unblocks: int) -> None:
         session: Session = crp._session
         crp.state = SUBMITTED
+        if self.watcher.watch is not None:
+            self.watcher.invoked(crp)
         try:
             answer = session.process(crp, hint)
         except BaseException as error:
@@ -257,7 +271,7 @@ class Dispatcher:
         with slot.lock:
             session.queued -= 1
             if not session.queued and session.state is SessionState.LIVE:
-                session.direct = True
+                session.direct = self._sessions.straight
 
     def flush(self, slot: Slot) -> None:
         """Complete everything queued for a driver that leaves: its sessions migrate."""
@@ -288,9 +302,15 @@ class Dispatcher:
             session.slot.tally.shard.errs += 1
             if crp.etype == EAGAIN:
                 self._sessions.hand_back(crp, session)
-        if not session.direct:
-            self._sessions.settle(session)
         flags = crp.flags
+        if not session.direct:
+            if session.state is not LIVE:
+                self._sessions.settle(session)
+            if crp._watch is not None:
+                crp._done = perf_counter_ns()
+                if flags & CRYPTO_F_CBIMM or (flags & CRYPTO_F_CBIFSYNC and session.slot.sync):
+                    self.watcher.call_back(crp)
+                    return
         if flags & CRYPTO_F_CBIMM or (flags & CRYPTO_F_CBIFSYNC and session.slot.sync):
             crp._session = None
             crp.state = IDLE
@@ -305,7 +325,7 @@ class Dispatcher:
     def _done_twice(self, crp: Cryptop) -> None:
         session: Session | None = crp._session
         who = f"driver {session.slot.name}" if session is not None else "a driver"
-        self.driver_bugs += 1
+        self.driver_bugs.add()
         log.error("driver_bug", rule="done exactly once", driver=who, sid=crp.sid)
         raise DriverBug(f"{who} called done for a request that it does not hold; call it once")
 
@@ -319,6 +339,12 @@ class Dispatcher:
 
     def call_back(self, crp: Cryptop) -> None:
         """Give a completed request back to its consumer."""
+        if self.watcher.watch is None:
+            self._plain_call_back(crp)
+        else:
+            self.watcher.call_back(crp)
+
+    def _plain_call_back(self, crp: Cryptop) -> None:
         crp._session = None
         crp.state = IDLE
         try:
@@ -334,20 +360,22 @@ class Dispatcher:
             key_returns: Calls back the key requests that wait now, and tells how many there were.
         """
         self.rets += 1
-        while self._retq.run(self.call_back) + key_returns():
-            pass
+        more = 1
+        while more:
+            call_back = self.call_back if self.watcher.watch else self._plain_call_back
+            more = self._retq.run(call_back) + key_returns()
 
     def _callback_failed(self, error: BaseException) -> None:
-        self.callback_errors += 1
+        self.callback_errors.add()
         log.error("callback_failed", error=type(error).__name__, where=where(error))
 
     def _bug(self, slot: Slot, rule: str, error: BaseException | None = None) -> None:
-        self.driver_bugs += 1
+        self.driver_bugs.add()
         what = type(error).__name__ if error is not None else ""
         place = where(error) if error is not None else ""
         log.error("driver_bug", driver=slot.name, rule=rule, error=what, where=place)
 
-    def stray_counts(self) -> tuple[int, int]:
-        """Return how many requests were dispatched to no session, and how many of them failed."""
-        total = self._strays.total()
-        return total.ops, total.errs
+    @property
+    def strays(self) -> Shards:
+        """The counts of requests that met no session."""
+        return self._strays

@@ -8,10 +8,10 @@ slot's lock.
 
 from __future__ import annotations
 
-import dataclasses
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 
 from opencrypto._chain import Chain
 from opencrypto._krequest import Cryptkop
@@ -27,6 +27,10 @@ from opencrypto.exceptions import DriverBug, UsageError
 NewSession = Callable[[Sequence[Cryptoini]], "int | tuple[int, Process]"]
 
 
+MAX_DEPARTED: Final = 16
+"""How many drivers that left have counts of their own still, before these are added up."""
+
+
 class Slot:
     """
     One driver's place in the table.
@@ -34,6 +38,7 @@ class Slot:
     Attributes:
         direct: Requests may go straight to the driver: it is active and not blocked.
         algs: Algorithm number to the (maxoplen, flags) it was registered with.
+        failed: Algorithm number to why its known answer failed; these are not offered.
         sessions: Its open sessions by lid. Taking one out is the right, and the duty, to call the
             driver's freesession for it.
         names: How many SIDs in the session table name this slot; it is not reused before 0.
@@ -47,6 +52,7 @@ class Slot:
         "direct",
         "drained",
         "driver",
+        "failed",
         "flags",
         "freesession",
         "hid",
@@ -55,7 +61,6 @@ class Slot:
         "kprocess",
         "kqueue",
         "lock",
-        "migrated",
         "name",
         "names",
         "newsession",
@@ -84,6 +89,7 @@ class Slot:
         self.sync = False
         self.direct = False
         self.algs: dict[int, tuple[int, int]] = {}
+        self.failed: dict[int, str] = {}
         self.kops: dict[int, int] = {}
         self.newsession: NewSession | None = None
         self.freesession: Callable[[int], object] | None = None
@@ -94,7 +100,6 @@ class Slot:
         self.kinflight: set[Cryptkop] = set()
         self.sessions: dict[int, Session] = {}
         self.names = 0
-        self.migrated = 0
         self.drained = threading.Event()
         self.shards = Shards()
         self.tally = Tally(self.shards)
@@ -125,11 +130,7 @@ class Slot:
 
     def stats(self) -> DriverStats:
         """Sum the driver's counters."""
-        total = self.shards.total()
-        return DriverStats(
-            ops=total.ops, bytes=total.bytes, errs=total.errs,
-            kops=total.kops, kerrs=total.kerrs, migrated=self.migrated,
-        )  # fmt: skip
+        return self.shards.total().driver_stats()
 
     def __repr__(self) -> str:
         return f"<Slot {self.hid} {self.name} {self.state} sessions={len(self.sessions)}>"
@@ -141,7 +142,10 @@ class DriverTable:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self._slots: list[Slot] = []
-        self.departed = DriverStats()  # the counts of drivers whose slots are free again
+        # The counts of drivers whose slots are free again; under the lock. They are summed late:
+        # a request that met its session while that was being freed may still be counted.
+        self._departed: deque[Shards] = deque()
+        self._long_gone = Shards()
 
     def reserve(self, flags: int, name: str = "") -> Slot:
         """Take the lowest free slot, growing the table if there is none."""
@@ -218,8 +222,18 @@ class DriverTable:
         with self.lock, slot.lock:
             left = slot.state is SlotState.CLEANUP and slot.drained.is_set()
             if left and not slot.names and slot.driver is None:
-                self.departed = _sum(self.departed, slot.stats())
+                self._depart(slot.shards)
                 slot.move(SlotEvent.EMPTY)
+
+    def _depart(self, shards: Shards) -> None:
+        self._departed.append(shards)
+        if len(self._departed) > MAX_DEPARTED:
+            self._long_gone.absorb(self._departed.popleft())
+
+    def counts(self) -> tuple[dict[str, Shards], list[Shards]]:
+        """Return the counts of the drivers in use, by name, and those of the drivers gone."""
+        with self.lock:
+            return {slot.name: slot.shards for slot in self}, [self._long_gone, *self._departed]
 
 
 def check_lid(lid: Any, slot: Slot) -> int:
@@ -230,8 +244,3 @@ def check_lid(lid: Any, slot: Slot) -> int:
             "it must be an int of 32 bits"
         )
     return lid
-
-
-def _sum(one: DriverStats, other: DriverStats) -> DriverStats:
-    fields = (f.name for f in dataclasses.fields(DriverStats))
-    return DriverStats(**{name: getattr(one, name) + getattr(other, name) for name in fields})

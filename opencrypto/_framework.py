@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable
 from types import TracebackType
 from typing import Any, Self
 
-from opencrypto import _views
+from opencrypto import _tree, _views
 from opencrypto._attach import Attachments
 from opencrypto._dispatch import Dispatcher
 from opencrypto._drivertable import DriverTable
@@ -59,7 +59,9 @@ class Framework(KeyCalls):
         self._sessions = Sessions(self._drivers)
         self._retq: ReturnQueue[Cryptop] = ReturnQueue(self._kick_returns)
         self._retkq: ReturnQueue[Cryptkop] = ReturnQueue(self._kick_returns)
-        self._dispatcher = Dispatcher(self._sessions, self._kick_requests, self._retq)
+        self._dispatcher = Dispatcher(
+            self._drivers, self._sessions, self._kick_requests, self._retq
+        )
         self._sessions.done = self._dispatcher.done
         self._keyops = KeyOps(self._drivers, self._kick_requests, self._retkq, self._user_class)
         self._attachments = Attachments(
@@ -82,9 +84,16 @@ class Framework(KeyCalls):
         self._pools: dict[int, list[Cryptop]] = {}
         self._settings = _views.Settings()
         self._tree = Sysctl()
-        self._tree.graft(lambda: _views.settings_branch(self._settings))
-        self._tree.graft(lambda: _views.queue_branch("crypto_ret_q", self._retq))
-        self._tree.graft(lambda: _views.queue_branch("crypto_ret_kq", self._retkq))
+        _tree.plant(
+            self._tree,
+            self._settings,
+            self._drivers,
+            self._sessions,
+            self._dispatcher,
+            self._keyops,
+        )
+        _tree.graft_queue(self._tree, "crypto_ret_q", self._retq)
+        _tree.graft_queue(self._tree, "crypto_ret_kq", self._retkq)
         # The straight path skips a call: these are the methods below, bound where they do the work.
         setattr(self, "dispatch", self._dispatcher.dispatch)  # noqa: B010 - shadows a method
         setattr(self, "done", self._dispatcher.done)  # noqa: B010 - shadows a method
@@ -113,7 +122,7 @@ class Framework(KeyCalls):
         self._observe()
         for driver in self._plugins.drivers():
             try:
-                self.attach(driver)
+                self.attach(driver, selftest=True)
             except CryptoError as error:
                 self._plugins.note(driver.name, error)
 
@@ -198,16 +207,23 @@ class Framework(KeyCalls):
         """
         self._attachments.unblock(hid, what)
 
-    def attach(self, driver: Driver) -> int:
+    def attach(self, driver: Driver, *, selftest: bool | None = None) -> int:
         """
         Attach a driver object and return its hid.
+
+        Args:
+            driver: A driver that is attached nowhere.
+            selftest: Whether to run the known answers first; algorithms that fail are not
+                offered (see `drivers`). None leaves it to ``driver.selftest``.
 
         Raises:
             UsageError: its name, flags or capabilities are wrong.
             BusyError: it is attached already.
         """
         self._check_open()
-        return self._attachments.attach(driver)
+        return self._attachments.attach(
+            driver, selftest=driver.selftest if selftest is None else selftest
+        )
 
     def detach(self, which: int | str | Driver, *, timeout: float = DETACH_TIMEOUT) -> None:
         """
@@ -283,7 +299,7 @@ class Framework(KeyCalls):
             UsageError: `n` is less than 1.
         """
         if self._retq.over():
-            self._retq.drops += 1
+            self._retq.drop()
             return None
         try:
             crp = self._pools[n].pop()
@@ -342,7 +358,7 @@ class Framework(KeyCalls):
     @property
     def stats(self) -> Stats:
         """A snapshot of the counters, in the words of ``struct cryptostats``."""
-        return _views.take_stats(self._drivers, self._sessions, self._dispatcher, self._keyops)
+        return _views.take_stats(self._drivers, self._dispatcher, self._keyops)
 
     # The end.
 

@@ -78,7 +78,7 @@ class KeyCalls:
         if n != 1:
             raise UsageError(f"kgetreq gives one request at a time, not {n!r}")
         if self._retkq.over():
-            self._retkq.drops += 1
+            self._retkq.drop()
             return None
         return Cryptkop()
 

@@ -28,7 +28,7 @@ from opencrypto._krequest import Cryptkop
 from opencrypto._log import log, where
 from opencrypto._retq import ReturnQueue
 from opencrypto._state import RequestState, SlotState
-from opencrypto._stats import Shards, Tally
+from opencrypto._stats import Count, Shards, Tally
 from opencrypto.constants import (
     CRYPTO_ASYMQ,
     CRYPTO_F_CBIFSYNC,
@@ -87,10 +87,9 @@ class KeyOps:
         self._tally = Tally(self._shards)
         self.observers: Observers | None = None
         self.closed = False
-        self.blocks = 0
-        self.migrated = 0
-        self.callback_errors = 0
-        self.driver_bugs = 0
+        self.migrated = Count()
+        self.callback_errors = Count()
+        self.driver_bugs = Count()
 
     # The way in.
 
@@ -196,7 +195,7 @@ class KeyOps:
     def _requeue(self, krp: Cryptkop, call: Call, slot: Slot, unblocks: int) -> None:
         due = False
         with slot.lock:
-            self.blocks += 1
+            slot.tally.shard.kblocks += 1
             held = krp in slot.kinflight
             stays = slot.state is SlotState.ACTIVE
             if held and stays:
@@ -250,7 +249,7 @@ class KeyOps:
     def _move_on(self, krp: Cryptkop, call: Call, slot: Slot) -> None:
         """Have another driver serve a request that this one did not answer."""
         call.tried.add(slot.hid)
-        self.migrated += 1
+        self.migrated.add()
         krp.state = RequestState.QUEUED
         krp.fail(0)
         krp.verdict = None
@@ -260,7 +259,7 @@ class KeyOps:
 
     def _done_twice(self, krp: Cryptkop, slot: Slot | None) -> NoReturn:
         who = f"driver {slot.name}" if slot is not None else "a driver"
-        self.driver_bugs += 1
+        self.driver_bugs.add()
         log.error("driver_bug", rule="kdone exactly once", driver=who, op=krp.op)
         raise DriverBug(f"{who} called kdone for a request that it does not hold; call it once")
 
@@ -331,7 +330,7 @@ class KeyOps:
         try:
             krp.callback(krp)  # type: ignore[misc]
         except Exception as error:
-            self.callback_errors += 1
+            self.callback_errors.add()
             log.error("callback_failed", error=type(error).__name__, where=where(error))
 
     def features(self, hard: int) -> int:
@@ -349,7 +348,7 @@ class KeyOps:
         return total.kops, total.kerrs
 
     def _bug(self, slot: Slot, rule: str, error: BaseException | None = None) -> None:
-        self.driver_bugs += 1
+        self.driver_bugs.add()
         what = type(error).__name__ if error is not None else ""
         place = where(error) if error is not None else ""
         log.error("driver_bug", driver=slot.name, rule=rule, error=what, where=place)

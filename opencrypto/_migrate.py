@@ -20,6 +20,7 @@ from opencrypto._log import log
 from opencrypto._request import Cryptoini, Cryptop
 from opencrypto._session import MAX_ALIASES, Session, pack_sid
 from opencrypto._state import SessionEvent, SessionState, SlotState
+from opencrypto._stats import Count, Kinds
 from opencrypto.driver import Driver, Process
 from opencrypto.exceptions import CryptoError, DriverBug, NoDriverError, UnknownSession
 
@@ -28,14 +29,24 @@ if TYPE_CHECKING:
 
 
 class Sessions:
-    """All sessions of a framework, by SID; former SIDs lead to what they became."""
+    """
+    All sessions of a framework, by SID; former SIDs lead to what they became.
+
+    Attributes:
+        straight: Whether new sessions' requests may go straight through (`opencrypto._watch`).
+        created: Sessions opened by consumers; a migration opens none.
+        freed: Sessions gone for good.
+    """
 
     def __init__(self, drivers: DriverTable) -> None:
         self.table: dict[int, Session] = {}
         self.done: Callable[[Cryptop], None] = _not_yet
         self.observers: Observers | None = None
         self.closed = False
-        self.migrated = 0
+        self.straight = True
+        self.kinds = Kinds()
+        self.created = Count()
+        self.freed = Count()
         self._drivers = drivers
 
     # Opening.
@@ -50,10 +61,12 @@ class Sessions:
         chain = Chain(as_inis(ini))
         pinned = None if driver is None else self._drivers.find(driver)
         try:
-            return self._place(chain, hard, pinned)
+            session = self._place(chain, hard, pinned)
         except BaseException:
             chain.abandon()
             raise
+        self.created.add()
+        return session
 
     def _place(
         self, chain: Chain, hard: int, pinned: Slot | None = None, avoid: int = -1
@@ -84,10 +97,12 @@ class Sessions:
         if slot.newsession is None or plain is None:
             return None
         sid, process = self._ask(slot, chain)
-        session = Session(sid, slot, chain, hard, process or self._checked(chain, plain))
+        kind = self.kinds.number(cri.alg for cri in chain.inis)
+        session = Session(sid, slot, chain, hard, process or self._checked(chain, plain), kind)
         with slot.lock:
             stays = slot.state is SlotState.ACTIVE and slot.process is plain
             if stays:
+                session.direct = self.straight
                 slot.sessions[session.lid] = session
                 slot.names += 1
                 self.table[sid] = session
@@ -183,6 +198,7 @@ class Sessions:
                 each.move(SessionEvent.FREE)
             self._unname(each)
         session.chain.abandon()
+        self.freed.add()
 
     def _unname(self, session: Session) -> None:
         if self.table.pop(session.sid, None) is not None:
@@ -265,8 +281,8 @@ class Sessions:
             self._unname(new.aliases.pop(0))
         session.target = new
         session.move(SessionEvent.MIGRATE)
-        self.migrated += 1
-        session.slot.migrated += 1
+        new.born = session.born
+        session.slot.tally.shard.migrated += 1
         if self.observers is not None:
             self.observers.migrated(session.sid, new.sid)
         log.info("session_migrated", sid=session.sid, new_sid=new.sid, driver=new.slot.name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from opencrypto._bsdnames import CryptodescNames, CryptoiniNames, CryptopNames
 from opencrypto._state import RequestState
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from opencrypto._iv import IvSource
 
 BytesLike: TypeAlias = bytes | bytearray | memoryview
+
+
+DECOMPRESSED_LIMIT: Final = 64 << 20
+"""How many bytes one request may decompress to unless its session says otherwise."""
 
 
 def alg_name(alg: int) -> str:
@@ -39,9 +43,10 @@ class Cryptoini(CryptoiniNames):
         rnd: Rounds, where an algorithm has a choice; 0 for the usual number.
         iv: The IV of a request, when its descriptor says ``CRD_F_IV_EXPLICIT``.
         mlen: How many **bytes** of MAC to inject or verify; 0 for the algorithm's usual length.
+        limit: How many **bytes** one request may decompress to; 0 for `DECOMPRESSED_LIMIT`.
     """
 
-    __slots__ = ("_ivs", "_next", "alg", "iv", "key", "klen", "mlen", "rnd")
+    __slots__ = ("_ivs", "_next", "alg", "iv", "key", "klen", "limit", "mlen", "rnd")
 
     def __init__(
         self,
@@ -51,6 +56,7 @@ class Cryptoini(CryptoiniNames):
         rnd: int = 0,
         iv: BytesLike | None = None,
         mlen: int = 0,
+        limit: int = 0,
     ) -> None:
         self.alg = alg
         self.key = key
@@ -58,6 +64,7 @@ class Cryptoini(CryptoiniNames):
         self.rnd = rnd
         self.iv = iv
         self.mlen = mlen
+        self.limit = limit
         self._next: Cryptoini | None = None
         self._ivs: IvSource | None = None
 
@@ -180,14 +187,17 @@ class Cryptop(CryptopNames):
     """
 
     __slots__ = (
-        "_session", "buf", "callback", "desc", "error", "etype", "flags", "ilen", "mac", "olen",
-        "opaque", "sid", "state",
+        "_dispatched", "_done", "_invoked", "_session", "_watch", "buf", "callback", "desc",
+        "error", "etype", "flags", "ilen", "mac", "olen", "opaque", "sid", "state",
     )  # fmt: skip
 
     desc: Sequence[Cryptodesc]
     buf: Any
     mac: bytearray | memoryview | None
     callback: Callable[[Cryptop], object] | None
+    _dispatched: int
+    _invoked: int
+    _done: int
 
     def __init__(
         self,
@@ -213,6 +223,7 @@ class Cryptop(CryptopNames):
         self.error = ""
         self.state: int = RequestState.IDLE
         self._session: Any = None
+        self._watch: Any = None  # and, while it is watched, the moments: see _watch
 
     @property
     def hid(self) -> int:

@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from opencrypto._stats import Count
+
 R = TypeVar("R")
 
 
@@ -22,24 +24,32 @@ class ReturnQueue(Generic[R]):
 
     Attributes:
         maxlen: The limit that `over` tests; 0 or less for none.
-        drops: How often a request was not handed out.
         kick: Wakes the return interrupt.
     """
 
-    __slots__ = ("_items", "drops", "kick", "maxlen")
+    __slots__ = ("_drops", "_items", "kick", "maxlen")
 
     def __init__(self, kick: Callable[[], None]) -> None:
         self._items: deque[R] = deque()
         self.kick = kick
         self.maxlen = 0
-        self.drops = 0
+        self._drops = Count()
 
     def __len__(self) -> int:
         return len(self._items)
 
+    @property
+    def drops(self) -> int:
+        """How often a request was not handed out."""
+        return self._drops.value
+
     def over(self) -> bool:
         """Tell whether more requests wait here than the limit allows."""
         return 0 < self.maxlen < len(self._items)
+
+    def drop(self) -> None:
+        """Count a request that was not handed out."""
+        self._drops.add()
 
     def put(self, request: R) -> None:
         """Append a completed request."""

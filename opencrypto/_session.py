@@ -8,6 +8,7 @@ as an alias of the new session until that is freed, so a consumer that has not h
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -41,22 +42,32 @@ class Session:
             Taken before the slot's lock, never after.
         target: The session that took over, once migrated.
         aliases: Former sessions that this one took over from, oldest first.
+        kind: The number of its chain of algorithms, for counting (`opencrypto._stats.Kinds`).
+        born: When it was opened, before all migrations; seconds of `time.monotonic`.
         avoid: The driver that handed this session back, if it is still there.
     """
 
     __slots__ = (
-        "aliases", "avoid", "chain", "direct", "hard", "inflight", "lock", "process", "queued",
-        "sid", "slot", "state", "target",
+        "aliases", "avoid", "born", "chain", "direct", "hard", "inflight", "kind", "lock",
+        "process", "queued", "sid", "slot", "state", "target",
     )  # fmt: skip
 
     def __init__(
-        self, sid: int, slot: Slot, chain: Chain, hard: int, process: Callable[[Cryptop, int], int]
+        self,
+        sid: int,
+        slot: Slot,
+        chain: Chain,
+        hard: int,
+        process: Callable[[Cryptop, int], int],
+        kind: int = 0,
     ) -> None:
         self.sid = sid
         self.slot = slot
         self.chain = chain
         self.hard = hard
         self.process = process
+        self.kind = kind
+        self.born = time.monotonic()
         self.inflight: set[Cryptop] = set()
         self.queued = 0
         self.direct = True

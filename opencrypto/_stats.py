@@ -7,10 +7,15 @@ shard whose thread has ended is folded into the rest at the next look.
 
 from __future__ import annotations
 
+import bisect
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
+
+from opencrypto._timing import Times
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,23 +64,120 @@ class Stats:
     drivers: Mapping[str, DriverStats] = field(default_factory=dict)
 
 
-class Shard:
-    """One thread's counts. Only that thread writes them."""
+SIZE_BITS: Final = 7
+"""Bits of a key of `Shard.sizes` that hold the size; those above hold the kind of session."""
 
-    __slots__ = ("bytes", "errs", "kerrs", "kops", "ops", "thread")
+SIZE_CLASSES: Final = (64, 256, 1024, 4096, 16384, 65536, 262144, 1048576)
+"""Upper bounds, in **bytes**, of the size classes shown; one more class is for what is longer."""
+
+
+class Kinds:
+    """
+    Numbers for the chains of algorithms that sessions have had, so that counting needs no tuple.
+
+    Number 0 stands for requests that met no session.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # guards both
+        self._numbers: dict[tuple[int, ...], int] = {(): 0}
+        self._chains: list[tuple[int, ...]] = [()]
+
+    def number(self, algs: Iterable[int]) -> int:
+        """Return the number of a chain, ready to be added to a size: see `SIZE_BITS`."""
+        chain = tuple(algs)
+        with self._lock:
+            number = self._numbers.setdefault(chain, len(self._chains))
+            if number == len(self._chains):
+                self._chains.append(chain)
+        return number << SIZE_BITS
+
+    def chain(self, key: int) -> tuple[int, ...]:
+        """Return the chain that a key of `Shard.sizes` belongs to; empty for a senseless size."""
+        number = key >> SIZE_BITS
+        return self._chains[number] if 0 <= number < len(self._chains) else ()
+
+
+def size_class(key: int) -> int:
+    """Return the place in `SIZE_CLASSES` of a key of `Shard.sizes`; its length for the largest."""
+    return bisect.bisect_left(SIZE_CLASSES, 1 << (key & ((1 << SIZE_BITS) - 1)))
+
+
+class Shard:
+    """
+    One thread's counts of one driver. Only that thread writes them.
+
+    Attributes:
+        sizes: Requests by kind of session and by size: ``kind << 7 | (ilen - 1).bit_length()``.
+            Their sum is the number of requests, so that one addition serves three counts.
+        times: Where `opencrypto.timing` puts what it measures; None while it never did.
+    """
+
+    __slots__ = (
+        "blocks", "bytes", "errs", "kblocks", "kerrs", "kops", "migrated", "sizes", "thread",
+        "times",
+    )  # fmt: skip
 
     def __init__(self, thread: Callable[[], threading.Thread | None]) -> None:
         self.thread = thread
-        self.ops = 0
+        self.sizes: defaultdict[int, int] = defaultdict(int)
+        self.times: Times | None = None
         self.bytes = 0
         self.errs = 0
         self.kops = 0
         self.kerrs = 0
+        self.blocks = 0
+        self.kblocks = 0
+        self.migrated = 0
+
+    @property
+    def ops(self) -> int:
+        """How many requests were counted."""
+        return sum(self.sizes.copy().values())
 
     def ended(self) -> bool:
         """Tell whether the thread that wrote this shard is gone."""
         thread = self.thread()
         return thread is None or not thread.is_alive()
+
+    def add(self, other: Shard) -> None:
+        """Add another's counts to these."""
+        # The copy is one step of the interpreter: the other's thread may be adding a key.
+        for key, count in other.sizes.copy().items():
+            self.sizes[key] += count
+        for name in COUNTS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        times = other.times
+        if times is not None:
+            if self.times is None or self.times.epoch < times.epoch:
+                self.times = Times(times.epoch)
+            self.times.add(times)
+
+    def driver_stats(self) -> DriverStats:
+        """Return the counts as users see them."""
+        return DriverStats(
+            ops=self.ops, bytes=self.bytes, errs=self.errs,
+            kops=self.kops, kerrs=self.kerrs, migrated=self.migrated,
+        )  # fmt: skip
+
+
+COUNTS: Final = ("blocks", "bytes", "errs", "kblocks", "kerrs", "kops", "migrated")
+"""The plain counts of a `Shard`."""
+
+
+class Count:
+    """A count off the hot path, which any thread adds to."""
+
+    __slots__ = ("_lock", "value")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.value = 0
+
+    def add(self) -> None:
+        """Add one."""
+        with self._lock:
+            self.value += 1
 
 
 class Tally(threading.local):
@@ -110,26 +212,35 @@ class Shards:
         running = []
         for shard in self._shards:
             if shard.ended():
-                _add(self._ended, shard)
+                self._ended.add(shard)
             else:
                 running.append(shard)
         self._shards = running
 
+    def absorb(self, others: Shards) -> None:
+        """Add another driver's counts to these, for good."""
+        total = others.total()
+        with self._lock:
+            self._ended.add(total)
+
     def total(self) -> Shard:
         """Sum all shards."""
-        result = Shard(_nobody)
+        return self.add_to(Shard(_nobody))
+
+    def add_to(self, result: Shard) -> Shard:
+        """Add all shards to a sum, and return it."""
         with self._lock:
             for shard in (self._ended, *self._shards):
-                _add(result, shard)
+                result.add(shard)
         return result
 
 
-def _add(into: Shard, shard: Shard) -> None:
-    into.ops += shard.ops
-    into.bytes += shard.bytes
-    into.errs += shard.errs
-    into.kops += shard.kops
-    into.kerrs += shard.kerrs
+def sum_shards(several: Iterable[Shards]) -> Shard:
+    """Sum the shards of several drivers."""
+    result = Shard(_nobody)
+    for shards in several:
+        shards.add_to(result)
+    return result
 
 
 def _nobody() -> None:

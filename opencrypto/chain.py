@@ -266,6 +266,7 @@ class ChainDriver(Driver):
     """
 
     factories: Mapping[int, TransformFactory] = {}
+    selftest = True
 
     def __init__(self) -> None:
         self._sessions: dict[int, ChainSession] = {}

@@ -99,12 +99,15 @@ class Driver:
             called before `process` returns; ACCEL_SOFTWARE beside SOFTWARE for fast libraries.
         capabilities: Algorithm number to `Capability`.
         keyops: The key operations it has, ``CRK_*``.
+        selftest: Whether known answers are run when it is attached by hand; drivers that come as
+            plugins are always tested.
     """
 
     name: str = ""
     flags: int = CRYPTOCAP_F_SOFTWARE | CRYPTOCAP_F_SYNC
     capabilities: Mapping[int, Capability] = {}
     keyops: Collection[int] = ()
+    selftest: bool = False
 
     # Set by the framework when it attaches the driver, and only then.
     done: Callable[[Cryptop], None]

@@ -11,10 +11,14 @@ import difflib
 import errno
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from dataclasses import dataclass
+from typing import Literal
 
 from opencrypto.exceptions import UsageError
 
-Value = int | float | str
+Value = int | float | str | tuple[int, ...]
+
+Type = Literal["integer", "number", "string", "integers"]
+"""The type of a value: int, float, str, or a tuple of int."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,8 @@ class Node:
         set: Writes it, or None if it is read-only.
         low: The least value allowed.
         high: The greatest value allowed.
+        type: What `get` returns.
+        unit: What it is counted in (``bytes``, ``ns``, ``s``); empty for plain numbers.
     """
 
     name: str
@@ -37,6 +43,23 @@ class Node:
     set: Callable[[int], None] | None = None
     low: int = -(2**31)
     high: int = 2**31 - 1
+    type: Type = "integer"
+    unit: str = ""
+
+    def write(self, value: Value) -> None:
+        """
+        Set the value.
+
+        Raises:
+            UsageError: it is read-only (EPERM), of another type, or out of range.
+        """
+        if self.set is None:
+            raise UsageError(f"{self.name} is read-only", errno=errno.EPERM)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise UsageError(f"{self.name} takes an integer, not {type(value).__name__}")
+        if not self.low <= value <= self.high:
+            raise UsageError(f"{self.name} takes {self.low} to {self.high}, not {value}")
+        self.set(value)
 
 
 class Sysctl(MutableMapping[str, Value]):
@@ -44,19 +67,46 @@ class Sysctl(MutableMapping[str, Value]):
     The names of one framework as a mapping; names can be neither added nor deleted through it.
 
     A branch whose names come and go (one per driver, say) is hung on the tree as a function that
-    lists its nodes, in one place: `graft`.
+    lists its nodes, in one place: `graft`. The nodes that one call of it returns may share what
+    they have looked up, so that values read together belong together.
     """
 
     def __init__(self) -> None:
-        self._branches: list[Callable[[], Iterable[Node]]] = []
+        self._branches: list[tuple[str, Callable[[], Iterable[Node]]]] = []
 
-    def graft(self, branch: Callable[[], Iterable[Node]]) -> None:
-        """Hang a branch on the tree: a function that returns its nodes as they are now."""
-        self._branches.append(branch)
+    def graft(self, branch: Callable[[], Iterable[Node]], prefix: str = "") -> None:
+        """
+        Hang a branch on the tree.
 
-    def nodes(self) -> dict[str, Node]:
-        """Return every node by name, as the tree is now."""
-        return {node.name: node for branch in self._branches for node in branch()}
+        Args:
+            branch: Returns its nodes as they are now.
+            prefix: How each of its names begins: it is not asked for others.
+        """
+        self._branches.append((prefix, branch))
+
+    def nodes(self, prefix: str = "") -> dict[str, Node]:
+        """Return every node whose name begins with `prefix`, by name, as the tree is now."""
+        return {
+            node.name: node
+            for start, branch in self._branches
+            if start.startswith(prefix) or prefix.startswith(start)
+            for node in branch()
+            if node.name.startswith(prefix)
+        }
+
+    def below(self, name: str) -> dict[str, Node]:
+        """
+        Return the node of a name and those under it, as sysctl(8) does for a name's first part.
+
+        Raises:
+            UsageError: there is neither; as `node`.
+        """
+        found = {
+            each: node
+            for each, node in self.nodes(name).items()
+            if each == name or each.startswith(f"{name}.")
+        }
+        return found or {name: self.node(name)}
 
     def node(self, name: str) -> Node:
         """
@@ -66,9 +116,10 @@ class Sysctl(MutableMapping[str, Value]):
             UsageError: there is no such name (ENOENT); the message suggests near ones. It is a
                 KeyError too, as a mapping's reader expects.
         """
+        found = self.nodes(name).get(name)
+        if found is not None:
+            return found
         nodes = self.nodes()
-        if name in nodes:
-            return nodes[name]
         near = difflib.get_close_matches(name, nodes, n=3)
         hint = f"; did you mean {' or '.join(near)}?" if near else "; see 'opencrypto sysctl -a'"
         raise UnknownName(f"no sysctl name {name!r}{hint}")
@@ -76,16 +127,21 @@ class Sysctl(MutableMapping[str, Value]):
     def __getitem__(self, name: str) -> Value:
         return self.node(name).get()
 
+    def integer(self, name: str) -> int:
+        """
+        Return the value of a name that has an integer.
+
+        Raises:
+            UsageError: there is no such name, or it has a value of another type.
+        """
+        value = self[name]
+        if not isinstance(value, int):
+            raise UsageError(f"{name} is no integer")
+        return value
+
     def __setitem__(self, name: str, value: Value) -> None:
         """Write a value. Raises UsageError if it is read-only, no integer, or out of range."""
-        node = self.node(name)
-        if node.set is None:
-            raise UsageError(f"{name} is read-only", errno=errno.EPERM)
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise UsageError(f"{name} takes an integer, not {type(value).__name__}")
-        if not node.low <= value <= node.high:
-            raise UsageError(f"{name} takes {node.low} to {node.high}, not {value}")
-        node.set(value)
+        self.node(name).write(value)
 
     def __delitem__(self, name: str) -> None:
         raise UsageError(f"{self.node(name).name} cannot be deleted", errno=errno.EPERM)
