@@ -1,0 +1,104 @@
+"""
+A cipher and a MAC in one call of the kernel: ``authenc(hmac(sha256),cbc(aes))``.
+
+It serves a request whose MAC covers the ciphertext and ends with it, as in IPsec ESP: encrypt and
+then authenticate, or verify and then decrypt. Every other request of the session takes two calls.
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+from typing import Final
+
+from opencrypto import CRD_F_ENCRYPT, CRD_F_VERIFY, CryptoError, Cryptoini, Cryptop
+from opencrypto.chain import (
+    UNVERIFIED,
+    AeadTransform,
+    Chain,
+    ChainSession,
+    Plan,
+    Segments,
+    Step,
+    Transform,
+    check,
+    region,
+    request_iv,
+    scatter,
+)
+
+# struct rtattr { len, type = CRYPTO_AUTHENC_KEYA_PARAM }, then the cipher's key length, big-endian.
+_RTATTR: Final = struct.Struct("=HH")
+_KEYLEN: Final = struct.Struct(">I")
+
+
+def authenc_key(mac: Cryptoini, cipher: Cryptoini) -> bytearray:
+    """Pack the keys of both algorithms as the kernel wants them in one."""
+    return bytearray().join(
+        (
+            _RTATTR.pack(_RTATTR.size + _KEYLEN.size, 1),
+            _KEYLEN.pack(cipher.klen // 8),
+            mac.key or b"",
+            cipher.key or b"",
+        )
+    )
+
+
+class FusedSession(ChainSession):
+    """A session of one cipher and one MAC that can do both at once."""
+
+    __slots__ = ("_both",)
+
+    def __init__(
+        self, chain: Chain, transforms: list[Transform | None], both: AeadTransform
+    ) -> None:
+        super().__init__(chain, transforms)
+        self._both = both
+
+    def run(self, crp: Cryptop) -> None:
+        """Carry a request out, in one call if its regions allow."""
+        try:
+            plan = check(crp, self.chain)
+        except CryptoError as error:
+            crp.fail(error.errno or errno.EINVAL, error.strerror or "")
+            return
+        fitting = self._fit(plan)
+        if fitting is None:
+            super().run(crp)
+        elif not self._once(crp, plan.parts, *fitting):
+            crp.fail(errno.EBADMSG, UNVERIFIED)
+
+    def _fit(self, plan: Plan) -> tuple[Step, Step] | None:
+        """Return the cipher's and the MAC's step if one call can do both."""
+        if len(plan.steps) != 2:
+            return None
+        first, second = plan.steps
+        encrypt = not self.chain.facts[first.position].authenticates
+        cipher, mac = (first, second) if encrypt else (second, first)
+        if self.chain.facts[cipher.position].authenticates:
+            return None
+        if not self.chain.facts[mac.position].authenticates:
+            return None
+        if bool(cipher.crd.flags & CRD_F_ENCRYPT) is not encrypt:
+            return None
+        if bool(mac.crd.flags & CRD_F_VERIFY) is encrypt:
+            return None
+        crd, over = cipher.crd, mac.crd
+        reaches = over.skip <= crd.skip and over.skip + over.len == crd.skip + crd.len
+        return (cipher, mac) if reaches and crd.len else None
+
+    def _once(self, crp: Cryptop, parts: Segments, cipher: Step, mac: Step) -> bool:
+        crd, at = cipher.crd, cipher.position
+        maclen = self.chain.macs[mac.position]
+        iv = request_iv(crd, self.chain.inis[at], self.chain.ivlens[at], parts)
+        before = region(parts, mac.crd.skip, crd.skip - mac.crd.skip)
+        payload = region(parts, crd.skip, crd.len)
+        if mac.mac_at < 0:
+            place = region(parts, mac.crd.inject, maclen)
+        else:
+            assert crp.mac is not None
+            place = [memoryview(crp.mac).cast("B")[mac.mac_at : mac.mac_at + maclen]]
+        if not crd.flags & CRD_F_ENCRYPT:
+            return self._both.open(iv, before, payload, b"".join(place))
+        scatter(place, self._both.seal(iv, before, payload, maclen))
+        return True

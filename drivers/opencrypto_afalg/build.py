@@ -1,0 +1,115 @@
+"""
+From an algorithm's parameters to its transform; and a trial of it, which also tells its speed.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Final, Literal
+
+from opencrypto import Alg, Cryptoini
+from opencrypto.chain import Transform
+from opencrypto.xform import FACTS, Kind
+from opencrypto_afalg.catalogue import Served
+from opencrypto_afalg.kernel import Kernel
+from opencrypto_afalg.names import Form
+from opencrypto_afalg.sockets import Descriptors
+from opencrypto_afalg.sockets import Transform as Socketed
+from opencrypto_afalg.transforms import Aead, Cipher, Mac
+
+TRIAL: Final = 4096
+"""Bytes of a trial."""
+
+
+class Builder:
+    """Makes transforms over one kernel's sockets."""
+
+    def __init__(self, kernel: Kernel, descriptors: Descriptors) -> None:
+        self._kernel = kernel
+        self._descriptors = descriptors
+
+    def socketed(
+        self,
+        served: Served,
+        key: Callable[[], bytes | bytearray] | None,
+        authsize: int = 0,
+    ) -> Socketed:
+        """Return the sockets of one name and key, none of them open yet."""
+        return Socketed(self._kernel, self._descriptors, served.address, key, authsize)
+
+    def build(self, served: Served, cri: Cryptoini, maclen: int) -> tuple[Transform, Socketed]:
+        """
+        Return the transform of one algorithm of a session, and its sockets.
+
+        Args:
+            served: What serves it.
+            cri: Its parameters. The key is read again whenever a socket is opened.
+            maclen: For an authenticated cipher, its tag's length in bytes.
+        """
+        facts = FACTS[cri.alg]
+        form = served.name.form
+        size = cri.klen // 8
+        salt = facts.salt if size in facts.salted else 0
+        keeps_salt = form is Form.SALTED
+        stop = size if keeps_salt else size - salt
+        nonce = bytes((cri.key or b"")[size - salt : size])
+
+        def key() -> bytes | bytearray:
+            held = cri.key or b""
+            return held[:stop] if isinstance(held, (bytes, bytearray)) else bytes(held[:stop])
+
+        if facts.kind is Kind.CIPHER:
+            cipher = self.socketed(served, None if form is Form.NO_KEY else key)
+            return Cipher(cipher, form, nonce), cipher
+        if facts.kind is Kind.AEAD:
+            aead = self.socketed(served, key, maclen)
+            return Aead(aead, form, nonce), aead
+        if form in (Form.PREFIXED, Form.AROUND):
+            plain = self.socketed(served, None)
+            secret = bytes(cri.key or b"")
+            if form is Form.PREFIXED:
+                return Mac(plain, facts.digest, secret), plain
+            fill = _fill(size, "little" if facts.alg == Alg.MD5_KPDK else "big")
+            return Mac(plain, facts.digest, secret + fill, secret), plain
+        # A keyed hash takes an empty key too; a plain one, or BLAKE2 without a key, takes none.
+        keyed = facts.kind is Kind.MAC and (size > 0 or facts.alg not in _KEY_OPTIONAL)
+        mac = self.socketed(served, key if keyed else None)
+        return Mac(mac, facts.digest), mac
+
+    def trial(self, served: Served, alg: int, size: int) -> int:
+        """
+        Carry out a request with a key of `size` bytes that nobody has, and return its nanoseconds.
+
+        Raises:
+            KernelRefused: the name can be bound, but does not work.
+        """
+        cri = Cryptoini(alg, os.urandom(size))
+        facts = FACTS[alg]
+        transform, sockets = self.build(served, cri, 16)
+        iv = bytes(facts.ivlen(size))
+        region = memoryview(bytearray(0 if alg == Alg.AES_GMAC else TRIAL))
+        aad = memoryview(bytearray(8))
+        try:
+            taken = 0
+            for _ in range(2):  # the first opens the sockets
+                start = time.perf_counter_ns()
+                if isinstance(transform, Cipher):
+                    transform.crypt(iv, [region], True)
+                elif isinstance(transform, Aead):
+                    transform.seal(iv, [aad], [region] if region else [], 16)
+                elif isinstance(transform, Mac):
+                    transform.mac([region])
+                taken = time.perf_counter_ns() - start
+            return taken
+        finally:
+            sockets.close()
+
+
+def _fill(size: int, byteorder: Literal["little", "big"]) -> bytes:
+    """Return what a hash of 64-byte blocks appends to a message of `size` bytes (RFC 1828)."""
+    return b"\x80" + bytes(-(size + 9) % 64) + (size * 8).to_bytes(8, byteorder)
+
+
+_KEY_OPTIONAL: Final = frozenset({Alg.BLAKE2B, Alg.BLAKE2S})

@@ -1,0 +1,74 @@
+"""
+What the driver promises: every algorithm of its table, proved when somebody wants a session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from opencrypto import Alg, Capability, Cryptoini
+from opencrypto_afalg.catalogue import Catalogue, Served
+from opencrypto_afalg.names import HALVES, NAMES, Name
+
+MAX_KEY: Final = 4096
+"""Bytes of key that every kernel takes, whatever its limit on a socket's memory."""
+
+
+class KernelCapability(Capability):
+    """
+    What one algorithm is worth on this kernel: found out late, by `refusal`, and then known.
+
+    `implementation` says what serves it, or would by what is loaded now, with its priority.
+    """
+
+    __slots__ = ("_find", "_known")
+
+    def __init__(self, find: Callable[[], Served | str], known: Callable[[], str]) -> None:
+        # Frozen, so by way of object; `implementation` is not among them, being computed below.
+        for field, value in (
+            ("keys", None), ("maxlen", 0), ("macs", None), ("_find", find), ("_known", known),
+        ):  # fmt: skip
+            object.__setattr__(self, field, value)
+
+    @property
+    def implementation(self) -> str:
+        """Its name in the kernel and its priority, such as ``cbc(aes-generic) (100)``."""
+        known: Callable[[], str] = self._known  # type: ignore[attr-defined]
+        return known()
+
+    def absence(self) -> str:
+        """Say why the kernel cannot, or return an empty string. The first time, binds a socket."""
+        find: Callable[[], Served | str] = self._find  # type: ignore[attr-defined]
+        found = find()
+        return found if isinstance(found, str) else ""
+
+    def refusal(self, cri: Cryptoini) -> str:
+        """Say why these parameters cannot be served, or return an empty string."""
+        absence = self.absence()
+        if absence:
+            return f"cannot ({absence})"
+        return f"takes no key of {cri.klen} bits" if cri.klen // 8 > MAX_KEY else ""
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    __hash__ = object.__hash__
+
+
+def names_of(alg: int, table: Mapping[Alg, tuple[Name, ...]] = NAMES) -> tuple[Name, ...]:
+    """Return the names that serve an algorithm; for an authenticating half, its ciphers'."""
+    whole = [Alg(alg), *HALVES.get(Alg(alg), ())]
+    return tuple(dict.fromkeys(name for each in whole for name in table.get(each, ())))
+
+
+def capabilities(
+    catalogue: Catalogue, names: Mapping[Alg, tuple[Name, ...]] = NAMES
+) -> dict[int, KernelCapability]:
+    """Return what to promise for a table of names."""
+
+    def one(wanted: tuple[Name, ...]) -> KernelCapability:
+        return KernelCapability(lambda: catalogue.find(wanted), lambda: catalogue.known(wanted))
+
+    found = {alg: names_of(alg, names) for alg in (*NAMES, *HALVES)}
+    return {int(alg): one(wanted) for alg, wanted in sorted(found.items()) if wanted}

@@ -1,0 +1,293 @@
+"""
+The driver: sessions over kernel transforms, small requests at once and large ones by threads.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import threading
+import weakref
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import Final
+
+from opencrypto import (
+    CRYPTO_SYMQ,
+    CRYPTOCAP_F_SOFTWARE,
+    ERESTART,
+    Alg,
+    CryptoError,
+    Cryptoini,
+    Cryptop,
+    Driver,
+    UsageError,
+)
+from opencrypto.chain import Chain, ChainSession, Segments, Transform, check
+from opencrypto.driver import Process, WorkerPool
+from opencrypto.xform import Kind
+from opencrypto_afalg.authenc import FusedSession, authenc_key
+from opencrypto_afalg.build import TRIAL, Builder
+from opencrypto_afalg.capability import KernelCapability, capabilities, names_of
+from opencrypto_afalg.catalogue import Catalogue, Served
+from opencrypto_afalg.kernel import Kernel
+from opencrypto_afalg.names import NAMES, Form, Name, authenc_name
+from opencrypto_afalg.sockets import Descriptors, KernelRefused
+from opencrypto_afalg.sockets import Transform as Socketed
+from opencrypto_afalg.transforms import Aead, wipe
+
+log: Final = logging.getLogger("opencrypto.afalg")
+
+INLINE_NS: Final = 200_000
+"""How long `process` keeps its caller, in nanoseconds; what takes longer goes to a thread."""
+
+INLINE_MOST: Final = 64 * 1024
+
+THREADS: Final = 4
+DEPTH: Final = 256
+"""How many requests wait for a thread before the framework is told to hold more back."""
+
+
+class AfalgDriver(Driver):
+    """
+    The Linux kernel's algorithms, by AF_ALG sockets.
+
+    Args:
+        kernel: The kernel to use; another one in tests.
+        device: True for the entry whose sessions only a device serves.
+        names: The table of names; for tests, and to leave algorithms out.
+        algs: Offer only these algorithms.
+        inline_ns: How long a caller may be kept, in nanoseconds.
+        limit: How many sockets to keep open; 0 for a quarter of what the process may have.
+    """
+
+    name = "afalg"
+    flags = CRYPTOCAP_F_SOFTWARE
+    selftest = False  # it would load every module there is; each name is tried when first wanted
+
+    def __init__(
+        self,
+        kernel: Kernel | None = None,
+        *,
+        device: bool = False,
+        names: Mapping[Alg, tuple[Name, ...]] = NAMES,
+        algs: Iterable[int] | None = None,
+        inline_ns: int = INLINE_NS,
+        limit: int = 0,
+    ) -> None:
+        self.kernel = kernel or Kernel()
+        self.device = device
+        if device:
+            self.name = "afalg.hw"
+            self.flags = 0
+        self._names = names
+        self._catalogue = Catalogue(self.kernel, device=device)
+        offered = capabilities(self._catalogue, names)
+        wanted = set(offered) if algs is None else {int(alg) for alg in algs}
+        self.capabilities: dict[int, KernelCapability] = {
+            alg: each for alg, each in offered.items() if alg in wanted
+        }
+        self.descriptors = Descriptors(limit)
+        self._builder = Builder(self.kernel, self.descriptors)
+        self._inline_ns = inline_ns
+        self._lock = threading.Lock()  # guards _inline and _reasons
+        self._inline: dict[tuple[str, str], int] = {}
+        self._reasons: set[str] = set()
+        self._sessions: dict[int, tuple[Process, list[Socketed]]] = {}
+        self.pool = WorkerPool(self.name, self._unblock, size=THREADS, depth=DEPTH)
+        _every.add(self)
+
+    def _unblock(self) -> None:
+        self.unblock(CRYPTO_SYMQ)
+
+    def probe(self) -> dict[int, str]:
+        """
+        Find out about every algorithm now; return, for those the kernel has not, the reason.
+
+        Binds each name once, which may load modules: from milliseconds to seconds in all.
+        """
+        absent = {alg: each.absence() for alg, each in self.capabilities.items()}
+        return {alg: reason for alg, reason in absent.items() if reason}
+
+    def newsession(self, ini: Sequence[Cryptoini]) -> tuple[int, Process]:
+        """Open a session; its sockets are opened by its first request."""
+        chain = Chain.of_session(ini)
+        sockets: list[Socketed] = []
+        inline = INLINE_MOST
+        transforms: list[Transform | None] = []
+        for cri, facts in zip(chain.inis, chain.facts, strict=True):
+            served = self._served(cri)
+            if facts.kind is Kind.AEAD_AUTH:  # its cipher does the work
+                transforms.append(None)
+                continue
+            maclen = self._taglen(chain) if facts.kind is Kind.AEAD else 0
+            transform, opened = self._builder.build(served, cri, maclen)
+            transforms.append(transform)
+            sockets.append(opened)
+            inline = min(inline, self._pace(served, cri))
+        session = self._session(chain, transforms, sockets)
+        lid = self.newlid()
+        process = self._compile(session, inline // max(1, len(sockets)), len(sockets) > 1)
+        self._sessions[lid] = process, sockets
+        return lid, process
+
+    def _served(self, cri: Cryptoini) -> Served:
+        capability = self.capabilities.get(cri.alg)
+        refusal = "is not offered" if capability is None else capability.refusal(cri)
+        served = refusal or self._catalogue.find(names_of(cri.alg, self._names))
+        if isinstance(served, str):
+            raise UsageError(f"driver {self.name}: {cri!r} {served}")
+        return served
+
+    @staticmethod
+    def _taglen(chain: Chain) -> int:
+        return next(
+            length
+            for length, facts in zip(chain.macs, chain.facts, strict=True)
+            if facts.kind is Kind.AEAD_AUTH
+        )
+
+    def _session(
+        self, chain: Chain, transforms: list[Transform | None], sockets: list[Socketed]
+    ) -> ChainSession:
+        """Return the session; of a cipher and a MAC, one that can do both at once."""
+        kinds = [facts.kind for facts in chain.facts]
+        if sorted(kind.value for kind in kinds) != [Kind.CIPHER.value, Kind.MAC.value]:
+            return ChainSession(chain, transforms)
+        cipher = chain.inis[kinds.index(Kind.CIPHER)]
+        at = kinds.index(Kind.MAC)
+        mac = chain.inis[at]
+        name = authenc_name(cipher.alg, mac.alg)
+        served = self._catalogue.find([name]) if name is not None else ""
+        if isinstance(served, str):
+            return ChainSession(chain, transforms)
+        both = self._builder.socketed(served, lambda: authenc_key(mac, cipher), chain.macs[at])
+        sockets.append(both)
+        return FusedSession(chain, transforms, Aead(both, Form.PLAIN))
+
+    def _pace(self, served: Served, cri: Cryptoini) -> int:
+        """Return how many bytes this name does while a caller may be kept; tried out once."""
+        with self._lock:
+            known = self._inline.get(served.address)
+        if known is None:
+            try:
+                taken = self._builder.trial(served, cri.alg, cri.klen // 8)
+            except KernelRefused as refusal:
+                raise UsageError(f"driver {self.name}: {refusal.what}") from None
+            known = min(INLINE_MOST, TRIAL * self._inline_ns // max(1, taken))
+            with self._lock:
+                self._inline[served.address] = known
+        return known
+
+    def _compile(self, session: ChainSession, inline: int, several: bool) -> Process:
+        done, submit = self.done, self.pool.submit
+
+        def run(crp: Cryptop) -> None:
+            undo = Undo(crp, session.chain) if several else None
+            try:
+                session.run(crp)
+            except KernelRefused as refusal:
+                if undo is not None:
+                    undo.restore()
+                self._note(refusal)
+                crp.fail(errno.EAGAIN, refusal.what)
+            finally:
+                if undo is not None:
+                    undo.wipe()
+
+        def work(crp: Cryptop) -> None:
+            try:
+                run(crp)
+            except Exception as error:
+                log.error("driver %s: %s in a worker", self.name, type(error).__name__)
+                crp.fail(errno.EIO, f"driver {self.name} raised {type(error).__name__}")
+            done(crp)
+
+        def process(crp: Cryptop, hint: int) -> int:
+            size = 0
+            for crd in crp.desc:
+                size += crd.len
+            if size > inline:
+                return 0 if submit(partial(work, crp)) else ERESTART
+            run(crp)
+            done(crp)
+            return 0
+
+        return process
+
+    def _note(self, refusal: KernelRefused) -> None:
+        """Say once why sessions are handed back."""
+        with self._lock:
+            if refusal.what in self._reasons:
+                return
+            self._reasons.add(refusal.what)
+        log.warning("driver %s hands sessions back: %s", self.name, refusal.what)
+
+    def freesession(self, lid: int) -> None:
+        """Close a session's sockets."""
+        _, sockets = self._sessions.pop(lid, (None, []))
+        for each in sockets:
+            each.close()
+
+    def process(self, crp: Cryptop, hint: int) -> int:
+        """Serve a request by its session number, for callers that kept no compiled ``process``."""
+        known = self._sessions.get(crp.lid)
+        if known is not None:
+            return known[0](crp, hint)
+        crp.fail(errno.ENOENT, f"driver {self.name} has no session {crp.lid}")
+        self.done(crp)
+        return 0
+
+    def close(self) -> None:
+        """Do what waits, end the threads, close every socket."""
+        self.pool.close()
+        for lid in list(self._sessions):
+            self.freesession(lid)
+        # What a detach found in use was closed when it was given back; this is for the rest.
+        for opened in list(self.descriptors.sockets):
+            self.descriptors.close(opened)
+
+    def abandon(self) -> None:
+        """In the child of a fork: a lock may be held by a thread that is not there."""
+        self._lock = threading.Lock()
+
+
+class Undo:
+    """
+    A copy of a request's buffer, to put back if the second of two kernel calls is refused.
+
+    A request that is handed back must be as it came: it is carried out again elsewhere.
+    """
+
+    __slots__ = ("_copy", "_parts")
+
+    def __init__(self, crp: Cryptop, chain: Chain) -> None:
+        try:
+            self._parts: Segments = check(crp, chain).parts
+        except CryptoError:
+            self._parts = []  # the session will say so itself
+        self._copy = bytearray().join(self._parts)
+
+    def restore(self) -> None:
+        """Put the copy back."""
+        at = 0
+        for part in self._parts:
+            if not part.readonly:
+                part[:] = self._copy[at : at + len(part)]
+            at += len(part)
+
+    def wipe(self) -> None:
+        """Overwrite the copy."""
+        wipe(self._copy)
+
+
+_every: weakref.WeakSet[AfalgDriver] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for driver in list(_every):
+        driver.abandon()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,280 @@
+"""
+The transforms of `opencrypto.chain.ChainDriver` as calls of AF_ALG sockets.
+
+One request is one ``sendmsg`` and one ``recv`` of exactly the size that comes back. What it needs
+(direction, IV, length of the additional data) goes with it every time, since an operation socket
+would otherwise use what it had before. A request that fails has changed nothing, and its socket is
+closed.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+from collections.abc import Sequence
+from typing import Final, TypeAlias
+
+from opencrypto.chain import Segments, gather, scatter
+from opencrypto_afalg.names import Form
+from opencrypto_afalg.sockets import (
+    ALG_SET_AEAD_ASSOCLEN,
+    ALG_SET_IV,
+    ALG_SET_OP,
+    MSG_DONTWAIT,
+    SOL_ALG,
+    KernelRefused,
+    Transform,
+    room,
+)
+
+U32: Final = struct.Struct("=I")
+DECRYPT: Final = (SOL_ALG, ALG_SET_OP, U32.pack(0))
+ENCRYPT: Final = (SOL_ALG, ALG_SET_OP, U32.pack(1))
+IOV_MAX: Final = 1024
+CHUNK: Final = 128 * 1024
+"""Bytes of one piece of a request that is done in pieces; under any socket buffer's default."""
+
+Control: TypeAlias = list[tuple[int, int, bytes]]
+
+
+def control(encrypt: bool, iv: bytes) -> Control:
+    """Return what goes beside the data of a cipher's request."""
+    op = ENCRYPT if encrypt else DECRYPT
+    if not iv:
+        return [op]
+    return [op, (SOL_ALG, ALG_SET_IV, U32.pack(len(iv)) + iv)]
+
+
+def wipe(buffer: bytearray) -> None:
+    """Overwrite a buffer with zeros."""
+    buffer[:] = bytes(len(buffer))
+
+
+def size_of(parts: Sequence[memoryview]) -> int:
+    """Return the bytes of all segments."""
+    return len(parts[0]) if len(parts) == 1 else sum(map(len, parts))
+
+
+def send_all(
+    operation: socket.socket,
+    parts: Sequence[memoryview | bytes | bytearray],
+    ancillary: Control,
+    total: int,
+) -> None:
+    """Send one request whole, or raise: waiting for room would be waiting for ever."""
+    if len(parts) > IOV_MAX:
+        parts = [b"".join(parts)]
+    if operation.sendmsg(parts, ancillary, MSG_DONTWAIT) != total:
+        raise KernelRefused("the request does not fit the socket's buffer", errno.E2BIG)
+
+
+class Cipher:
+    """A cipher of type ``skcipher``."""
+
+    def __init__(self, transform: Transform, form: Form, nonce: bytes = b"") -> None:
+        self._transform = transform
+        self._form = form
+        self._nonce = nonce
+
+    def crypt(self, iv: bytes, parts: Segments, encrypt: bool) -> None:
+        """Encrypt or decrypt the region in place; all of it or nothing."""
+        if self._form is Form.COUNTER:
+            iv = self._nonce + iv + b"\0\0\0\1"
+        total = size_of(parts)
+        if len(parts) == 1 and total <= CHUNK and self._form is not Form.STREAM:
+            self._once(control(encrypt, iv), parts, parts[0])
+            return
+        whole = gather(parts)
+        try:
+            view = memoryview(whole)
+            if total > CHUNK and self._form in (Form.BLOCKS, Form.COUNTER, Form.NO_KEY):
+                self._pieces(iv, view, encrypt)
+            elif self._form is Form.STREAM:
+                self._alone(view, encrypt)
+            else:
+                self._once(control(encrypt, iv), [view], view)
+            scatter(parts, view)
+        finally:
+            wipe(whole)
+
+    def _once(self, ancillary: Control, parts: Segments, out: memoryview) -> None:
+        transform = self._transform
+        operation = transform.take()
+        try:
+            exchange(operation, ancillary, parts, out)
+        except OSError as error:
+            transform.drop(operation)
+            raise transform.refused(error) from None
+        except BaseException:
+            transform.drop(operation)
+            raise
+        transform.give(operation)
+
+    def _pieces(self, iv: bytes, view: memoryview, encrypt: bool) -> None:
+        """
+        Do a region in pieces, each a request of its own with the IV that chaining gives it.
+
+        The kernel's own chaining would do for block modes, but it lives in the operation socket,
+        and is wrong after a piece that is no whole number of blocks.
+        """
+        for start in range(0, len(view), CHUNK):
+            piece = view[start : start + CHUNK]
+            following = bytes(piece[-len(iv) :]) if iv and not encrypt else b""
+            self._once(control(encrypt, iv), [piece], piece)
+            if self._form is Form.BLOCKS:
+                iv = bytes(piece[-len(iv) :]) if encrypt else following
+            elif self._form is Form.COUNTER:
+                counter = int.from_bytes(iv) + CHUNK // 16
+                iv = (counter % (1 << 128)).to_bytes(16)
+
+    def _alone(self, view: memoryview, encrypt: bool) -> None:
+        """
+        Use a transform for one request only.
+
+        Up to Linux 7.1 the key stream's state is in the transform, common to all its operation
+        sockets and running on from request to request.
+        """
+        single = self._transform.single()
+        try:
+            operation = single.take()
+            try:
+                exchange(operation, control(encrypt, b""), [view], view)
+            except OSError as error:
+                raise single.refused(error) from None
+            finally:
+                single.drop(operation)
+        finally:
+            single.close()
+
+
+def exchange(
+    operation: socket.socket, ancillary: Control, parts: Segments, out: memoryview
+) -> None:
+    """Send a cipher's request and receive its answer over `out`, which is as long."""
+    total = len(out)
+    if total > CHUNK and room(operation, total) < total:
+        raise KernelRefused("the request is larger than the socket's buffer", errno.E2BIG)
+    send_all(operation, parts, ancillary, total)
+    if operation.recv_into(out, total, MSG_DONTWAIT) != total:
+        raise KernelRefused("the kernel answered with less than the request", errno.EIO)
+
+
+class Mac:
+    """A hash or MAC of type ``hash``, of any length of data."""
+
+    def __init__(
+        self, transform: Transform, length: int, before: bytes = b"", after: bytes = b""
+    ) -> None:
+        self._transform = transform
+        self._length = length
+        self._before = before
+        self._after = after
+
+    def mac(self, parts: Sequence[memoryview]) -> bytes:
+        """Return the whole MAC of the region."""
+        data: Sequence[memoryview | bytes] = parts
+        if self._before:
+            data = [self._before, *parts, self._after]
+        if len(data) > IOV_MAX:
+            data = [b"".join(data)]
+        transform = self._transform
+        operation = transform.take()
+        try:
+            # Sent even if empty: an answer to nothing sent could be an earlier request's.
+            total = sum(map(len, data))
+            if operation.sendmsg(data) != total:
+                raise KernelRefused("the hash took only a part of the data")
+            digest = operation.recv(self._length)
+            if len(digest) != self._length:
+                raise KernelRefused("the hash has another length than expected")
+        except OSError as error:
+            transform.drop(operation)
+            raise transform.refused(error) from None
+        except BaseException:
+            transform.drop(operation)
+            raise
+        transform.give(operation)
+        return digest
+
+
+class Aead:
+    """An authenticated cipher of type ``aead``; ``authenc`` too."""
+
+    def __init__(self, transform: Transform, form: Form, nonce: bytes = b"") -> None:
+        self._transform = transform
+        self._form = form
+        self._nonce = nonce
+
+    def seal(self, iv: bytes, aad: Segments, parts: Segments, maclen: int) -> bytes:
+        """Encrypt the payload in place and return the tag of `maclen` bytes."""
+        iv, aad = self._shape(iv, aad)
+        length, extra = size_of(parts), size_of(aad)
+        scratch, tag = bytearray(extra), bytearray(maclen)
+        out = bytearray(length) if len(parts) != 1 else parts[0]
+        into = [scratch, out, tag] if length else [scratch, tag]
+        self._exchange(True, iv, [*aad, *parts], extra, into if extra else into[1:], maclen)
+        if len(parts) > 1:
+            scatter(parts, out)
+        return bytes(tag)
+
+    def open(self, iv: bytes, aad: Segments, parts: Segments, tag: bytes) -> bool:
+        """Decrypt the payload in place if the tag verifies; else leave it and return False."""
+        iv, aad = self._shape(iv, aad)
+        length, extra = size_of(parts), size_of(aad)
+        # Private: the kernel writes plaintext out before it has verified it. And never empty: an
+        # answer of no bytes is given without verifying anything.
+        plain = bytearray(max(1, extra + length))
+        try:
+            if not self._exchange(False, iv, [*aad, *parts, tag], extra, [plain], -len(tag)):
+                return False
+            scatter(parts, memoryview(plain)[extra : extra + length])
+        finally:
+            wipe(plain)
+        return True
+
+    def _shape(self, iv: bytes, aad: Segments) -> tuple[bytes, Segments]:
+        match self._form:
+            case Form.CCM:
+                nonce = self._nonce + iv
+                return (bytes([14 - len(nonce)]) + nonce).ljust(16, b"\0"), aad
+            case Form.SALTED:
+                return iv, [*aad, memoryview(iv)]
+            case Form.PLAIN:
+                return iv, aad
+        return self._nonce + iv, aad
+
+    def _exchange(
+        self,
+        encrypt: bool,
+        iv: bytes,
+        parts: Sequence[memoryview | bytes],
+        extra: int,
+        into: Sequence[bytearray | memoryview],
+        growth: int,
+    ) -> bool:
+        """Send one request and receive its answer; False if it does not verify."""
+        ancillary = control(encrypt, iv)
+        ancillary.append((SOL_ALG, ALG_SET_AEAD_ASSOCLEN, U32.pack(extra)))
+        sent = sum(map(len, parts))
+        transform = self._transform
+        operation = transform.take()
+        try:
+            largest = max(sent, sent + growth)
+            if largest > CHUNK and room(operation, largest) < largest:
+                raise KernelRefused("the request is larger than the socket's buffer", errno.E2BIG)
+            send_all(operation, parts, ancillary, sent)
+            got, _, _, _ = operation.recvmsg_into(into, 0, MSG_DONTWAIT)
+            if got != sent + growth:
+                raise KernelRefused("the kernel answered with less than the request", errno.EIO)
+        except OSError as error:
+            if error.errno == errno.EBADMSG:
+                transform.give(operation)
+                return False
+            transform.drop(operation)
+            raise transform.refused(error) from None
+        except BaseException:
+            transform.drop(operation)
+            raise
+        transform.give(operation)
+        return True
