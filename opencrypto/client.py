@@ -37,7 +37,7 @@ def open_session(
             raise UsageError(
                 "user programs may open no sessions; set kern.usercrypto to 1", errno=errno.ENXIO
             )
-        hard = int(framework.sysctl["kern.cryptodevallowsoft"])
+        hard = framework.sysctl.integer("kern.cryptodevallowsoft")
     return framework.newsession(ini, hard, driver=driver)
 
 
