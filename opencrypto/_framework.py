@@ -122,7 +122,7 @@ class Framework(KeyCalls):
         self._observe()
         for driver in self._plugins.drivers():
             try:
-                self.attach(driver, selftest=True)
+                self.attach(driver, selftest=driver.selftest is not False)
             except CryptoError as error:
                 self._plugins.note(driver.name, error)
 
@@ -222,7 +222,7 @@ class Framework(KeyCalls):
         """
         self._check_open()
         return self._attachments.attach(
-            driver, selftest=driver.selftest if selftest is None else selftest
+            driver, selftest=bool(driver.selftest) if selftest is None else selftest
         )
 
     def detach(self, which: int | str | Driver, *, timeout: float = DETACH_TIMEOUT) -> None:

@@ -99,15 +99,16 @@ class Driver:
             called before `process` returns; ACCEL_SOFTWARE beside SOFTWARE for fast libraries.
         capabilities: Algorithm number to `Capability`.
         keyops: The key operations it has, ``CRK_*``.
-        selftest: Whether known answers are run when it is attached by hand; drivers that come as
-            plugins are always tested.
+        selftest: Whether known answers are run when it is attached. None: if it comes as a plugin,
+            not if it is attached by hand. False is for drivers that find out late what they have,
+            and try each algorithm themselves before its first session.
     """
 
     name: str = ""
     flags: int = CRYPTOCAP_F_SOFTWARE | CRYPTOCAP_F_SYNC
     capabilities: Mapping[int, Capability] = {}
     keyops: Collection[int] = ()
-    selftest: bool = False
+    selftest: bool | None = None
 
     # Set by the framework when it attaches the driver, and only then.
     done: Callable[[Cryptop], None]
