@@ -133,6 +133,8 @@ class _Trial:
             opened = self._driver.newsession(chain.inis)
         except CryptoError:
             return ""
+        except Exception as error:
+            return f"opening a session raised {type(error).__name__}"
         lid, process = opened if isinstance(opened, tuple) else (opened, self._driver.process)
         try:
             for crp, expected in _requests(answer, partner):

@@ -10,15 +10,39 @@ from cryptography.hazmat.backends.openssl import backend
 
 from opencrypto.chain import ChainDriver, ChainSession, Quick, TransformFactory
 from opencrypto.constants import (
+    CRYPTO_ARC4,
     CRYPTOCAP_F_ACCEL_SOFTWARE,
     CRYPTOCAP_F_SOFTWARE,
     CRYPTOCAP_F_SYNC,
 )
 from opencrypto.driver import Capability
 from opencrypto.xform import AEAD_PARTNERS
-from opencrypto_openssl import _aead, _ciphers, _macs, _quick
+from opencrypto_openssl import (
+    _aead,
+    _ciphers,
+    _macs,
+    _otheraead,
+    _otherciphers,
+    _othermacs,
+    _quick,
+)
 
 LIBRARY: Final = f"{backend.openssl_version_text()} by cryptography {cryptography.__version__}"
+
+
+FACTORIES: Final[Mapping[int, TransformFactory]] = {
+    **_ciphers.FACTORIES,
+    **_otherciphers.FACTORIES,
+    **_aead.FACTORIES,
+    **_otheraead.FACTORIES,
+    **_macs.FACTORIES,
+    **_othermacs.FACTORIES,
+}
+
+
+def _capability(alg: int) -> Capability:
+    keys = _otherciphers.ARC4_KEYS if alg == CRYPTO_ARC4 else None
+    return Capability(keys, implementation=LIBRARY)
 
 
 class OpensslDriver(ChainDriver):
@@ -26,18 +50,14 @@ class OpensslDriver(ChainDriver):
 
     name = "openssl"
     flags = CRYPTOCAP_F_SOFTWARE | CRYPTOCAP_F_ACCEL_SOFTWARE | CRYPTOCAP_F_SYNC
-    factories: Mapping[int, TransformFactory] = {
-        **_ciphers.FACTORIES,
-        **_aead.FACTORIES,
-        **_macs.FACTORIES,
-    }
+    factories = FACTORIES
     capabilities: Mapping[int, Capability] = {
-        **dict.fromkeys(factories, Capability(implementation=LIBRARY)),
+        **{alg: _capability(alg) for alg in FACTORIES},
         # An authenticating half is served by its cipher's transform.
         **{
-            half: Capability(implementation=LIBRARY)
-            for alg in _aead.FACTORIES
-            for half in sorted(AEAD_PARTNERS[alg])
+            half: _capability(alg)
+            for alg in FACTORIES
+            for half in sorted(AEAD_PARTNERS.get(alg, ()))
         },
     }
 

@@ -29,7 +29,7 @@ from opencrypto.constants import (
 )
 from opencrypto.xform import Kind
 from opencrypto_openssl._aead import SCRATCH, Gcm
-from opencrypto_openssl._ciphers import RegionCipher
+from opencrypto_openssl._ciphers import Cbc, Ctr, Null, RegionCipher
 from opencrypto_openssl._macs import ViewMac
 
 KINDS: Final = CRYPTO_F_IOV | CRYPTO_F_IMBUF
@@ -88,6 +88,11 @@ def compile_session(session: ChainSession) -> Quick | None:
     """Return the quick way of a session, or None if there is none for its chain."""
     facts = session.chain.facts
     kinds = [fact.kind for fact in facts]
+    if any(
+        kind is Kind.CIPHER and not isinstance(transform, (Cbc, Ctr, Null))
+        for kind, transform in zip(kinds, session.transforms, strict=True)
+    ):
+        return None  # the old ciphers go the general way
     match kinds:
         case [Kind.CIPHER]:
             return _cipher(session)

@@ -1,0 +1,87 @@
+"""
+Authenticated ciphers besides GCM: AES-CCM (RFC 4309) and ChaCha20-Poly1305 (RFC 7634).
+
+Both objects keep the key, take data in one piece, and verify before they give plaintext out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESCCM, ChaCha20Poly1305
+
+from opencrypto import Cryptoini
+from opencrypto.chain import AeadTransform, Segments, TransformFactory, scatter
+from opencrypto.constants import CRYPTO_AES_CCM_16, CRYPTO_CHACHA20_POLY1305
+from opencrypto.xform import FACTS
+
+BytesLike = bytes | bytearray | memoryview
+
+
+class Whole:
+    """
+    An authenticated cipher over whole messages.
+
+    Args:
+        new: Makes the library's object for a tag length in bytes.
+        salt: What each nonce begins with.
+    """
+
+    __slots__ = ("_kept", "_new", "_salt")
+
+    def __init__(self, new: Callable[[int], Any], salt: bytes) -> None:
+        self._new: Callable[[int], Any] | None = new
+        self._salt = salt
+        self._kept: dict[int, Any] = {}
+
+    def _cipher(self, maclen: int) -> Any:
+        assert self._new is not None
+        cipher = self._kept.get(maclen)
+        if cipher is None:
+            cipher = self._kept[maclen] = self._new(maclen)
+        return cipher
+
+    def seal(self, iv: bytes, aad: Segments, parts: Segments, maclen: int) -> bytes:
+        """Encrypt in place and return the tag of `maclen` bytes."""
+        result = self._cipher(maclen).encrypt(self._salt + iv, b"".join(parts), b"".join(aad))
+        scatter(parts, memoryview(result)[:-maclen])
+        return bytes(result[-maclen:])
+
+    def open(self, iv: bytes, aad: Segments, parts: Segments, tag: bytes) -> bool:
+        """Decrypt in place if the tag verifies."""
+        try:
+            result = self._cipher(len(tag)).decrypt(
+                self._salt + iv, b"".join((*parts, tag)), b"".join(aad)
+            )
+        except InvalidTag:
+            return False
+        scatter(parts, result)
+        return True
+
+    def wipe(self) -> None:
+        """Drop the keyed objects."""
+        self._new = None
+        self._salt = b""
+        self._kept.clear()
+
+
+def _factory(alg: int, new: Callable[[bytes, int], Any]) -> TransformFactory:
+    facts = FACTS[alg]
+
+    def factory(cri: Cryptoini) -> AeadTransform:
+        key = bytes(cri.key or b"")
+        salt = facts.salt if len(key) in facts.salted else 0
+        plain = key[: len(key) - salt]
+        return Whole(lambda maclen: new(plain, maclen), key[len(key) - salt :])
+
+    return factory
+
+
+FACTORIES: Final[Mapping[int, TransformFactory]] = {
+    CRYPTO_AES_CCM_16: _factory(CRYPTO_AES_CCM_16, AESCCM),
+    CRYPTO_CHACHA20_POLY1305: _factory(
+        CRYPTO_CHACHA20_POLY1305, lambda key, _: ChaCha20Poly1305(key)
+    ),
+}
