@@ -16,6 +16,9 @@ from opencrypto._krequest import (
     Crparam,
     Cryptkop,
 )
+from opencrypto._profile import (
+    Profile,
+)
 from opencrypto._request import (
     Cryptodesc,
     Cryptoini,
@@ -313,6 +316,7 @@ __all__ = [
     "NoDriverError",
     "OperationError",
     "OutputTooSmall",
+    "Profile",
     "QueueFull",
     "RetryError",
     "SessionMigrated",

@@ -7,10 +7,12 @@ can open the same one on another driver.
 
 from __future__ import annotations
 
+import hmac
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from opencrypto._iv import IvSource
+from opencrypto._profile import Profile
 from opencrypto._request import Cryptoini, alg_name
 from opencrypto.exceptions import UsageError
 from opencrypto.xform import AEAD_PARTNERS, FACTS, Facts, Kind
@@ -25,9 +27,12 @@ class Chain:
         facts: The facts of each algorithm.
         ivlens: Bytes of IV that a request carries for each.
         macs: Bytes of MAC that each injects or verifies; 0 for ciphers.
+        profile: What the session promises of its requests.
     """
 
-    __slots__ = ("_abandoned", "_lock", "_users", "facts", "inis", "ivlens", "macs", "positions")
+    __slots__ = (
+        "_abandoned", "_lock", "_users", "facts", "inis", "ivlens", "macs", "positions", "profile",
+    )  # fmt: skip
 
     def __init__(self, inis: Iterable[Cryptoini], *, copy: bool = True) -> None:
         self.inis: tuple[Cryptoini, ...] = tuple(_own(cri) if copy else cri for cri in inis)
@@ -41,6 +46,7 @@ class Chain:
         self._lock = threading.Lock()  # guards _users and _abandoned
         self._users = 0
         self._abandoned = False
+        self.profile = Profile()
         self.positions: dict[int, list[int]] = {}
         for position, cri in enumerate(self.inis):
             self.positions.setdefault(cri.alg, []).append(position)
@@ -53,6 +59,19 @@ class Chain:
     def of_session(cls, inis: Iterable[Cryptoini]) -> Chain:
         """Describe parameters that are already a session's own, as a driver is given them."""
         return cls(inis, copy=False)
+
+    def part(self, positions: Sequence[int]) -> Chain:
+        """
+        Make a chain of some places of this one, with keys of its own.
+
+        The sequences of IVs stay common, so that none comes twice under one key.
+        """
+        inis = [_own(self.inis[position]) for position in positions]
+        for cri, position in zip(inis, positions, strict=True):
+            cri._ivs = self.inis[position]._ivs
+        chain = Chain(inis, copy=False)
+        chain.profile = self.profile
+        return chain
 
     @property
     def algs(self) -> frozenset[int]:
@@ -77,6 +96,28 @@ class Chain:
         if occurrence >= len(places):
             raise UsageError(f"{alg_name(alg)} is {len(places)} times in the session, not more")
         return places[occurrence]
+
+    def locate_key(self, cri: Cryptoini, taken: Collection[int]) -> int:
+        """
+        Return the position that a descriptor's key means, of an algorithm that stands there often.
+
+        Keys are compared in constant time, all of them. Of several places with the same key the
+        first that is not `taken` is meant.
+
+        Raises:
+            UsageError: no place of the algorithm has this key.
+        """
+        key = bytes(cri.key or b"")[: cri.klen // 8]
+        same = [
+            position
+            for position in self.positions[cri.alg]
+            if hmac.compare_digest(bytes(self.inis[position].key or b""), key)
+        ]
+        if not same:
+            raise UsageError(
+                f"the descriptor's key is none of the session's for {alg_name(cri.alg)}"
+            )
+        return next((position for position in same if position not in taken), same[-1])
 
     def hold(self) -> None:
         """Count a driver that has a session of this chain open."""

@@ -14,6 +14,7 @@ from opencrypto import _buffer
 from opencrypto._buffer import Segments
 from opencrypto._chain import Chain
 from opencrypto.constants import (
+    CRD_F_COMP,
     CRD_F_ENCRYPT,
     CRD_F_IV_EXPLICIT,
     CRD_F_IV_PRESENT,
@@ -71,14 +72,63 @@ def check(crp: Cryptop, chain: Chain) -> Plan:
 
 
 def _locate(crp: Cryptop, chain: Chain) -> list[Step]:
+    """
+    Find each descriptor's place in the chain.
+
+    Where its algorithm stands once, it is that. Where it stands more often, a descriptor with a
+    key means the place with that key; the n-th one without a key means the n-th place.
+    """
     seen: dict[int, int] = {}
+    taken: set[int] = set()
     steps = []
     for crd in crp.desc:
-        alg = crd.ini.alg
-        occurrence = seen.get(alg, 0)
-        seen[alg] = occurrence + 1
-        steps.append(Step(crd, chain.locate(alg, occurrence)))
+        cri = crd.ini
+        if cri.key and len(chain.positions.get(cri.alg, ())) > 1:
+            position = chain.locate_key(cri, taken)
+        else:
+            occurrence = seen.get(cri.alg, 0)
+            seen[cri.alg] = occurrence + 1
+            position = chain.locate(cri.alg, occurrence)
+        taken.add(position)
+        steps.append(Step(crd, position))
     return steps
+
+
+def broken_promise(crp: Cryptop, chain: Chain) -> str:
+    """
+    Say how a request breaks its session's profile, or return an empty string.
+
+    Raises:
+        UsageError: an algorithm is not in the session.
+    """
+    steps = _locate(crp, chain)
+    forward = _goes_forward(steps, chain)
+    wanted = chain.profile.direction
+    if wanted and forward != (wanted == "encrypt"):
+        return f"the session promised to {wanted} only"
+    if not chain.profile.ordered:
+        return ""
+    order = [
+        step.position for step in steps if chain.facts[step.position].kind is not Kind.AEAD_AUTH
+    ]
+    if order != sorted(order, reverse=not forward):
+        way = "the chain's order" if forward else "the reverse of the chain's order"
+        return f"the session promised descriptors in {way}"
+    return ""
+
+
+def _goes_forward(steps: list[Step], chain: Chain) -> bool:
+    """Tell whether a request encrypts, compresses or makes MACs, rather than the reverse."""
+    verifies = False
+    for step in steps:
+        match chain.facts[step.position].kind:
+            case Kind.CIPHER | Kind.AEAD:
+                return bool(step.crd.flags & CRD_F_ENCRYPT)
+            case Kind.COMP:
+                return bool(step.crd.flags & CRD_F_COMP)
+            case _:
+                verifies = verifies or bool(step.crd.flags & CRD_F_VERIFY)
+    return not verifies
 
 
 def _writes(crp: Cryptop, chain: Chain, step: Step) -> bool:

@@ -126,7 +126,7 @@ class Slot:
             refusal = self.driver.capabilities[cri.alg].refusal(cri)
             if refusal:
                 return f"{refusal} for {alg_name(cri.alg)}"
-        return ""
+        return self.driver.refusal(chain.inis, chain.profile)
 
     def stats(self) -> DriverStats:
         """Sum the driver's counters."""

@@ -18,11 +18,13 @@ from opencrypto._keyops import KeyOps
 from opencrypto._krequest import Cryptkop
 from opencrypto._migrate import Sessions
 from opencrypto._plugins import Plugins
+from opencrypto._profile import Profile
 from opencrypto._request import Cryptodesc, Cryptoini, Cryptop
 from opencrypto._retq import ReturnQueue
 from opencrypto._state import REQUEST, RequestEvent, RequestState, step
 from opencrypto._stats import Stats
 from opencrypto._views import DriverInfo
+from opencrypto._virtual import Virtual
 from opencrypto._workers import InterruptFactory, ThreadInterrupt
 from opencrypto.driver import Driver
 from opencrypto.exceptions import BusyError, CryptoError, UsageError
@@ -63,6 +65,8 @@ class Framework(KeyCalls):
             self._drivers, self._sessions, self._kick_requests, self._retq
         )
         self._sessions.done = self._dispatcher.done
+        self._virtual = Virtual(self._sessions, self._dispatcher.dispatch, self._dispatcher.done)
+        self._sessions.compose = self._virtual.compose
         self._keyops = KeyOps(self._drivers, self._kick_requests, self._retkq, self._user_class)
         self._attachments = Attachments(
             self._drivers,
@@ -257,14 +261,20 @@ class Framework(KeyCalls):
         hard: int = 0,
         *,
         driver: int | str | Driver | None = None,
+        profile: Profile | None = None,
     ) -> int:
         """
         Open a session.
+
+        On one driver if there is one that takes the whole chain. Else on several, each of which
+        takes some of it: a *virtual session*, which behaves as any other.
 
         Args:
             ini: One algorithm's parameters, or those of a chain in order. They are copied.
             hard: > 0 for hardware only, < 0 for software only, 0 for the best there is.
             driver: Take this driver, by hid, name or object, and no other.
+            profile: What the session promises of its requests, so that a driver can refuse it
+                which could not serve them; nothing, if not given.
 
         Returns:
             The SID, never 0.
@@ -274,7 +284,7 @@ class Framework(KeyCalls):
             NoDriverError: no driver takes them; ``reasons`` says why each was passed over.
         """
         self._check_open()
-        session = self._sessions.open(ini, hard, driver)
+        session = self._sessions.open(ini, hard, driver, profile)
         if self._sessions.observers is not None:
             self._sessions.observers.newsession(session.sid, session.slot.name)
         return session.sid
@@ -376,6 +386,7 @@ class Framework(KeyCalls):
             return
         self._sessions.closed = True
         self._keyops.closed = True
+        self._virtual.close()
         for slot in self._drivers:
             if slot.driver is not None or slot.algs or slot.kops:
                 self._attachments.detach(slot.hid, DETACH_TIMEOUT)

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 from opencrypto import _select
 from opencrypto._chain import Chain, as_inis
-from opencrypto._check import check
+from opencrypto._check import broken_promise, check
 from opencrypto._drivertable import DriverTable, Slot, check_lid
 from opencrypto._log import log
+from opencrypto._profile import Profile
 from opencrypto._request import Cryptoini, Cryptop
 from opencrypto._session import MAX_ALIASES, Session, pack_sid
 from opencrypto._state import SessionEvent, SessionState, SlotState
@@ -33,6 +34,7 @@ class Sessions:
     All sessions of a framework, by SID; former SIDs lead to what they became.
 
     Attributes:
+        compose: Opens a session on several drivers, or returns None (`opencrypto._virtual`).
         straight: Whether new sessions' requests may go straight through (`opencrypto._watch`).
         created: Sessions opened by consumers; a migration opens none.
         freed: Sessions gone for good.
@@ -41,6 +43,7 @@ class Sessions:
     def __init__(self, drivers: DriverTable) -> None:
         self.table: dict[int, Session] = {}
         self.done: Callable[[Cryptop], None] = _not_yet
+        self.compose: Callable[[Chain, int, int], Session | None] | None = None
         self.observers: Observers | None = None
         self.closed = False
         self.straight = True
@@ -56,9 +59,12 @@ class Sessions:
         ini: Cryptoini | Iterable[Cryptoini],
         hard: int,
         driver: int | str | Driver | None = None,
+        profile: Profile | None = None,
     ) -> Session:
-        """Open a session on the best driver that takes it."""
+        """Open a session on the best driver that takes it, or on several that do together."""
         chain = Chain(as_inis(ini))
+        if profile is not None:
+            chain.profile = profile
         pinned = None if driver is None else self._drivers.find(driver)
         try:
             session = self._place(chain, hard, pinned)
@@ -71,6 +77,25 @@ class Sessions:
     def _place(
         self, chain: Chain, hard: int, pinned: Slot | None = None, avoid: int = -1
     ) -> Session:
+        try:
+            return self.place_on_one(chain, hard, pinned, avoid)
+        except NoDriverError:
+            together = None
+            if pinned is None and self.compose is not None and len(chain.inis) > 1:
+                together = self.compose(chain, hard, avoid)
+            if together is None:
+                raise
+            return together
+
+    def place_on_one(
+        self, chain: Chain, hard: int, pinned: Slot | None = None, avoid: int = -1
+    ) -> Session:
+        """
+        Open a session of a chain on the best single driver.
+
+        Raises:
+            NoDriverError: none takes it.
+        """
         slots = (
             {slot.hid: slot for slot in self._drivers} if pinned is None else {pinned.hid: pinned}
         )
@@ -98,7 +123,8 @@ class Sessions:
             return None
         sid, process = self._ask(slot, chain)
         kind = self.kinds.number(cri.alg for cri in chain.inis)
-        session = Session(sid, slot, chain, hard, process or self._checked(chain, plain), kind)
+        process = process or self._checked(chain, plain)
+        session = Session(sid, slot, chain, hard, self._promised(chain, process), kind)
         with slot.lock:
             stays = slot.state is SlotState.ACTIVE and slot.process is plain
             if stays:
@@ -132,6 +158,35 @@ class Sessions:
         finally:
             for sid in held:
                 self._tell_driver(slot, sid)
+
+    def enter(self, session: Session) -> Session:
+        """Take up a session whose slot never leaves: a virtual one."""
+        session.process = self._promised(session.chain, session.process)
+        with session.slot.lock:
+            session.direct = self.straight
+            session.slot.sessions[session.lid] = session
+            session.slot.names += 1
+            self.table[session.sid] = session
+            session.chain.hold()
+        return session
+
+    def _promised(self, chain: Chain, process: Process) -> Process:
+        """Refuse requests that break the session's profile, if it says anything."""
+        if not chain.profile:
+            return process
+
+        def promised(crp: Cryptop, hint: int) -> int:
+            try:
+                reason = broken_promise(crp, chain)
+            except CryptoError as error:
+                reason = error.strerror or ""
+            if not reason:
+                return process(crp, hint)
+            crp.fail(errno.EINVAL, reason)
+            self.done(crp)
+            return 0
+
+        return promised
 
     def _checked(self, chain: Chain, process: Process) -> Process:
         """Put the framework's checks before a driver's plain ``process``."""
@@ -238,7 +293,7 @@ class Sessions:
 
     def redirect(self, crp: Cryptop, session: Session) -> None:
         """Set a request to EAGAIN and its session's new SID, or to why there is none."""
-        successor = self._successor(session)
+        successor = self.successor(session)
         if successor is not None:
             crp.sid = successor.sid
             crp.fail(errno.EAGAIN, "the session has moved; dispatch again with the sid now set")
@@ -247,7 +302,7 @@ class Sessions:
         else:
             crp.fail(errno.ENODEV, "the session's driver left and no other takes it over")
 
-    def _successor(self, session: Session) -> Session | None:
+    def successor(self, session: Session) -> Session | None:
         """Return the live session to use instead, opening it if this is the first to ask."""
         while True:
             session = session.latest()

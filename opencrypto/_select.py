@@ -7,10 +7,13 @@ all costs are known there, then the one with fewest sessions, then the lowest id
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from opencrypto.driver import CLASS_NAMES, HARDWARE
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,3 +79,31 @@ def class_refusal(tier: int, hard: int) -> str:
 def _rank(candidate: Candidate) -> tuple[int, float, int, int]:
     cost = float("inf") if candidate.cost is None else candidate.cost
     return candidate.tier, cost, candidate.sessions, candidate.hid
+
+
+def split(count: int, serve: Callable[[int, int], T | None]) -> list[T] | None:
+    """
+    Divide a row of things into as few runs as can be, each of which somebody serves.
+
+    The longest run first, from the left: that gives the fewest, since who serves a run serves
+    each piece of it. The whole row is not asked for; that nobody serves it is why this is called.
+
+    Args:
+        count: How many things there are.
+        serve: Has things `start` to `end` (exclusive) served, or returns None.
+
+    Returns:
+        What `serve` returned for each run, in order; None if something is served by nobody.
+    """
+    parts: list[T] = []
+    start = 0
+    while start < count:
+        for end in range(count, start, -1):
+            part = serve(start, end) if end - start < count else None
+            if part is not None:
+                parts.append(part)
+                start = end
+                break
+        else:
+            return None
+    return parts

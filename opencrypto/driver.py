@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Final, TypeAlias
 
 from opencrypto._kops import KOPS, KopFacts
 from opencrypto._krequest import Cryptkop
+from opencrypto._profile import Profile
 from opencrypto._request import Cryptoini, Cryptop
 from opencrypto._workers import WorkerPool
 from opencrypto.constants import (
@@ -36,6 +37,7 @@ __all__ = [
     "KeyProcess",
     "KopFacts",
     "Process",
+    "Profile",
     "WorkerPool",
     "driver_class",
 ]
@@ -119,6 +121,19 @@ class Driver:
     """Take requests again after ERESTART: ``CRYPTO_SYMQ``, ``CRYPTO_ASYMQ``, or both."""
 
     ports: ClassVar[tuple[str, ...]] = ("done", "kdone", "unblock")
+
+    def refusal(self, ini: Sequence[Cryptoini], profile: Profile) -> str:
+        """
+        Say why this driver cannot serve a chain whose algorithms it all has, or return "".
+
+        For what `Capability` cannot express: a combination, an order, a direction. It is asked
+        before `newsession`, and must change nothing. Another driver is then asked, or several.
+
+        Args:
+            ini: The parameters, in chain order.
+            profile: What the session promises of its requests; as a rule, nothing.
+        """
+        return ""
 
     def newsession(self, ini: Sequence[Cryptoini]) -> int | tuple[int, Process]:
         """

@@ -23,7 +23,7 @@ ORDER = (
     "xform",
     "_bsdnames",
     # Data: what is asked for and what it is done to.
-    "_state _iv",
+    "_state _iv _profile",
     "_request _krequest _buffer _kops",
     "_chain _check _message",
     # What the author of a driver imports: he may have threads, and they are all in one room.
@@ -37,7 +37,7 @@ ORDER = (
     "_session _drivertable",
     "_migrate",
     "_trace _watch",
-    "_dispatch _keyops",
+    "_dispatch _keyops _virtual",
     "sysctl selftest _attach _views _tree",
     "_keycalls _framework",
     # Faces.

@@ -1,0 +1,35 @@
+"""
+What a session promises of its requests beforehand, so that a driver can say early what it cannot.
+
+The framework of the BSDs learns only from each request in which direction and in which order its
+chain runs, so a device that can encrypt and then authenticate, but not the reverse, has to take
+the session and fail its requests. (OpenBSD had flags of drivers for it, and sessions had none.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """
+    A session's promise; by default it says nothing, and requests may be anything.
+
+    Requests that break the promise end with EINVAL, their buffers untouched. A driver reads it in
+    `Driver.refusal`.
+
+    Attributes:
+        direction: The way all requests go, or an empty string for both ways.
+        ordered: Whether requests that encrypt (or compress, or make MACs) have their descriptors
+            in the order of the chain, and those that decrypt in the reverse of it. So the chain
+            AES_CBC + SHA1_HMAC is encrypt-then-MAC, and SHA1_HMAC + AES_CBC is MAC-then-encrypt.
+    """
+
+    direction: Literal["", "encrypt", "decrypt"] = ""
+    ordered: bool = False
+
+    def __bool__(self) -> bool:
+        """Tell whether it says anything."""
+        return bool(self.direction) or self.ordered
