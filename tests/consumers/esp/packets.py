@@ -57,7 +57,7 @@ def checksum(data: bytes) -> int:
     words = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while words >> 16:
         words = (words & 0xFFFF) + (words >> 16)
-    return ~words & 0xFFFF
+    return int(~words & 0xFFFF)
 
 
 def ipv4(
@@ -92,7 +92,7 @@ ROUTING = 43
 
 
 def extension(kind: int, following: int) -> bytes:
-    """Return an IPv6 extension header: one address of a type 2 route, or options that are padding."""
+    """Return an IPv6 extension header: a route of one address (type 2), or options to skip."""
     if kind == ROUTING:
         return bytes((following, 2, 2, 1)) + bytes(4) + ip_address("2001:db8:3::3").packed
     # A length of its own for each kind, so that a slip in the arithmetic shows.
@@ -144,5 +144,3 @@ extended_packets = st.builds(
 )
 
 packets = st.one_of(ipv4_packets, ipv6_packets, extended_packets)
-
-

@@ -81,9 +81,7 @@ def test_every_key_length(make_esp: MakeEsp, encryption: str, length: int) -> No
 
 
 @pytest.mark.parametrize(("types", "in_front"), EXTENSION_CHAINS)
-def test_where_esp_goes_in_ipv6(
-    make_esp: MakeEsp, types: tuple[int, ...], in_front: int
-) -> None:
+def test_where_esp_goes_in_ipv6(make_esp: MakeEsp, types: tuple[int, ...], in_front: int) -> None:
     """RFC 4303 §3.1.1: after hop-by-hop, routing, and the options that a routing header follows."""
     wire = there_and_back(make_esp(make_sa()), chained(types, b"payload"))
     at, following, seen = 40, wire[6], []

@@ -38,6 +38,7 @@ SCAPY_INTEGRITY = {
 }
 
 PAYLOADS = [b"", b"x", b"xy", b"16 bytes of data", bytes(range(200))]
+EXTENSIONS = [(0,), (43,), (0, 43), (0, 60)]
 EXPERIMENT = 253
 """A protocol of which scapy makes nothing (RFC 3692): others it would put right in our place."""
 
@@ -82,7 +83,7 @@ def plain(version: int) -> list[bytes]:
     if version == 4:
         options = ipv4(b"routed", options=b"\x94\x04\x00\x00", tos=0xB8, protocol=EXPERIMENT)
         return [*(ipv4(payload, protocol=EXPERIMENT) for payload in PAYLOADS), options]
-    extended = [chained(types, b"extended", EXPERIMENT) for types in ((0,), (43,), (0, 43), (0, 60))]
+    extended = [chained(types, b"extended", EXPERIMENT) for types in EXTENSIONS]
     return [*(ipv6(payload, following=EXPERIMENT) for payload in PAYLOADS), *extended]
 
 

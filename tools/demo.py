@@ -1,0 +1,101 @@
+"""
+`make demo`: a real capture is protected and unprotected while a driver is unplugged half way.
+
+Exit status 0 if every packet came back byte for byte, else 1.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from opencrypto import Framework
+from opencrypto.cli.captures import reading
+from opencrypto_esp import Counters, Esp, Flow, SecurityAssociation
+
+CAPTURE = Path(__file__).parents[1] / "tests" / "data" / "capture.pcap"
+
+
+def associations() -> list[tuple[str, SecurityAssociation]]:
+    """Return what is shown, each with keys made for this run."""
+    return [
+        (
+            "AES-128-CBC + HMAC-SHA1-96",
+            SecurityAssociation(
+                spi=0x1001,
+                encryption="aes-cbc",
+                encryption_key=os.urandom(16),
+                integrity="hmac-sha1-96",
+                integrity_key=os.urandom(20),
+            ),
+        ),
+        (
+            "AES-128-GCM-16",
+            SecurityAssociation(spi=0x1002, encryption="aes-gcm-16", encryption_key=os.urandom(20)),
+        ),
+    ]
+
+
+def packets_of(path: Path) -> list[bytes]:
+    """Return the IP packets of a capture."""
+    with reading(path) as capture:
+        return [packet for _, frame in capture if (packet := capture.packet(frame))]
+
+
+def show(sent: Flow, received: Flow, seconds: float) -> None:
+    """Print what happened."""
+    served = sent.drivers + received.drivers
+    rows = {
+        "packets": f"{sent.packets} protected, {received.packets} unprotected",
+        "bytes": f"{sent.octets_in} in, {sent.octets_out} protected, {received.octets_out} out",
+        "served by": ", ".join(f"{name} {n}" for name, n in served.most_common()),
+        "migrations": sent.migrations + received.migrations,
+        "EAGAINs resubmitted": sent.resubmitted + received.resubmitted,
+        "time": f"{seconds:.3f} s, {(sent.packets + received.packets) / seconds:,.0f} packets/s",
+    }
+    for name, value in rows.items():
+        print(f"  {name:<20} {value}")
+    for reason, n in (sent.dropped + received.dropped).items():
+        print(f"  dropped: {reason.value:<11} {n}")
+
+
+def run(packets: list[bytes], sa: SecurityAssociation) -> bool:
+    """Protect all, unplugging the driver in use half way; unprotect all; compare."""
+    half = len(packets) // 2
+    with Framework() as framework, Esp(framework, [sa]) as esp:
+        # Both ways are open before the driver leaves, so the sessions of both must move.
+        esp.open()
+        esp.open(inbound=True)
+        start = time.perf_counter()
+        results = list(esp.protect_many(packets[:half]))
+        (leaving,) = esp.counters().protected.drivers
+        framework.detach(leaving)
+        results += esp.protect_many(packets[half:])
+        back = list(esp.unprotect_many(result.packet or b"" for result in results))
+        seconds = time.perf_counter() - start
+        counters: Counters = esp.counters()
+    differing = sum(result.packet != packet for packet, result in zip(packets, back, strict=True))
+    print(f"  {'unplugged':<20} {leaving}, after {half} packets")
+    show(counters.protected, counters.unprotected, seconds)
+    lost = len(packets) - counters.unprotected.packets
+    print(f"  {'lost':<20} {lost}\n  {'differing':<20} {differing}")
+    return bool(counters.protected.migrations) and not lost and not differing
+
+
+def main() -> int:
+    """Show every association on the capture named on the command line, or ours."""
+    path = Path(sys.argv[1]) if len(sys.argv) > 1 else CAPTURE
+    packets = packets_of(path)
+    print(f"{path.name}: {len(packets)} packets, {sum(map(len, packets))} bytes")
+    well = True
+    for title, sa in associations():
+        print(f"\n{title}")
+        well &= run(packets, sa)
+    print("\nevery packet came back byte for byte" if well else "\nFAILED: see above")
+    return 0 if well else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
