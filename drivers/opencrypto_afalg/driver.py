@@ -33,7 +33,7 @@ from opencrypto_afalg.capability import KernelCapability, capabilities, names_of
 from opencrypto_afalg.catalogue import Catalogue, Served
 from opencrypto_afalg.kernel import Kernel
 from opencrypto_afalg.names import NAMES, Form, Name, authenc_name
-from opencrypto_afalg.sockets import Descriptors, KernelRefused
+from opencrypto_afalg.sockets import Descriptors, KernelBroke, KernelRefused
 from opencrypto_afalg.sockets import Transform as Socketed
 from opencrypto_afalg.transforms import Aead, wipe
 
@@ -187,6 +187,8 @@ class AfalgDriver(Driver):
             undo = Undo(crp, session.chain) if several else None
             try:
                 session.run(crp)
+            except KernelBroke as broken:
+                crp.fail(errno.EIO, broken.what)
             except KernelRefused as refusal:
                 if undo is not None:
                     undo.restore()

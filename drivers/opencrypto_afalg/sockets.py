@@ -30,7 +30,10 @@ _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 MAX_SOCKETS: Final = 256
 """How many sockets a driver keeps open, if the limit on descriptors allows; in use or not."""
 
-OPTMEM_PATH: Final = "/proc/sys/net/core/optmem_max"
+CHUNK: Final = 128 * 1024
+"""Bytes of one piece of a request that is done in pieces; less if sockets' buffers are small."""
+
+_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 class KernelRefused(Exception):
@@ -46,6 +49,10 @@ class KernelRefused(Exception):
         self.errno = code
 
 
+class KernelBroke(KernelRefused):
+    """The kernel went wrong after it had begun to write: the request cannot be given to another."""
+
+
 class Descriptors:
     """
     Every socket that one driver has open, and which transforms may lose theirs.
@@ -59,6 +66,7 @@ class Descriptors:
         self._lock = threading.Lock()  # guards _transforms, and evicting
         self._transforms: dict[Transform, None] = {}  # in the order of opening
         self._limit = limit
+        self.piece = 0  # learned from the first operation socket
         _every.add(self)
 
     @property
@@ -213,9 +221,16 @@ class Transform:
                 operation = self._descriptors.obtain(lambda: parent.accept()[0])
             # An application's socket.setdefaulttimeout() would make it non-blocking.
             operation.setblocking(True)
+            if not self._descriptors.piece:
+                self._descriptors.piece = max(_PAGE, min(CHUNK, room(operation)))
         except OSError as error:
             raise self.refused(error) from None
         return operation
+
+    @property
+    def piece(self) -> int:
+        """How many bytes any operation socket takes at once without more ado."""
+        return self._descriptors.piece or _PAGE
 
     def make(self) -> socket.socket:
         """Return a new socket bound and keyed like this one's, which the caller closes."""
@@ -280,12 +295,12 @@ class Transform:
         return f"<Transform {self._address[1]} open={self._socket is not None}>"
 
 
-def room(operation: socket.socket, wanted: int) -> int:
+def room(operation: socket.socket, wanted: int = 0) -> int:
     """
     Return how many bytes one request on an operation socket may have, enlarged if it can be.
 
-    A request larger than the send buffer never ends, and of one larger than the receive buffer
-    only a part comes back.
+    A request larger than the send buffer never ends. Of one larger than the receive buffer only a
+    part is worked on, and an AEAD then gives a valid tag of that part.
     """
     size = _room(operation)
     if size >= wanted:
@@ -302,11 +317,11 @@ def room(operation: socket.socket, wanted: int) -> int:
 
 
 def _room(operation: socket.socket) -> int:
-    """The kernel counts in whole pages of the smaller buffer."""
+    """The kernel counts whole pages of the smaller buffer, and wants one more before each part."""
     return (
         min(
             operation.getsockopt(socket.SOL_SOCKET, option)
             for option in (socket.SO_SNDBUF, socket.SO_RCVBUF)
         )
-        & -4096
-    )
+        & -_PAGE
+    ) - _PAGE

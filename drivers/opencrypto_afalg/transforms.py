@@ -23,6 +23,7 @@ from opencrypto_afalg.sockets import (
     ALG_SET_OP,
     MSG_DONTWAIT,
     SOL_ALG,
+    KernelBroke,
     KernelRefused,
     Transform,
     room,
@@ -32,8 +33,9 @@ U32: Final = struct.Struct("=I")
 DECRYPT: Final = (SOL_ALG, ALG_SET_OP, U32.pack(0))
 ENCRYPT: Final = (SOL_ALG, ALG_SET_OP, U32.pack(1))
 IOV_MAX: Final = 1024
-CHUNK: Final = 128 * 1024
-"""Bytes of one piece of a request that is done in pieces; under any socket buffer's default."""
+
+SPLITTABLE: Final = frozenset({Form.BLOCKS, Form.COUNTER, Form.NO_KEY})
+"""Forms of which a request can be done in pieces."""
 
 Control: TypeAlias = list[tuple[int, int, bytes]]
 
@@ -82,18 +84,19 @@ class Cipher:
         if self._form is Form.COUNTER:
             iv = self._nonce + iv + b"\0\0\0\1"
         total = size_of(parts)
-        if len(parts) == 1 and total <= CHUNK and self._form is not Form.STREAM:
+        small = total <= self._transform.piece
+        if small and len(parts) == 1 and self._form is not Form.STREAM:
             self._once(control(encrypt, iv), parts, parts[0])
             return
         whole = gather(parts)
         try:
             view = memoryview(whole)
-            if total > CHUNK and self._form in (Form.BLOCKS, Form.COUNTER, Form.NO_KEY):
-                self._pieces(iv, view, encrypt)
-            elif self._form is Form.STREAM:
+            if self._form is Form.STREAM:
                 self._alone(view, encrypt)
-            else:
+            elif small or self._form not in SPLITTABLE:
                 self._once(control(encrypt, iv), [view], view)
+            else:
+                self._pieces(iv, view, encrypt)
             scatter(parts, view)
         finally:
             wipe(whole)
@@ -102,7 +105,7 @@ class Cipher:
         transform = self._transform
         operation = transform.take()
         try:
-            exchange(operation, ancillary, parts, out)
+            exchange(operation, ancillary, parts, out, transform.piece)
         except OSError as error:
             transform.drop(operation)
             raise transform.refused(error) from None
@@ -118,14 +121,15 @@ class Cipher:
         The kernel's own chaining would do for block modes, but it lives in the operation socket,
         and is wrong after a piece that is no whole number of blocks.
         """
-        for start in range(0, len(view), CHUNK):
-            piece = view[start : start + CHUNK]
+        size = self._transform.piece & -16
+        for start in range(0, len(view), size):
+            piece = view[start : start + size]
             following = bytes(piece[-len(iv) :]) if iv and not encrypt else b""
             self._once(control(encrypt, iv), [piece], piece)
             if self._form is Form.BLOCKS:
                 iv = bytes(piece[-len(iv) :]) if encrypt else following
             elif self._form is Form.COUNTER:
-                counter = int.from_bytes(iv) + CHUNK // 16
+                counter = int.from_bytes(iv) + size // 16
                 iv = (counter % (1 << 128)).to_bytes(16)
 
     def _alone(self, view: memoryview, encrypt: bool) -> None:
@@ -139,7 +143,7 @@ class Cipher:
         try:
             operation = single.take()
             try:
-                exchange(operation, control(encrypt, b""), [view], view)
+                exchange(operation, control(encrypt, b""), [view], view, single.piece)
             except OSError as error:
                 raise single.refused(error) from None
             finally:
@@ -149,15 +153,20 @@ class Cipher:
 
 
 def exchange(
-    operation: socket.socket, ancillary: Control, parts: Segments, out: memoryview
+    operation: socket.socket, ancillary: Control, parts: Segments, out: memoryview, sure: int
 ) -> None:
     """Send a cipher's request and receive its answer over `out`, which is as long."""
     total = len(out)
-    if total > CHUNK and room(operation, total) < total:
-        raise KernelRefused("the request is larger than the socket's buffer", errno.E2BIG)
+    fit(operation, total, sure)
     send_all(operation, parts, ancillary, total)
     if operation.recv_into(out, total, MSG_DONTWAIT) != total:
-        raise KernelRefused("the kernel answered with less than the request", errno.EIO)
+        raise KernelBroke("the kernel answered with less than the request", errno.EIO)
+
+
+def fit(operation: socket.socket, size: int, sure: int) -> None:
+    """Make room for a request that is larger than is sure to fit, or refuse it untouched."""
+    if size > sure and room(operation, size) < size:
+        raise KernelRefused("the request is larger than the socket's buffer", errno.E2BIG)
 
 
 class Mac:
@@ -261,12 +270,11 @@ class Aead:
         operation = transform.take()
         try:
             largest = max(sent, sent + growth)
-            if largest > CHUNK and room(operation, largest) < largest:
-                raise KernelRefused("the request is larger than the socket's buffer", errno.E2BIG)
+            fit(operation, largest, transform.piece)
             send_all(operation, parts, ancillary, sent)
             got, _, _, _ = operation.recvmsg_into(into, 0, MSG_DONTWAIT)
             if got != sent + growth:
-                raise KernelRefused("the kernel answered with less than the request", errno.EIO)
+                raise KernelBroke("the kernel answered with less than the request", errno.EIO)
         except OSError as error:
             if error.errno == errno.EBADMSG:
                 transform.give(operation)
