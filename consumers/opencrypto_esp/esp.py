@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from types import TracebackType
@@ -52,7 +53,7 @@ class Esp:
         self._outbound = {sa.spi: Outbound(framework, sa, batch=batch) for sa in self.sas}
         self._inbound = {sa.spi: Inbound(framework, sa, batch=batch) for sa in self.sas}
         self._policy = Policy([(sa, self._outbound[sa.spi]) for sa in self.sas])
-        # Packets that belong to no SA.
+        self._lock = threading.Lock()  # guards both; they count packets that belong to no SA
         self._stray_out = Flow()
         self._stray_in = Flow()
 
@@ -102,8 +103,8 @@ class Esp:
 
     def _dropped(self, reason: Reason, end: _End | None, stray: Flow) -> Result:
         if end is None:
-            # A lost increment of these would need two threads with bad packets at one moment.
-            stray.dropped[reason] += 1
+            with self._lock:
+                stray.dropped[reason] += 1
             return Result(None, reason)
         with end.channel.lock:
             end.flow.dropped[reason] += 1
@@ -150,8 +151,9 @@ class Esp:
             raise UsageError(f"there is no SA with SPI {spi:#x}")
         out, back = Flow(), Flow()
         if spi is None:
-            out.add(self._stray_out)
-            back.add(self._stray_in)
+            with self._lock:
+                out.add(self._stray_out)
+                back.add(self._stray_in)
         for each in self._outbound if spi is None else [spi]:
             _add(out, self._outbound[each])
             _add(back, self._inbound[each])
@@ -171,7 +173,11 @@ class Esp:
             end.channel.open()
 
     def close(self) -> None:
-        """Free all sessions and requests. Closing again does nothing."""
+        """
+        Free all sessions and requests. Closing again does nothing.
+
+        A packet that comes later opens its session anew; sequence numbers and windows go on.
+        """
         for spi in self._outbound:
             self._outbound[spi].channel.close()
             self._inbound[spi].channel.close()
