@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
@@ -17,7 +15,6 @@ from opencrypto.constants import (
     CRYPTO_AES_GCM_16,
     CRYPTO_DES_CBC,
     CRYPTO_SHA1_HMAC,
-    CRYPTO_SHA1_HMAC_96,
 )
 from tests.drivers.rig import (
     BOTH,
@@ -35,7 +32,6 @@ from tests.drivers.rig import (
     attached,
     crd,
     esp_in,
-    gcm,
     run,
     shape,
 )
@@ -149,71 +145,13 @@ def test_a_mac_may_be_put_before_or_into_what_it_covers(
         assert work.content() == DATA[:at] + aside + DATA[at + 20 :]
 
 
-BAD = {
-    "iv in the region": (ESP, [crd(CRYPTO_AES_CBC, 16, 64, 30, ENCRYPT), esp_in()[1]]),
-    "iv outside": (ESP, [crd(CRYPTO_AES_CBC, 16, 64, 90, ENCRYPT), esp_in()[1]]),
-    "iv too short": (ESP, [crd(CRYPTO_AES_CBC, 16, 64, 0, ENCRYPT | EXPLICIT, b"x"), esp_in()[1]]),
-    "no iv": (ESP, [crd(CRYPTO_AES_CBC, 16, 64, 0, EXPLICIT), esp_in()[1]]),
-    "mac outside": (ESP, [esp_in()[0], crd(CRYPTO_SHA1_HMAC_96, 0, 90, 90)]),
-    "mac before": (ESP, [esp_in()[0], crd(CRYPTO_SHA1_HMAC_96, 0, 90, -1)]),
-    "no whole blocks": (ESP, [crd(CRYPTO_AES_CBC, 24, 63, 8, ENCRYPT), esp_in()[1]]),
-    "negative length": (ESP, [crd(CRYPTO_AES_CBC, 24, -16, 8, ENCRYPT), esp_in()[1]]),
-    "another algorithm": (ESP, [crd(CRYPTO_3DES_CBC, 24, 64, 8, ENCRYPT), esp_in()[1]]),
-    "half a pair": (GCM, [crd(CRYPTO_AES_GCM_16, 16, 64, 8, ENCRYPT)]),
-    "tag in the payload": (
-        GCM,
-        [crd(CRYPTO_AES_GCM_16, 16, 64, 8, ENCRYPT), crd(CRYPTO_AES_128_GMAC, 0, 8, 70)],
-    ),
-    "tag outside": (
-        GCM,
-        [crd(CRYPTO_AES_GCM_16, 16, 72, 8, ENCRYPT), crd(CRYPTO_AES_128_GMAC, 0, 8, 88)],
-    ),
-}
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("case", BAD)
-def test_what_is_refused_touches_nothing(framework: Framework, case: str, kind: str) -> None:
-    chain, desc = BAD[case]
-    sentences = set()
-    for name in BOTH:
-        sid = framework.newsession(chain, driver=name)
-        work = shape(kind, DATA)
-        crp = run(framework, sid, work.buf, *desc)
-        assert crp.etype == errno.EINVAL
-        assert work.content() == DATA
-        sentences.add(crp.error)
-    assert len(sentences) == 1, "the quick way and the general way word it differently"
-
-
-@pytest.mark.parametrize("chain", [ESP, GCM], ids=["cbc+hmac", "gcm"])
-@pytest.mark.parametrize(
-    "buf",
-    [
-        bytes(112),
-        memoryview(bytes(112)),
-        memoryview(bytearray(224))[::2],
-        "text",
-        None,
-    ],
-    ids=["bytes", "readonly", "strided", "str", "none"],
-)
-def test_unusable_buffers_are_refused(
-    framework: Framework, buf: Any, chain: list[Cryptoini]
-) -> None:
-    desc = esp_in() if chain is ESP else gcm(ENCRYPT)
-    for name in BOTH:
-        sid = framework.newsession(chain, driver=name)
-        assert run(framework, sid, buf, *desc).etype == errno.EINVAL
-
-
 @pytest.mark.parametrize("name", BOTH)
 def test_buffers_of_other_items_than_bytes_are_counted_in_bytes(
     framework: Framework, name: str
 ) -> None:
     sid = framework.newsession(ESP, driver=name)
-    flat, words, grid = bytearray(DATA + DATA), bytearray(DATA + DATA), bytearray(DATA + DATA)
+    flat, words, grid = (bytearray(DATA * 8) for _ in range(3))  # enough items, too
     explicit = [crd(CRYPTO_AES_CBC, 24, 64, 8, ENCRYPT | EXPLICIT, IV), esp_in()[1]]
-    for buf in (flat, memoryview(words).cast("I"), memoryview(grid).cast("B", (48, 4))):
+    for buf in (flat, memoryview(words).cast("I"), memoryview(grid).cast("B", (192, 4))):
         assert run(framework, sid, buf, *explicit).etype == 0
     assert flat == words == grid
