@@ -14,10 +14,13 @@ from functools import partial
 from typing import Final
 
 from opencrypto import (
+    CRK_RANDOM,
+    CRYPTO_ASYMQ,
     CRYPTO_SYMQ,
     CRYPTOCAP_F_SOFTWARE,
     ERESTART,
     Alg,
+    Cryptkop,
     CryptoError,
     Cryptoini,
     Cryptop,
@@ -33,6 +36,7 @@ from opencrypto_afalg.capability import KernelCapability, capabilities, names_of
 from opencrypto_afalg.catalogue import Catalogue, Served
 from opencrypto_afalg.kernel import Kernel
 from opencrypto_afalg.names import NAMES, Form, Name, authenc_name
+from opencrypto_afalg.random_op import INLINE_BITS, RandomOp
 from opencrypto_afalg.sockets import Descriptors, KernelBroke, KernelRefused
 from opencrypto_afalg.sockets import Transform as Socketed
 from opencrypto_afalg.transforms import Aead, wipe
@@ -94,12 +98,14 @@ class AfalgDriver(Driver):
         self._lock = threading.Lock()  # guards _inline and _reasons
         self._inline: dict[tuple[str, str], int] = {}
         self._reasons: set[str] = set()
+        self.keyops = frozenset() if device else frozenset({int(CRK_RANDOM)})
+        self._random = RandomOp(self.kernel)
         self._sessions: dict[int, tuple[Process, list[Socketed]]] = {}
         self.pool = WorkerPool(self.name, self._unblock, size=THREADS, depth=DEPTH)
         _every.add(self)
 
     def _unblock(self) -> None:
-        self.unblock(CRYPTO_SYMQ)
+        self.unblock(CRYPTO_SYMQ | CRYPTO_ASYMQ)
 
     def probe(self) -> dict[int, str]:
         """
@@ -241,9 +247,22 @@ class AfalgDriver(Driver):
         self.done(crp)
         return 0
 
+    def kprocess(self, krp: Cryptkop, hint: int) -> int:
+        """Take a request for random bits, the one key operation of the kernel."""
+
+        def work() -> None:
+            self._random.serve(krp)
+            self.kdone(krp)
+
+        if krp.param[0].nbits > INLINE_BITS:
+            return 0 if self.pool.submit(work) else ERESTART
+        work()
+        return 0
+
     def close(self) -> None:
         """Do what waits, end the threads, close every socket."""
         self.pool.close()
+        self._random.close()
         for lid in list(self._sessions):
             self.freesession(lid)
         # What a detach found in use was closed when it was given back; this is for the rest.
@@ -252,6 +271,7 @@ class AfalgDriver(Driver):
 
     def abandon(self) -> None:
         """In the child of a fork: a lock may be held by a thread that is not there."""
+        self._random.abandon()
         self._lock = threading.Lock()
 
 
