@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterable
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from opencrypto import _tree, _views
+from opencrypto import _views
 from opencrypto._attach import Attachments
 from opencrypto._dispatch import Dispatcher
 from opencrypto._drivertable import DriverTable
@@ -17,18 +18,16 @@ from opencrypto._keycalls import KeyCalls
 from opencrypto._keyops import KeyOps
 from opencrypto._krequest import Cryptkop
 from opencrypto._migrate import Sessions
+from opencrypto._opercalls import OperatorCalls
 from opencrypto._plugins import Plugins
 from opencrypto._profile import Profile
 from opencrypto._request import Cryptodesc, Cryptoini, Cryptop
 from opencrypto._retq import ReturnQueue
 from opencrypto._state import REQUEST, RequestEvent, RequestState, step
-from opencrypto._stats import Stats
-from opencrypto._views import DriverInfo
 from opencrypto._virtual import Virtual
 from opencrypto._workers import InterruptFactory, ThreadInterrupt
 from opencrypto.driver import Driver
 from opencrypto.exceptions import BusyError, CryptoError, UsageError
-from opencrypto.sysctl import Sysctl
 
 DETACH_TIMEOUT = 10.0
 """Seconds that a driver has to answer what it has taken, when it is detached."""
@@ -37,7 +36,7 @@ POOL_LIMIT = 1024
 """How many freed requests of one number of descriptors are kept for the next `getreq`."""
 
 
-class Framework(KeyCalls):
+class Framework(KeyCalls, OperatorCalls):
     """
     Between those who want cryptography and the drivers that do it. A context manager.
 
@@ -47,6 +46,11 @@ class Framework(KeyCalls):
         strict: Plugins whose failure is an error rather than a line in `drivers`; True for all.
         blocked: Names of plugins not to load; the environment's OPENCRYPTO_BLOCK adds to them.
         interrupt: What runs the queues; tests give `opencrypto.testing.ManualInterrupt`.
+        control: Where to open a socket for the ``opencrypto`` command: a path, a folder, True for
+            the default place, False for nowhere, None for what OPENCRYPTO_CONTROL says.
+
+    Raises:
+        CryptoError: a plugin named in `strict` failed, or the control socket cannot be opened.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class Framework(KeyCalls):
         strict: Collection[str] | bool = False,
         blocked: Collection[str] = (),
         interrupt: InterruptFactory = ThreadInterrupt,
+        control: bool | str | Path | None = None,
     ) -> None:
         self._drivers = DriverTable()
         self._sessions = Sessions(self._drivers)
@@ -87,22 +92,17 @@ class Framework(KeyCalls):
         )
         self._pools: dict[int, list[Cryptop]] = {}
         self._settings = _views.Settings()
-        self._tree = Sysctl()
-        _tree.plant(
-            self._tree,
-            self._settings,
-            self._drivers,
-            self._sessions,
-            self._dispatcher,
-            self._keyops,
-        )
-        _tree.graft_queue(self._tree, "crypto_ret_q", self._retq)
-        _tree.graft_queue(self._tree, "crypto_ret_kq", self._retkq)
+        self._plant()
         # The straight path skips a call: these are the methods below, bound where they do the work.
         setattr(self, "dispatch", self._dispatcher.dispatch)  # noqa: B010 - shadows a method
         setattr(self, "done", self._dispatcher.done)  # noqa: B010 - shadows a method
         self._plugins = Plugins(strict=strict, blocked=blocked)
         self._load(plugins)
+        try:
+            self._open_control(control)
+        except BaseException:
+            self.close()
+            raise
 
     def _kick_requests(self) -> None:
         self._requests.kick()
@@ -353,23 +353,6 @@ class Framework(KeyCalls):
         """
         self._dispatcher.dispatch(crp)
 
-    # Operators.
-
-    @property
-    def drivers(self) -> list[DriverInfo]:
-        """What is attached, by hid; then what could not be attached, and why."""
-        return _views.driver_infos(self._drivers, self._plugins.failures)
-
-    @property
-    def sysctl(self) -> Sysctl:
-        """The tree of names, as a mapping: read all, write some."""
-        return self._tree
-
-    @property
-    def stats(self) -> Stats:
-        """A snapshot of the counters, in the words of ``struct cryptostats``."""
-        return _views.take_stats(self._drivers, self._dispatcher, self._keyops)
-
     # The end.
 
     def _check_open(self) -> None:
@@ -384,6 +367,7 @@ class Framework(KeyCalls):
         """
         if self._sessions.closed:
             return
+        self._close_control()
         self._sessions.closed = True
         self._keyops.closed = True
         self._virtual.close()

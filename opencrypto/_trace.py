@@ -8,7 +8,7 @@ key nor IV: enough to play the same load to other drivers.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from opencrypto._request import Cryptop
@@ -105,12 +105,12 @@ class Trace:
             self.lost += 1
         self._entries.append(entry)
 
-    def take(self, most: int) -> list[dict[str, Any]]:
-        """Take out up to `most` entries, oldest first, as mappings."""
-        taken: list[dict[str, Any]] = []
+    def take(self, most: int) -> list[Entry]:
+        """Take out up to `most` entries, oldest first."""
+        taken: list[Entry] = []
         while len(taken) < most:
             try:
-                taken.append(self._entries.popleft()._asdict())
+                taken.append(self._entries.popleft())
             except IndexError:
                 break
         return taken

@@ -1,0 +1,134 @@
+"""
+What can be asked for over the control socket.
+
+Each operation is a function of the framework and the request; what it returns is the answer. None
+of them can reach a request's content, or a key: the tree, the drivers and the trace have none.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any, Final
+
+from opencrypto._log import log
+from opencrypto.control import protocol
+from opencrypto.control.protocol import Message
+from opencrypto.exceptions import UsageError
+from opencrypto.sysctl import Node
+
+if TYPE_CHECKING:
+    from opencrypto._framework import Framework
+
+Operation = Callable[["Framework", Message], object]
+
+DETACH_TIMEOUT: Final = 10.0
+"""Seconds a driver has to answer what it has taken, when it is detached from outside."""
+
+_started: Final = time.time()
+
+
+def hello(framework: Framework, message: Message) -> object:
+    """Say who is here: the program's name alone, since its arguments may hold secrets."""
+    try:
+        release = version("opencrypto")
+    except PackageNotFoundError:
+        release = ""
+    return {
+        "protocol": protocol.VERSION,
+        "version": release,
+        "pid": os.getpid(),
+        "uid": os.geteuid(),
+        "program": os.path.basename(sys.argv[0] or "python"),  # noqa: PTH119 - a word, not a path
+        "started": round(_started, 3),
+        "drivers": [info.name for info in framework.drivers if info.hid is not None],
+        "sessions": framework.sysctl["opencrypto.sessions.active"],
+        "ops": framework.sysctl["opencrypto.stats.ops"],
+    }
+
+
+def _selected(framework: Framework, message: Message) -> dict[str, Node]:
+    names = protocol.texts(message, "names")
+    if not names:
+        return framework.sysctl.nodes()
+    found: dict[str, Node] = {}
+    for name in names:
+        found.update(framework.sysctl.below(name))
+    return found
+
+
+def get(framework: Framework, message: Message) -> object:
+    """Read names, or branches of them; all of them if none is given."""
+    return {name: node.get() for name, node in _selected(framework, message).items()}
+
+
+def nodes(framework: Framework, message: Message) -> object:
+    """Describe names, or branches of them; all of them if none is given."""
+    return [_describe(node) for node in _selected(framework, message).values()]
+
+
+def _describe(node: Node) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "name": node.name,
+        "description": node.description,
+        "type": node.type,
+        "unit": node.unit,
+        "writable": node.set is not None,
+        "value": node.get(),
+    }
+    if node.set is not None:
+        facts |= {"low": node.low, "high": node.high}
+    return facts
+
+
+def set_(framework: Framework, message: Message) -> object:
+    """Write a name."""
+    name = protocol.text(message, "name")
+    value = message.get("value")
+    if not isinstance(value, int | float | str):
+        raise UsageError(f"{name} takes an integer, not {type(value).__name__}")
+    node = framework.sysctl.node(name)
+    old = node.get()
+    node.write(value)
+    log.info("control_set", name=name, old=old, new=value)
+    return {"name": name, "old": old, "new": node.get()}
+
+
+def drivers(framework: Framework, message: Message) -> object:
+    """List what is attached, and what could not be, and why."""
+    return [dataclasses.asdict(info) for info in framework.drivers]
+
+
+def attach(framework: Framework, message: Message) -> object:
+    """Attach a driver that an installed plugin offers."""
+    name = protocol.text(message, "driver")
+    log.info("control_attach", driver=name)
+    hid = framework.attach(framework.offered(name))
+    # While sessions still know one of this name that left, the new one is "name#2".
+    given = [info.name for info in framework.drivers if info.hid == hid]
+    return {"driver": given[0] if given else name, "hid": hid}
+
+
+def detach(framework: Framework, message: Message) -> object:
+    """Detach a driver: its sessions migrate."""
+    name = protocol.text(message, "driver")
+    log.info("control_detach", driver=name)
+    framework.detach(name, timeout=DETACH_TIMEOUT)
+    return {"driver": name}
+
+
+OPERATIONS: Final[Mapping[str, Operation]] = {
+    "hello": hello,
+    "get": get,
+    "nodes": nodes,
+    "set": set_,
+    "drivers": drivers,
+}
+"""What is answered at once."""
+
+JOBS: Final[Mapping[str, Operation]] = {"attach": attach, "detach": detach}
+"""What may take seconds, and is done beside: one at a time."""

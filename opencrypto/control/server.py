@@ -1,0 +1,314 @@
+"""
+The thread that answers on the control socket.
+
+Theory of operation: one thread, one selector, no lock shared with the framework's own work. What
+a client may cost is bounded: how many there are, how long a line is, how many requests a second,
+how much of an answer waits unread, how long it may be silent. Who does not keep to that is cut
+off with a sentence, and nobody else notices.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import selectors
+import socket
+import struct
+import threading
+import time
+import weakref
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from opencrypto._log import log
+from opencrypto.control import protocol
+from opencrypto.control.operations import JOBS, OPERATIONS, Operation
+from opencrypto.control.peer import Peer
+from opencrypto.control.places import listen, remove
+from opencrypto.control.protocol import Message
+from opencrypto.control.tracing import Tracing
+from opencrypto.exceptions import BusyError, CryptoError, UsageError
+
+if TYPE_CHECKING:
+    from opencrypto._framework import Framework
+
+MAX_CLIENTS: Final = 32
+SILENT: Final = 5.0
+"""Seconds in which a client must have sent its first request."""
+IDLE: Final = 300.0
+"""Seconds after which a client that asks for nothing is cut off."""
+STALLED: Final = 10.0
+"""Seconds in which a client must have read something of its answer."""
+TICK: Final = 1.0
+ACCEPTS: Final = 16
+"""How many connections are taken in one turn, so that those who are in get theirs."""
+
+_CREDENTIALS: Final = struct.Struct("iII")  # struct ucred: pid, uid, gid
+
+
+class Server:
+    """
+    A listening socket and its thread.
+
+    Args:
+        framework: Whom it speaks for.
+        wanted: Where: see `opencrypto.control.places.listen`.
+    """
+
+    def __init__(self, framework: Framework, wanted: Path | bool) -> None:
+        if not hasattr(socket, "SO_PEERCRED"):
+            raise UsageError("the control socket needs SO_PEERCRED, which this system has not")
+        self._framework = framework
+        self._tracing = Tracing(framework)
+        self._uids = {0, os.geteuid()}
+        self._listener, self.path = listen(wanted)
+        self._inode = self.path.lstat().st_ino
+        self._peers: dict[int, Peer] = {}
+        self._job: threading.Thread | None = None
+        self._job_runs = False
+        self._finished: deque[tuple[Peer, bytes]] = deque()
+        self._stopping = False
+        self._selector = selectors.DefaultSelector()
+        self._bell, self._ear = socket.socketpair()
+        self._bell.setblocking(False)
+        self._ear.setblocking(False)
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._selector.register(self._ear, selectors.EVENT_READ)
+        self._thread = threading.Thread(target=self._run, name="opencrypto-control", daemon=True)
+        self._thread.start()
+        _servers.add(self)
+        log.info("control_opened", path=str(self.path))
+
+    def close(self) -> None:
+        """Stop answering, join the thread, remove the socket. Closing again does nothing."""
+        if self._stopping:
+            return
+        self._stopping = True
+        self._ring()
+        self._thread.join()
+        if self._job is not None:
+            self._job.join()
+        for peer in list(self._peers.values()):
+            self._drop(peer)
+        remove(self.path, self._inode)
+        self._close_all()
+        log.info("control_closed", path=str(self.path))
+
+    def _close_all(self) -> None:
+        self._selector.close()
+        for each in (self._listener, self._bell, self._ear):
+            each.close()
+
+    def forget(self) -> None:
+        """Let go of everything in a forked child: the socket remains the parent's."""
+        self._stopping = True
+        for peer in self._peers.values():
+            peer.socket.close()
+        self._close_all()
+
+    def _ring(self) -> None:
+        try:
+            self._bell.send(b"!")
+        except OSError:
+            pass  # full: it has been rung already
+
+    # The thread.
+
+    def _run(self) -> None:
+        while not self._stopping:
+            try:
+                self._turn()
+            except Exception as error:
+                # Whatever it was, the next turn must come; and it must not come at once for ever.
+                log.error("control_failed", error=type(error).__name__)
+                time.sleep(TICK)
+
+    def _turn(self) -> None:
+        now = time.monotonic()
+        due = [peer.next_turn(now) for peer in self._peers.values()]
+        wait = max(0.0, min([TICK, *due]))
+        for key, events in self._selector.select(wait):
+            if key.fileobj is self._listener:
+                self._accept()
+            elif key.fileobj is self._ear:
+                self._ear.recv(4096)
+            else:
+                self._traffic(key.data, events)
+        while self._finished:
+            peer, line = self._finished.popleft()
+            peer.busy = self._job_runs = False
+            self._send(peer, line)
+        now = time.monotonic()
+        for peer in list(self._peers.values()):
+            self._serve(peer, now)
+            self._police(peer, now)
+
+    def _accept(self) -> None:
+        for _ in range(ACCEPTS):
+            try:
+                client, _ = self._listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                log.warning("control_accept_failed", error=type(error).__name__)
+                time.sleep(0.05)  # out of descriptors: not the whole processor for that
+                return
+            self._admit(client)
+
+    def _admit(self, client: socket.socket) -> None:
+        client.setblocking(False)
+        credentials = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        pid, uid, _ = _CREDENTIALS.unpack(credentials)
+        if uid not in self._uids:
+            log.warning("control_refused", uid=uid, pid=pid)
+            self._turn_away(client, UsageError("this process answers only its own user and root",
+                                               errno=errno.EPERM))  # fmt: skip
+            return
+        if len(self._peers) >= MAX_CLIENTS:
+            silent = [peer for peer in self._peers.values() if not peer.spoken]
+            if not silent:
+                self._turn_away(client, BusyError("too many clients; close one"))
+                return
+            self._drop(min(silent, key=lambda peer: peer.since))
+        peer = Peer(client, uid, time.monotonic())
+        self._peers[client.fileno()] = peer
+        self._selector.register(client, selectors.EVENT_READ, peer)
+
+    def _turn_away(self, client: socket.socket, error: CryptoError) -> None:
+        try:
+            client.send(protocol.failure(None, error))
+        except OSError:
+            pass  # it does not listen: so be it
+        client.close()
+
+    def _traffic(self, peer: Peer, events: int) -> None:
+        try:
+            if events & selectors.EVENT_WRITE:
+                peer.flush(time.monotonic())
+            if events & selectors.EVENT_READ and not peer.receive():
+                self._drop(peer)
+                return
+        except OSError:
+            self._drop(peer)
+
+    def _serve(self, peer: Peer, now: float) -> None:
+        """Answer one request of a client, if it has sent one and its turn has come."""
+        if peer.closed:
+            return
+        line = peer.next_line(now)
+        if line is not None:
+            self._answer(peer, line)
+        elif peer.overlong():
+            error = UsageError(f"a request is at most {protocol.MAX_LINE} bytes", errno=errno.E2BIG)
+            self._part(peer, error)
+            return
+        self._listen_to(peer)
+
+    def _listen_to(self, peer: Peer) -> None:
+        if not peer.closed:
+            wanted = selectors.EVENT_READ if peer.hungry() else 0
+            wanted |= selectors.EVENT_WRITE if peer.unsent else 0
+            peer.watch(self._selector, wanted)
+
+    def _police(self, peer: Peer, now: float) -> None:
+        if peer.closed:
+            return
+        if peer.unsent and now - peer.progress > STALLED:
+            self._drop(peer)
+        elif not peer.spoken and now - peer.since > SILENT:
+            self._part(peer, UsageError(f"nothing asked within {SILENT:.0f} seconds"))
+        elif not peer.busy and not peer.unsent and now - peer.progress > IDLE:
+            self._part(peer, UsageError(f"nothing asked for {IDLE:.0f} seconds"))
+
+    def _part(self, peer: Peer, error: CryptoError) -> None:
+        """Cut a client off with a sentence."""
+        peer.queue(protocol.failure(None, error))
+        try:
+            peer.flush(time.monotonic())
+        except OSError:
+            pass  # it has hung up itself
+        self._drop(peer)
+
+    def _drop(self, peer: Peer) -> None:
+        if peer.closed:
+            return
+        peer.closed = True
+        self._tracing.left(peer)
+        peer.watch(self._selector, 0)
+        self._peers.pop(peer.socket.fileno(), None)
+        peer.socket.close()
+
+    # Requests.
+
+    def _answer(self, peer: Peer, line: bytes) -> None:
+        ident: object = None
+        try:
+            message = protocol.parse(line)
+            ident = message.get("id")
+            if not isinstance(ident, int | str | None):
+                ident = None
+                raise UsageError('"id" is an integer or a string')
+            op = protocol.text(message, "op", 32)
+            if op in JOBS:
+                self._start_job(peer, ident, JOBS[op], message)
+                return
+            if op == "trace":
+                result = self._tracing.handle(peer, message)
+            elif op in OPERATIONS:
+                result = OPERATIONS[op](self._framework, message)
+            else:
+                known = ", ".join(sorted([*OPERATIONS, *JOBS, "trace"]))
+                raise UsageError(f"no such operation; there are {known}")
+            answer = protocol.answer(ident, result)
+        except CryptoError as error:
+            answer = protocol.failure(ident, error)
+        except Exception as error:
+            answer = _internal(ident, error)
+        self._send(peer, answer)
+
+    def _start_job(self, peer: Peer, ident: object, job: Operation, message: Message) -> None:
+        if self._job_runs:
+            raise BusyError("another driver is being attached or detached; wait for that")
+        peer.busy = self._job_runs = True
+
+        def work() -> None:
+            try:
+                answer = protocol.answer(ident, job(self._framework, message))
+            except CryptoError as error:
+                answer = protocol.failure(ident, error)
+            except Exception as error:
+                answer = _internal(ident, error)
+            self._finished.append((peer, answer))
+            self._ring()
+
+        # Detaching waits for the driver, for seconds if need be: not in the thread of all clients.
+        self._job = threading.Thread(target=work, name="opencrypto-control-job", daemon=True)
+        self._job.start()
+
+    def _send(self, peer: Peer, line: bytes) -> None:
+        if peer.closed:
+            return
+        peer.queue(line)
+        try:
+            peer.flush(time.monotonic())
+        except OSError:
+            self._drop(peer)
+        self._listen_to(peer)
+
+
+def _internal(ident: object, error: Exception) -> bytes:
+    """Report the unforeseen by its type alone: its text could quote anything."""
+    log.error("control_failed", error=type(error).__name__)
+    return protocol.failure(ident, CryptoError(f"internal error: {type(error).__name__}"))
+
+
+_servers: weakref.WeakSet[Server] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for server in list(_servers):
+        server.forget()
+
+
+os.register_at_fork(after_in_child=_after_fork)
