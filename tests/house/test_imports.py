@@ -44,7 +44,7 @@ ORDER = (
     "_keycalls _opercalls _framework",
     # Faces.
     "__init__",
-    "bsd client aio metrics telemetry",
+    "_bsdcalls bsd client aio metrics telemetry",
     "testing",
     "cli",
     "__main__",

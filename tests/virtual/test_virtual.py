@@ -77,7 +77,12 @@ def perform(framework: Framework, crp: Cryptop) -> Cryptop:
     """Dispatch a request and wait for its one completion."""
     calls: list[Cryptop] = []
     event = threading.Event()
-    crp.callback = lambda done: (calls.append(done), event.set())
+
+    def called(done: Cryptop) -> None:
+        calls.append(done)
+        event.set()
+
+    crp.callback = called
     framework.dispatch(crp)
     assert event.wait(20), "never completed"
     assert len(calls) == 1
@@ -167,9 +172,11 @@ def test_what_nobody_has_is_still_refused() -> None:
 
 def test_a_pinned_session_is_never_split() -> None:
     """Asked for one driver, the framework takes that one or none."""
-    with split_framework([CRYPTO_AES_CBC], [CRYPTO_SHA1_HMAC]) as framework:
-        with pytest.raises(NoDriverError):
-            framework.newsession(ETM, driver="part0")
+    with (
+        split_framework([CRYPTO_AES_CBC], [CRYPTO_SHA1_HMAC]) as framework,
+        pytest.raises(NoDriverError),
+    ):
+        framework.newsession(ETM, driver="part0")
 
 
 def test_the_class_asked_for_holds_for_the_parts() -> None:
@@ -508,7 +515,7 @@ def test_closing_ends_virtual_sessions() -> None:
 
 
 ALGS = (CRYPTO_AES_CBC, CRYPTO_CAMELLIA_CBC, CRYPTO_SHA1_HMAC, CRYPTO_SHA2_256_HMAC)
-SIZES = {CRYPTO_SHA1_HMAC: 20, CRYPTO_SHA2_256_HMAC: 16}
+SIZES: dict[int, int] = {CRYPTO_SHA1_HMAC: 20, CRYPTO_SHA2_256_HMAC: 16}
 
 
 @settings(max_examples=60, deadline=None)
