@@ -50,7 +50,12 @@ class Chain:
         self.positions: dict[int, list[int]] = {}
         for position, cri in enumerate(self.inis):
             self.positions.setdefault(cri.alg, []).append(position)
-        _join_aead(self.inis, self.facts)
+        try:
+            _join_aead(self.inis, self.facts)
+        except UsageError:
+            if copy:
+                self.wipe()
+            raise
         for cri, facts, ivlen in zip(self.inis, self.facts, self.ivlens, strict=True):
             if ivlen and cri._ivs is None:
                 cri._ivs = IvSource(ivlen, counter=facts.counter_iv)
@@ -170,27 +175,42 @@ def _own(cri: Cryptoini) -> Cryptoini:
     facts = FACTS.get(cri.alg)
     if facts is None:
         raise UsageError(f"{alg_name(cri.alg)} is unknown; use a CRYPTO_* constant")
-    key = _own_key(cri, facts)
-    if not facts.key_ok(len(key)):
-        raise UsageError(f"{facts.name} takes a key of {facts.keys_text()} bytes, not {len(key)}")
+    length = _key_length(cri, facts)
+    if not facts.key_ok(length):
+        raise UsageError(f"{facts.name} takes a key of {facts.keys_text()} bytes, not {length}")
     if cri.mlen and (not facts.authenticates or cri.mlen not in facts.macs):
         raise UsageError(f"{facts.name} cannot give a MAC of {cri.mlen} bytes")
     if cri.limit < 0:
         raise UsageError(f"{facts.name}: a limit of {cri.limit} bytes; give 0 or more")
-    return Cryptoini(int(cri.alg), key, len(key) * 8, cri.rnd, mlen=cri.mlen, limit=cri.limit)
+    key = _own_key(cri, length)
+    return Cryptoini(int(cri.alg), key, length * 8, cri.rnd, mlen=cri.mlen, limit=cri.limit)
 
 
-def _own_key(cri: Cryptoini, facts: Facts) -> bytearray:
-    key = bytearray() if cri.key is None else bytearray(cri.key)
-    bits = cri.klen or len(key) * 8
+# No function that may raise has the key in a local: a traceback may show those.
+
+
+def _key_length(cri: Cryptoini, facts: Facts) -> int:
+    """Return how many bytes of the key given are meant."""
+    try:
+        held = 0 if cri.key is None else memoryview(cri.key).nbytes
+    except TypeError:
+        raise UsageError(
+            f"{facts.name}: a key must be bytes-like, not {type(cri.key).__name__}"
+        ) from None
+    bits = cri.klen or held * 8
     if bits % 8 or bits < 0:
         raise UsageError(f"{facts.name}: a key of {bits} bits is no whole number of bytes")
-    if bits > len(key) * 8:
-        raise UsageError(f"{facts.name}: klen says {bits} bits, the key has {len(key) * 8}")
-    surplus = len(key) - bits // 8
-    if surplus:
-        whole, key = key, key[: bits // 8]
-        whole[:] = bytes(len(whole))
+    if bits > held * 8:
+        raise UsageError(f"{facts.name}: klen says {bits} bits, the key has {held * 8}")
+    return bits // 8
+
+
+def _own_key(cri: Cryptoini, length: int) -> bytearray:
+    whole = bytearray() if cri.key is None else bytearray(cri.key)
+    if len(whole) == length:
+        return whole
+    key = whole[:length]
+    whole[:] = bytes(len(whole))
     return key
 
 
