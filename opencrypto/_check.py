@@ -59,16 +59,21 @@ def check(crp: Cryptop, chain: Chain) -> Plan:
     Raises:
         UsageError: something does not fit; the buffer is untouched.
     """
-    if not crp.desc:
-        raise UsageError("the request has no descriptors; take it from getreq(n), with n >= 1")
-    steps = _locate(crp, chain)
-    writable = any(_writes(crp, chain, step) for step in steps)
-    parts = _buffer.segments(crp.buf, crp.flags, writable=writable)
-    size = _buffer.total(parts)
-    mac_at = 0
-    for step in steps:
-        mac_at += _check_step(crp, chain, step, size, mac_at)
-    return Plan(parts, _pair(chain, steps))
+    try:
+        if not crp.desc:
+            raise UsageError("the request has no descriptors; take it from getreq(n), with n >= 1")
+        steps = _locate(crp, chain)
+        writable = any(_writes(crp, chain, step) for step in steps)
+        parts = _buffer.segments(crp.buf, crp.flags, writable=writable)
+        size = _buffer.total(parts)
+        mac_at = 0
+        for step in steps:
+            mac_at += _check_step(crp, chain, step, size, mac_at)
+        return Plan(parts, _pair(chain, steps))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise UsageError(
+            "the request is malformed: a field has a wrong type; see Cryptop and Cryptodesc"
+        ) from error
 
 
 def _locate(crp: Cryptop, chain: Chain) -> list[Step]:
