@@ -27,7 +27,7 @@ from opencrypto._state import REQUEST, RequestEvent, RequestState, step
 from opencrypto._virtual import Virtual
 from opencrypto._workers import InterruptFactory, ThreadInterrupt
 from opencrypto.driver import Driver
-from opencrypto.exceptions import BusyError, CryptoError, UsageError
+from opencrypto.exceptions import BusyError, UsageError
 
 DETACH_TIMEOUT = 10.0
 """Seconds that a driver has to answer what it has taken, when it is detached."""
@@ -97,11 +97,11 @@ class Framework(KeyCalls, OperatorCalls):
         setattr(self, "dispatch", self._dispatcher.dispatch)  # noqa: B010 - shadows a method
         setattr(self, "done", self._dispatcher.done)  # noqa: B010 - shadows a method
         self._plugins = Plugins(strict=strict, blocked=blocked)
-        self._load(plugins)
         try:
+            self._load(plugins)
             self._open_control(control)
         except BaseException:
-            self.close()
+            self.close()  # what was attached before a strict plugin failed
             raise
 
     def _kick_requests(self) -> None:
@@ -127,7 +127,7 @@ class Framework(KeyCalls, OperatorCalls):
         for driver in self._plugins.drivers():
             try:
                 self.attach(driver, selftest=driver.selftest is not False)
-            except CryptoError as error:
+            except Exception as error:
                 self._plugins.note(driver.name, error)
 
     def _observe(self) -> None:
@@ -312,7 +312,7 @@ class Framework(KeyCalls, OperatorCalls):
             self._retq.drop()
             return None
         try:
-            crp = self._pools[n].pop()
+            crp = self._pools[n].pop() if n else _new_request(n)
         except (KeyError, IndexError):
             return _new_request(n)
         crp.state = RequestState.IDLE
@@ -372,8 +372,10 @@ class Framework(KeyCalls, OperatorCalls):
         self._keyops.closed = True
         self._virtual.close()
         for slot in self._drivers:
-            if slot.driver is not None or slot.algs or slot.kops:
+            try:
                 self._attachments.detach(slot.hid, DETACH_TIMEOUT)
+            except UsageError:
+                pass  # it has left, or another thread is detaching it
         self._requests.stop()
         self._returns.stop()
         self._sessions.close()

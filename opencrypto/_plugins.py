@@ -8,6 +8,7 @@ silence until somebody asks; this loader does neither.
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ import pluggy
 
 from opencrypto import hookspecs
 from opencrypto._log import log
-from opencrypto.driver import Driver, driver_class
+from opencrypto.driver import SOFTWARE, Driver, driver_class
 from opencrypto.exceptions import CryptoError, DriverUnavailable, UsageError
 
 BLOCK_VARIABLE = "OPENCRYPTO_BLOCK"
@@ -89,9 +90,13 @@ class Plugins:
         if error is not None and self._is_strict(name):
             raise error
 
-    def note(self, name: str, error: CryptoError) -> None:
+    def note(self, name: object, error: Exception) -> None:
         """List a driver that was offered and could not be attached."""
-        self._fail(name, error.strerror or "", error)
+        if isinstance(error, CryptoError):
+            reason = error.strerror
+        else:
+            reason = f"{type(error).__name__}: {error}"
+        self._fail(str(name), reason or "", error)
 
     def _is_strict(self, name: str) -> bool:
         return self._strict if isinstance(self._strict, bool) else name in self._strict
@@ -103,17 +108,26 @@ class Plugins:
             others = [p for _, p in self.manager.list_name_plugin() if p is not plugin]
             hook = self.manager.subset_hook_caller("opencrypto_drivers", others)
             try:
-                for answer in hook():
-                    offered.extend(answer)
+                for driver in itertools.chain.from_iterable(hook()):
+                    if not isinstance(driver, Driver):
+                        raise UsageError(f"offers {type(driver).__name__}, which is no Driver")
+                    offered.append(driver)
             except DriverUnavailable as error:
                 self._fail(name, error.reason)
             except Exception as error:
                 self._fail(name, f"{type(error).__name__}: {error}", error)
-        return sorted(offered, key=lambda driver: (driver_class(driver.flags), driver.name))
+        return sorted(offered, key=_place)
 
     def observers(self) -> Observers:
         """Resolve who observes what."""
         return Observers(self.manager)
+
+
+def _place(driver: Driver) -> tuple[int, str]:
+    # Before anything was checked: a driver with wrong flags or a wrong name gets a place too, and
+    # is refused when it is attached.
+    flags: object = driver.flags
+    return driver_class(flags) if isinstance(flags, int) else SOFTWARE, str(driver.name)
 
 
 class _Offer:
