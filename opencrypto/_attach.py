@@ -16,9 +16,10 @@ from opencrypto import selftest as known_answers
 from opencrypto._drivertable import DriverTable, Slot
 from opencrypto._kops import KOPS
 from opencrypto._log import log
+from opencrypto._request import Cryptop
 from opencrypto._state import SlotEvent, SlotState
 from opencrypto.constants import CRYPTO_ALG_FLAG_SUPPORTED, CRYPTO_ASYMQ, CRYPTO_SYMQ
-from opencrypto.driver import CLASS_NAMES, Driver, detached
+from opencrypto.driver import CLASS_NAMES, Capability, Driver, detached
 from opencrypto.exceptions import BusyError, UsageError
 from opencrypto.xform import FACTS
 
@@ -169,19 +170,24 @@ class Attachments:
     def detach(self, which: int | str | Driver, timeout: float) -> None:
         """Have a driver leave, wait for what it has taken, and close it."""
         slot = self._drivers.find(which)
-        if slot.state is not SlotState.CLEANUP:
+        with slot.lock:
+            if slot.closing:
+                raise UsageError(f"driver {slot.name} is being detached already")
+            slot.closing = True
+            name, active = slot.name, slot.state is not SlotState.CLEANUP
+        if active:
             self._leave(slot)
         if not slot.drained.wait(timeout):
             self._reclaim(slot)
-        driver, slot.driver = slot.driver, None
-        if driver is not None:
-            self._close(driver, slot)
+        if slot.driver is not None:
+            self._close(slot.driver, slot)
         # After close(), which may still answer key requests or hand them back.
         self._reclaim_keys(slot)
+        slot.driver = None  # only now: from here on the slot may be another's
         self._drivers.release(slot)
         if self.observers is not None:
-            self.observers.detached(slot.hid, slot.name)
-        log.info("driver_detached", driver=slot.name, hid=slot.hid)
+            self.observers.detached(slot.hid, name)
+        log.info("driver_detached", driver=name, hid=slot.hid)
 
     def _leave(self, slot: Slot) -> None:
         with slot.lock:
@@ -200,6 +206,8 @@ class Attachments:
             sessions = list(slot.sessions.values())
         if not sessions:
             return
+        if slot.driver is not None:
+            slot.driver.done = _too_late
         lost = sum(self._dispatcher.reclaim(session) for session in sessions)
         self._dispatcher.driver_bugs.add()
         log.error("driver_bug", driver=slot.name, rule="answer every request", requests=lost)
@@ -222,6 +230,11 @@ class Attachments:
             setattr(driver, port, detached)
 
 
+def _too_late(crp: Cryptop) -> None:
+    """Stand in for ``done`` once a leaving driver's requests have been taken from it."""
+    log.warning("late_answer", rule="answer every request before the driver is detached")
+
+
 def _freesession(driver: Driver, sid: int) -> None:
     driver.freesession(sid & 0xFFFFFFFF)
 
@@ -235,12 +248,16 @@ def _check_flags(flags: int) -> int:
 def _check_driver(driver: Driver) -> None:
     if not isinstance(driver, Driver):
         raise UsageError(f"a driver is an opencrypto.Driver object, not {type(driver).__name__}")
-    if not _TOKEN.fullmatch(driver.name):
-        raise UsageError(f"a driver's name is one token such as 'swcrypto', not {driver.name!r}")
+    name: object = driver.name
+    if not isinstance(name, str) or not _TOKEN.fullmatch(name):
+        raise UsageError(f"a driver's name is one token such as 'swcrypto', not {name!r}")
     _check_flags(driver.flags)
     unknown = [alg for alg in driver.capabilities if alg not in FACTS]
     if unknown:
-        raise UsageError(f"driver {driver.name} claims unknown algorithms: {unknown}")
+        raise UsageError(f"driver {name} claims unknown algorithms: {unknown}")
+    for alg, capability in driver.capabilities.items():
+        if not isinstance(capability, Capability):
+            raise UsageError(f"driver {name}: {FACTS[alg].name} needs a Capability()")
     unknown = [op for op in driver.keyops if op not in KOPS]
     if unknown:
-        raise UsageError(f"driver {driver.name} claims unknown key operations: {unknown}")
+        raise UsageError(f"driver {name} claims unknown key operations: {unknown}")

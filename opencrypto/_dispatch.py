@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Final
 from opencrypto._log import log, where
 from opencrypto._request import Cryptop
 from opencrypto._retq import ReturnQueue
-from opencrypto._session import Session
+from opencrypto._session import Session, sid_text
 from opencrypto._state import RequestState, SessionState, SlotState
 from opencrypto._stats import Count, Shards, Tally
 from opencrypto._watch import Watcher
@@ -78,7 +78,7 @@ class Dispatcher:
         self.observers: Observers | None = None
         self.watcher = Watcher(drivers, sessions, self._plain_call_back)
         self.callback_errors = Count()
-        self.driver_bugs = Count()
+        self.driver_bugs = sessions.driver_bugs
         self.intrs = 0
         self.rets = 0
 
@@ -91,7 +91,9 @@ class Dispatcher:
             self._refuse(crp)
             return
         size = crp.ilen
-        kind = session.kind + (size - 1).bit_length()  # before anything is changed: it may raise
+        # Before anything is changed, since these may raise.
+        kind = session.kind + (size - 1).bit_length()
+        batch = crp.flags & CRYPTO_F_BATCH
         crp.state = SUBMITTED
         if crp.etype:
             crp.fail(0)
@@ -102,7 +104,7 @@ class Dispatcher:
         shard = slot.tally.shard
         shard.sizes[kind] += 1
         shard.bytes += size
-        if not (session.direct and slot.direct) or crp.flags & CRYPTO_F_BATCH:
+        if batch or not (session.direct and slot.direct):
             if not self.watcher.straight(crp, session):
                 self._detour(crp, session)
                 return
@@ -126,7 +128,7 @@ class Dispatcher:
         shard.sizes[(crp.ilen - 1).bit_length()] += 1
         shard.bytes += crp.ilen
         shard.errs += 1
-        crp.fail(errno.ENOENT, f"no session {crp.sid:#x}; open one with newsession()")
+        crp.fail(errno.ENOENT, f"no session {sid_text(crp.sid)}; open one with newsession()")
         self._complete(crp, sync=False)
 
     def _detour(self, crp: Cryptop, session: Session) -> None:
@@ -152,6 +154,10 @@ class Dispatcher:
             return
         session.slot.tally.shard.errs += 1
         crp._watch = None
+        if session.state is LIVE:
+            # Its driver leaves, and orphan_all has not come to it yet. Waiting for that would have
+            # the consumer dispatch again and again to the same session.
+            self._sessions.orphan(session)
         self._sessions.settle(session)
         self._sessions.redirect(crp, session)
         self._complete(crp, sync=False)
@@ -188,7 +194,9 @@ class Dispatcher:
         slot.tally.shard.blocks += 1
         due = False
         with slot.lock:
-            stays = session.state is SessionState.LIVE and slot.state is SlotState.ACTIVE
+            # A session that is being freed too: this request was accepted before.
+            kept = session.state in (SessionState.LIVE, SessionState.DRAINING)
+            stays = kept and slot.state is SlotState.ACTIVE
             if stays:
                 crp.state = QUEUED
                 session.direct = False
@@ -249,7 +257,11 @@ class Dispatcher:
                 if runnable is None:
                     return
                 unblocks = queue.unblocks
-            self._hand_over(*runnable, unblocks)
+            try:
+                self._hand_over(*runnable, unblocks)
+            except BaseException:
+                self._ready.append(slot)
+                raise
         self._ready.append(slot)
 
     def _hand_over(self, crp: Cryptop, hint: int, unblocks: int) -> None:
@@ -259,18 +271,24 @@ class Dispatcher:
             self.watcher.invoked(crp)
         try:
             answer = session.process(crp, hint)
+            if answer == ERESTART and crp in session.inflight:
+                self._requeue(crp, session, unblocks, queued=True)
+                return
+            if answer:
+                self._not_taken(crp, session, answer, unblocks)
         except BaseException as error:
-            self._escaped(crp, session, error)
-            answer = 0
-        if answer == ERESTART and crp in session.inflight:
-            self._requeue(crp, session, unblocks, queued=True)
-            return
-        if answer:
-            self._not_taken(crp, session, answer, unblocks)
-        slot = session.slot
-        with slot.lock:
+            try:
+                self._escaped(crp, session, error)
+            finally:
+                self._handed_over(session)
+        else:
+            self._handed_over(session)
+
+    def _handed_over(self, session: Session) -> None:
+        """Note that a request is queued no more; with the last one the way is straight again."""
+        with session.slot.lock:
             session.queued -= 1
-            if not session.queued and session.state is SessionState.LIVE:
+            if not session.queued and session.state is LIVE:
                 session.direct = self._sessions.straight
 
     def flush(self, slot: Slot) -> None:
@@ -295,6 +313,8 @@ class Dispatcher:
         """Complete a request. See `Framework.done`."""
         session = crp._session
         try:
+            if crp.state != SUBMITTED:  # one that waits in a queue is not the driver's to answer
+                raise KeyError
             session.inflight.remove(crp)
         except (KeyError, AttributeError):
             self._done_twice(crp)

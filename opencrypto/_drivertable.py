@@ -44,11 +44,17 @@ class Slot:
         names: How many SIDs in the session table name this slot; it is not reused before 0.
         kops: Key operation to the flags it was registered with.
         kinflight: The key requests that it has, or that wait in `kqueue`.
-        drained: Set when a driver that leaves has no session and no key request any more.
+        calls: How many calls of newsession and freesession are under way; a driver that leaves is
+            not closed before they have returned.
+        closing: Somebody detaches the driver; for the second who tries.
+        drained: Set when a driver that leaves has no session, no key request and no such call any
+            more.
     """
 
     __slots__ = (
         "algs",
+        "calls",
+        "closing",
         "direct",
         "drained",
         "driver",
@@ -100,6 +106,8 @@ class Slot:
         self.kinflight: set[Cryptkop] = set()
         self.sessions: dict[int, Session] = {}
         self.names = 0
+        self.calls = 0
+        self.closing = False
         self.drained = threading.Event()
         self.shards = Shards()
         self.tally = Tally(self.shards)
@@ -120,13 +128,19 @@ class Slot:
         missing = [alg_name(alg) for alg in chain.positions if alg not in self.algs]
         if missing:
             return f"has no {', '.join(missing)}"
-        if self.driver is None:
+        driver = self.driver  # once: it may be leaving meanwhile
+        if driver is None:
             return ""
         for cri in chain.inis:
-            refusal = self.driver.capabilities[cri.alg].refusal(cri)
+            refusal = driver.capabilities[cri.alg].refusal(cri)
             if refusal:
                 return f"{refusal} for {alg_name(cri.alg)}"
-        return self.driver.refusal(chain.inis, chain.profile)
+        return driver.refusal(chain.inis, chain.profile)
+
+    @property
+    def gone(self) -> bool:
+        """Whether the driver has left, and only SIDs of former sessions still name the slot."""
+        return self.state is SlotState.CLEANUP and self.driver is None and self.drained.is_set()
 
     def stats(self) -> DriverStats:
         """Sum the driver's counters."""
@@ -163,7 +177,7 @@ class DriverTable:
             return slot
 
     def _unique(self, name: str, slot: Slot) -> str:
-        taken = {s.name for s in self._slots if s is not slot and s.state is not SlotState.FREE}
+        taken = {s.name for s in self if s is not slot and not s.gone}
         unit, result = 1, name
         while result in taken:
             unit += 1
@@ -190,13 +204,11 @@ class DriverTable:
         Raises:
             UsageError: there is none.
         """
-        if isinstance(which, int):
-            return self.get(which)
         for slot in self:
-            gone = slot.state is SlotState.CLEANUP and slot.driver is None
-            if not gone and (slot.name == which or slot.driver is which):
+            same = which in (slot.hid, slot.name) or (which is slot.driver and which is not None)
+            if same and not slot.gone:
                 return slot
-        names = ", ".join(s.name for s in self) or "none"
+        names = ", ".join(s.name for s in self if not s.gone) or "none"
         raise UsageError(f"no driver {which!r} is attached (attached: {names})")
 
     def __iter__(self) -> Iterator[Slot]:
@@ -212,7 +224,7 @@ class DriverTable:
         """Note it when a driver that leaves has answered all, and free its slot if it can be."""
         with slot.lock:
             left = slot.state is SlotState.CLEANUP
-            drained = left and not slot.sessions and not slot.kinflight
+            drained = left and not slot.sessions and not slot.kinflight and not slot.calls
         if drained:
             slot.drained.set()
             self.release(slot)
@@ -233,7 +245,9 @@ class DriverTable:
     def counts(self) -> tuple[dict[str, Shards], list[Shards]]:
         """Return the counts of the drivers in use, by name, and those of the drivers gone."""
         with self.lock:
-            return {slot.name: slot.shards for slot in self}, [self._long_gone, *self._departed]
+            present = {slot.name: slot.shards for slot in self if not slot.gone}
+            gone = [slot.shards for slot in self if slot.gone]
+            return present, [self._long_gone, *self._departed, *gone]
 
 
 def check_lid(lid: Any, slot: Slot) -> int:

@@ -19,7 +19,7 @@ from opencrypto._drivertable import DriverTable, Slot, check_lid
 from opencrypto._log import log
 from opencrypto._profile import Profile
 from opencrypto._request import Cryptoini, Cryptop
-from opencrypto._session import MAX_ALIASES, Session, pack_sid
+from opencrypto._session import MAX_ALIASES, Session, pack_sid, sid_text
 from opencrypto._state import SessionEvent, SessionState, SlotState
 from opencrypto._stats import Count, Kinds
 from opencrypto.driver import Driver, Process
@@ -50,6 +50,7 @@ class Sessions:
         self.kinds = Kinds()
         self.created = Count()
         self.freed = Count()
+        self.driver_bugs = Count()
         self._drivers = drivers
 
     # Opening.
@@ -118,25 +119,35 @@ class Sessions:
 
     def _try(self, slot: Slot, chain: Chain, hard: int) -> Session | None:
         """Open the session on one driver, or return None if the driver left while it did."""
-        plain = slot.process
-        if slot.newsession is None or plain is None:
-            return None
-        sid, process = self._ask(slot, chain)
-        kind = self.kinds.number(cri.alg for cri in chain.inis)
-        process = process or self._checked(chain, plain)
-        session = Session(sid, slot, chain, hard, self._promised(chain, process), kind)
         with slot.lock:
-            stays = slot.state is SlotState.ACTIVE and slot.process is plain
-            if stays:
-                session.direct = self.straight
-                slot.sessions[session.lid] = session
-                slot.names += 1
-                self.table[sid] = session
-                chain.hold()
-        if stays:
-            return session
-        self._tell_driver(slot, sid)
-        return None
+            plain = slot.process
+            if slot.state is not SlotState.ACTIVE or plain is None:
+                return None
+            slot.calls += 1
+        try:
+            sid, process = self._ask(slot, chain)
+            kind = self.kinds.number(cri.alg for cri in chain.inis)
+            process = process or self._checked(chain, plain)
+            session = Session(sid, slot, chain, hard, self._promised(chain, process), kind)
+            with slot.lock:
+                stays = slot.state is SlotState.ACTIVE
+                if stays:
+                    session.direct = self.straight
+                    slot.sessions[session.lid] = session
+                    slot.names += 1
+                    self.table[sid] = session
+                    chain.hold()
+            if not stays:
+                self._tell_driver(slot, sid)
+        finally:
+            self._returned(slot)
+        return session if stays else None
+
+    def _returned(self, slot: Slot) -> None:
+        """Note that a call of newsession or freesession has returned."""
+        with slot.lock:
+            slot.calls -= 1
+        self._drivers.check_drained(slot)
 
     def _ask(self, slot: Slot, chain: Chain) -> tuple[int, Process | None]:
         """
@@ -148,7 +159,7 @@ class Sessions:
         held: list[int] = []
         try:
             while True:
-                lid, process = _call_newsession(slot, chain)
+                lid, process = self._call_newsession(slot, chain)
                 sid = pack_sid(slot.hid, lid)
                 if lid in slot.sessions or sid in held:
                     raise DriverBug(f"driver {slot.name}: session number {lid} is in use already")
@@ -188,6 +199,29 @@ class Sessions:
 
         return promised
 
+    def _call_newsession(self, slot: Slot, chain: Chain) -> tuple[int, Process | None]:
+        assert slot.newsession is not None
+        try:
+            answer = slot.newsession(chain.inis)
+            if not isinstance(answer, tuple):
+                return check_lid(answer, slot), None
+            lid, process = answer
+            if not callable(process):
+                raise TypeError
+            return check_lid(lid, slot), process
+        except DriverBug:
+            self.driver_bugs.add()
+            raise
+        except CryptoError:
+            raise
+        except Exception as error:
+            self.driver_bugs.add()
+            rule = "newsession returns a number, or that and a process; it raises only CryptoError"
+            log.error("driver_bug", driver=slot.name, rule=rule, error=type(error).__name__)
+            raise DriverBug(
+                f"driver {slot.name}: newsession raised {type(error).__name__}, or returned wrong"
+            ) from None
+
     def _checked(self, chain: Chain, process: Process) -> Process:
         """Put the framework's checks before a driver's plain ``process``."""
 
@@ -210,7 +244,9 @@ class Sessions:
             return
         session = self.table.get(sid)
         if session is None:
-            raise UnknownSession(f"no session {sid:#x}; it was freed already, or never opened")
+            raise UnknownSession(
+                f"no session {sid_text(sid)}; it was freed already, or never opened"
+            )
         while True:
             session = session.latest()
             with session.lock:
@@ -234,10 +270,13 @@ class Sessions:
             ours = slot.sessions.get(session.lid) is session
             if ours:
                 del slot.sessions[session.lid]
+                slot.calls += 1
         if ours:
-            self._tell_driver(slot, session.sid)
-            session.chain.release()
-            self._drivers.check_drained(slot)
+            try:
+                self._tell_driver(slot, session.sid)
+            finally:
+                session.chain.release()
+                self._returned(slot)
         if session.state is SessionState.DRAINING:
             self._bury(session)
 
@@ -265,6 +304,7 @@ class Sessions:
         try:
             slot.freesession(sid)
         except Exception as error:
+            self.driver_bugs.add()
             log.error("driver_bug", driver=slot.name, rule="freesession must not raise",
                       error=type(error).__name__)  # fmt: skip
 
@@ -275,12 +315,13 @@ class Sessions:
         with slot.lock:
             sessions = list(slot.sessions.values())
         for session in sessions:
-            self._orphan(session)
+            self.orphan(session)
             self.settle(session)
         self._drivers.check_drained(slot)
         return sessions
 
-    def _orphan(self, session: Session) -> None:
+    def orphan(self, session: Session) -> None:
+        """Note that a session's driver is not to see any more of its requests."""
         with session.lock, session.slot.lock:
             if session.state is SessionState.LIVE:
                 session.move(SessionEvent.DRIVER_LEFT)
@@ -288,7 +329,7 @@ class Sessions:
     def hand_back(self, crp: Cryptop, session: Session) -> None:
         """Take a session back from a driver that completed its request with EAGAIN."""
         session.avoid = session.slot.hid if session.slot.state is SlotState.ACTIVE else -1
-        self._orphan(session)
+        self.orphan(session)
         self.redirect(crp, session)
 
     def redirect(self, crp: Cryptop, session: Session) -> None:
@@ -310,10 +351,18 @@ class Sessions:
                 if session.target is not None:
                     continue
                 if session.state is SessionState.LIVE:
-                    return session
+                    if session.slot.state is SlotState.ACTIVE:
+                        return session
+                    # Its driver has begun to leave, and not come to this session yet.
+                    with session.slot.lock:
+                        session.move(SessionEvent.DRIVER_LEFT)
                 if session.state is not SessionState.ORPHANED or self.closed:
                     return None
-                return self._migrate(session)
+                new = self._migrate(session)
+            break
+        if new is not None and self.observers is not None:
+            self.observers.migrated(session.sid, new.sid)  # which may ask for either: no lock held
+        return new
 
     def _migrate(self, session: Session) -> Session | None:
         # The class asked for is kept if it can be; a session is worth more than its class.
@@ -338,8 +387,6 @@ class Sessions:
         session.move(SessionEvent.MIGRATE)
         new.born = session.born
         session.slot.tally.shard.migrated += 1
-        if self.observers is not None:
-            self.observers.migrated(session.sid, new.sid)
         log.info("session_migrated", sid=session.sid, new_sid=new.sid, driver=new.slot.name)
 
     def close(self) -> None:
@@ -347,19 +394,6 @@ class Sessions:
         for session in list(self.table.values()):
             if session.target is None and session.state is SessionState.ORPHANED:
                 self.free(session.sid)
-
-
-def _call_newsession(slot: Slot, chain: Chain) -> tuple[int, Process | None]:
-    assert slot.newsession is not None
-    try:
-        answer = slot.newsession(chain.inis)
-    except CryptoError:
-        raise
-    except Exception as error:
-        log.error("driver_bug", driver=slot.name, rule="newsession raises only CryptoError")
-        raise DriverBug(f"driver {slot.name}: newsession raised {type(error).__name__}") from None
-    lid, process = answer if isinstance(answer, tuple) else (answer, None)
-    return check_lid(lid, slot), process
 
 
 def _candidate(slot: Slot, chain: Chain) -> _select.Candidate:

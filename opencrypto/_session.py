@@ -28,6 +28,11 @@ def pack_sid(hid: int, lid: int) -> int:
     return (hid + 1) << 32 | lid
 
 
+def sid_text(sid: object) -> str:
+    """Write a SID, or what was given for one."""
+    return f"{sid:#x}" if isinstance(sid, int) else repr(sid)
+
+
 class Session:
     """
     One session on one driver.

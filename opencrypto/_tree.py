@@ -325,7 +325,8 @@ def _alg_nodes(name: str, sizes: dict[int, int]) -> list[Node]:
 def driver_branch(look: Look, drivers: DriverTable) -> Iterator[Node]:
     """Each driver attached, or leaving."""
     for slot in drivers:
-        yield from _driver_nodes(look, slot)
+        if not slot.gone:
+            yield from _driver_nodes(look, slot)
 
 
 def _driver_nodes(look: Look, slot: Slot) -> Iterator[Node]:

@@ -78,7 +78,7 @@ class ThreadInterrupt:
         while True:
             try:
                 self._work()
-            except Exception as error:
+            except BaseException as error:  # SystemExit too: without this thread all would wait
                 log.error("interrupt_failed", interrupt=self._name, error=type(error).__name__)
             with self._mutex:
                 self._parked = True
