@@ -57,7 +57,11 @@ class NullDriver(Driver):
 
     def process(self, crp: Cryptop, hint: int) -> int:
         """Carry a request out. The framework has checked that it fits its session."""
-        lengths = self._maclens[crp.lid]
+        lengths = self._maclens.get(crp.lid)
+        if lengths is None:
+            crp.fail(errno.ENOENT, f"driver {self.name} has no session {crp.lid}")
+            self.done(crp)
+            return 0
         macs = [crd for crd in crp.desc if crd.ini.alg == CRYPTO_NULL_HMAC]
         at = 0  # where in crp.mac the next MAC goes, if they go there
         for turn, crd in enumerate(macs):

@@ -1,0 +1,30 @@
+"""
+For those who test: the contract every driver keeps, drivers that stand in for real ones, vectors.
+
+Not imported by ``import opencrypto``. `DriverContract` runs under pytest (the extra ``testing``);
+`check_driver` runs the same without it. Its names follow the version of the package: new clauses
+come with a minor release and are announced in the change log.
+"""
+
+from opencrypto._workers import ManualInterrupt
+from opencrypto.testing.check import Report, Result, check_driver
+from opencrypto.testing.clauses import CLAUSES, ContractBroken
+from opencrypto.testing.contract import DriverContract
+from opencrypto.testing.doubles import BlockingDriver, LateDriver, RecordingDriver, step
+from opencrypto.testing.faults import FAULTS, Fault
+
+__all__ = [
+    "BlockingDriver",
+    "CLAUSES",
+    "ContractBroken",
+    "DriverContract",
+    "FAULTS",
+    "Fault",
+    "LateDriver",
+    "ManualInterrupt",
+    "RecordingDriver",
+    "Report",
+    "Result",
+    "check_driver",
+    "step",
+]

@@ -1,0 +1,284 @@
+"""D4 to D6: what comes out is right."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import unittest
+from collections.abc import Iterator
+from typing import Any
+
+from opencrypto._buffer import Mbuf
+from opencrypto._request import Cryptodesc
+from opencrypto.constants import CRD_F_IV_EXPLICIT, CRD_F_IV_PRESENT, CRD_F_VERIFY
+from opencrypto.exceptions import CryptoError
+from opencrypto.testing import vectors
+from opencrypto.testing._base import (
+    NO_GROUND,
+    Chosen,
+    ContractBase,
+    each_algorithm,
+    each_verifying,
+)
+from opencrypto.testing._rig import Rig, describe, only_changed
+from opencrypto.testing._samples import Case, Layout, partner_of, sample, some_length, written
+from opencrypto.testing.clauses import ContractBroken, Trial, Unclaimed, clause, require
+from opencrypto.testing.vectors import Vector
+from opencrypto.xform import FACTS, Kind
+
+KINDS = ("contig", "iov", "mbuf")
+
+
+def as_kind(kind: str, data: bytes) -> Any:
+    """Put data into a buffer of a kind, split at odd places if it can be."""
+    if kind == "contig":
+        return bytearray(data)
+    cuts = [0, 1, len(data) // 3, len(data) // 3, len(data) // 2 + 1, len(data)]
+    cuts = sorted(min(cut, len(data)) for cut in cuts)
+    parts = [bytearray(data[a:b]) for a, b in itertools.pairwise(cuts)]
+    return Mbuf(parts) if kind == "mbuf" else parts
+
+
+def contents(buf: Any) -> bytes:
+    """Return what is in a buffer of any kind."""
+    return b"".join(buf) if isinstance(buf, list) else bytes(buf)
+
+
+def known_algorithms(contract: ContractBase) -> Iterator[Trial]:
+    """Give each algorithm that has vectors with each buffer kind; one not claimed is shown so."""
+    claimed = {case.alg: case for case in each_algorithm(contract)}
+    names = set(vectors.names())
+    for alg, facts in sorted(FACTS.items()):
+        if facts.name.lower() not in names:
+            continue
+        if facts.kind is Kind.COMP and alg in contract.capabilities():
+            continue  # it has a test of its own, since its answers are not the only right ones
+        if alg not in claimed:
+            yield Unclaimed(facts.name, NO_GROUND)
+        else:
+            yield from (Chosen(claimed[facts.alg], kind) for kind in KINDS)
+
+
+def known_forgeries(contract: ContractBase) -> Iterator[Trial]:
+    """Give each algorithm claimed that has vectors which must not verify."""
+    names = set(vectors.names())
+    for case in each_verifying(contract):
+        name = case.alg.name.lower()
+        if name in names and any(v.result == "invalid" for v in vectors.load(name)):
+            yield case
+
+
+def pairs(contract: ContractBase) -> Iterator[Trial]:
+    """Give each plain cipher with an authenticator, and each authenticator with a cipher."""
+    plain = [case for case in each_algorithm(contract) if case.partner is None]
+    ciphers = [case for case in plain if case.facts.kind is Kind.CIPHER]
+    macs = [case for case in plain if case.facts.kind is Kind.MAC]
+    if ciphers and macs:
+        count = max(len(ciphers), len(macs))
+        for at in range(count):
+            yield Pair(ciphers[at % len(ciphers)], macs[at % len(macs)])
+
+
+class Pair:
+    """A cipher and an authenticator in one chain."""
+
+    def __init__(self, cipher: Case, mac: Case) -> None:
+        self.cipher = cipher
+        self.mac = mac
+        self.id = f"{cipher.alg.name}+{mac.alg.name}"
+
+    def layout(self, length: int) -> tuple[Layout, bytearray, Cryptodesc]:
+        """Lay a buffer out: what the cipher needs, and a MAC over IV and payload after it."""
+        lay = self.cipher.layout(length)
+        buf = self.cipher.buffer(lay) + sample(self.mac.mac, "mac") + sample(8, "guard")
+        over = Cryptodesc(lay.iv, lay.ivlen + length, lay.size, alg=self.mac.alg)
+        return lay, buf, over
+
+
+class Answers(ContractBase):
+    """Known answers, forgeries, chains."""
+
+    @clause("D4", known_algorithms)
+    def test_D4_known_answers(self, case: Chosen) -> None:
+        """Every vector of the algorithm that the driver can take, one way and back."""
+        tried = 0
+        with self.rig() as rig:
+            for vector in vectors.load(case.case.alg.name):
+                if vector.result == "valid":
+                    tried += self._known(rig, case.case, case.kind, vector)
+        require(tried, "D4", f"{case.case.alg.name}: no vector fits what is claimed")
+
+    def _known(self, rig: Rig, case: Case, kind: str, vector: Vector) -> int:
+        """Try a vector with each MAC length it gives; return how many that were."""
+        full = vector.full if vector.full != vector.mac else None
+        macs = [mac for mac in (vector.mac, full) if mac is not None] or [b""]
+        return sum(self._answer(rig, case.alg, kind, vector, mac) for mac in macs)
+
+    def _answer(self, rig: Rig, alg: int, kind: str, vector: Vector, mac: bytes) -> bool:
+        found = self._case_for(vector, alg, len(mac))
+        if found is None or self._too_long(found, len(vector.input)):
+            return False
+        lay, plain, sealed = _images(found, vector, mac)
+        sid = rig.open(found.inis_with(vector.key), "D2")
+        blame = "D4"
+        if kind != "contig":
+            # A buffer of several pieces that alone goes wrong breaks the clause of that.
+            self._there_and_back(rig, sid, found, vector, lay, plain, sealed, mac, "contig", "D4")
+            blame = "D14"
+        self._there_and_back(rig, sid, found, vector, lay, plain, sealed, mac, kind, blame)
+        rig.free(sid)
+        return True
+
+    def _there_and_back(
+        self,
+        rig: Rig,
+        sid: int,
+        found: Case,
+        vector: Vector,
+        lay: Layout,
+        plain: bytes,
+        sealed: bytes,
+        mac: bytes,
+        kind: str,
+        blame: str,
+    ) -> None:
+        buf = as_kind(kind, plain)
+        explicit = CRD_F_IV_EXPLICIT | CRD_F_IV_PRESENT
+        rig.good(blame, vector.id, sid, buf, found.forward(lay, vector.iv, explicit))
+        answer = contents(buf)
+        right = all(
+            answer[at : at + length] == sealed[at : at + length]
+            for at, length in written(found, lay)
+        )
+        require(right, blame, f"{vector.id} ({vector.source}): wrong result")
+        only_changed(plain, answer, written(found, lay), vector.id)
+        rig.good(blame, f"{vector.id}, back", sid, buf, found.backward(lay))
+        back = sealed if not found.ciphers else _with(plain, lay.mac, mac)
+        require(contents(buf) == back, blame, f"{vector.id} ({vector.source}): wrong way back")
+
+    def _too_long(self, case: Case, length: int) -> bool:
+        maxlen = self.maxlen(case)
+        return bool(maxlen) and length > maxlen
+
+    def _case_for(self, vector: Vector, alg: int, maclen: int) -> Case | None:
+        """Return how the driver takes a vector, or None if it claims no such key, IV or MAC."""
+        claimed = self.capabilities()
+        facts, keylen = FACTS[alg], len(vector.key)
+        partner = partner_of(alg, keylen, claimed)
+        if facts.kind is Kind.AEAD and partner is None:
+            return None
+        keys = claimed[alg].keys
+        macs = claimed[partner or alg].macs
+        case = Case(facts.alg, keylen, partner, maclen)
+        fits = (
+            facts.key_ok(keylen)
+            and (keys is None or keylen in keys)
+            and (macs is None or not maclen or maclen in macs)
+            and len(vector.iv or b"") == case.ivlen
+        )
+        return case if fits else None
+
+    @clause("D5", known_forgeries)
+    def test_D5_published_forgeries(self, case: Case) -> None:
+        """Vectors that must not verify do not, and their data stay as they are."""
+        tried = 0
+        with self.rig() as rig:
+            for vector in vectors.load(case.alg.name):
+                if vector.result == "valid" or vector.mac is None:
+                    continue
+                found = self._case_for(vector, case.alg, len(vector.mac))
+                if found is None or self._too_long(found, len(vector.input)):
+                    continue
+                lay, _, forged = _images(found, vector, vector.mac)
+                sid = rig.open(found.inis_with(vector.key), "D2")
+                _refused(rig, sid, forged, found.backward(lay), vector.id)
+                rig.free(sid)
+                tried += 1
+        require(tried, "D5", f"{case.alg.name}: no vector fits what is claimed")
+
+    @clause("D5", each_verifying)
+    def test_D5_a_changed_bit_anywhere_is_found(self, case: Case) -> None:
+        """A MAC wrong in any one byte, or data wrong in any, does not verify."""
+        with self.rig() as rig:
+            sid = rig.open(case.inis())
+            lay = case.layout(some_length(case, self.maxlen(case)))
+            sealed = case.buffer(lay)
+            rig.good("D4", "one way", sid, sealed, case.forward(lay))
+            bounds = range(lay.mac, lay.mac + lay.maclen)
+            if case.facts.kind is Kind.HASH or case.keyed:
+                bounds = range(lay.aad if case.partner else lay.start, bounds.stop)
+            for at in bounds:
+                forged = bytearray(sealed)
+                forged[at] ^= 0x80 >> at % 8
+                _refused(rig, sid, bytes(forged), case.backward(lay), f"byte {at} changed")
+
+    @clause("D5", pairs)
+    def test_D5_what_follows_a_bad_mac_in_a_chain_is_not_done(self, case: Pair) -> None:
+        """Verify, then decrypt: with a wrong MAC nothing is decrypted."""
+        with self.rig() as rig:
+            sid = _open_pair(rig, case)
+            lay, buf, over = case.layout(some_length(case.cipher, self.maxlen(case.cipher)))
+            over.flags = CRD_F_VERIFY
+            _refused(rig, sid, bytes(buf), [over, *case.cipher.backward(lay)], case.id)
+
+    @clause("D6", pairs)
+    def test_D6_chains_are_their_parts_in_order(self, case: Pair) -> None:
+        """One request of two descriptors gives what two requests of one give, in both orders."""
+        with self.rig() as rig:
+            both = _open_pair(rig, case)
+            ciphering, authenticating = rig.open(case.cipher.inis()), rig.open(case.mac.inis())
+            length = some_length(case.cipher, self.maxlen(case.cipher))
+            lay, buf, over = case.layout(length)
+            steps = {ciphering: case.cipher.forward(lay), authenticating: [over]}
+            for order in (steps, dict(reversed(steps.items()))):
+                single, chained = bytearray(buf), bytearray(buf)
+                for sid, desc in order.items():
+                    rig.good("D6", "one by one", sid, single, desc)
+                chain = [crd for desc in order.values() for crd in desc]
+                rig.good("D6", "in one chain", both, chained, chain)
+                require(chained == single, "D6", "a chain gives other bytes than its parts")
+
+    @clause("D6", pairs)
+    def test_D6_encrypt_then_mac_and_back(self, case: Pair) -> None:
+        """Encrypt and authenticate in one request, verify and decrypt in another."""
+        with self.rig() as rig:
+            sid = _open_pair(rig, case)
+            length = some_length(case.cipher, self.maxlen(case.cipher))
+            lay, buf, over = case.layout(length)
+            before = bytes(buf)
+            rig.good("D6", "there", sid, buf, [*case.cipher.forward(lay), over])
+            over.flags = CRD_F_VERIFY
+            rig.good("D6", "and back", sid, buf, [over, *case.cipher.backward(lay)])
+            same = buf[lay.region] == before[lay.region]
+            require(same, "D6", "there and back is not the same")
+
+
+def _open_pair(rig: Rig, pair: Pair) -> int:
+    """Open a session for both; a driver may refuse chains, and then has nothing to show here."""
+    try:
+        return rig.newsession([*pair.cipher.inis(), *pair.mac.inis()])
+    except CryptoError as error:
+        raise unittest.SkipTest(f"the driver refuses {pair.id}: {error.strerror}") from error
+
+
+def _images(case: Case, vector: Vector, mac: bytes) -> tuple[Layout, bytes, bytes]:
+    """Lay a vector out; return the buffer before and after the way forward."""
+    aad = vector.aad or b""
+    lay = case.layout(len(aad) if case.payload_is_aad else len(vector.input), len(aad))
+    plain = bytes(case.buffer(lay))
+    plain = _with(plain, lay.aad, aad)
+    plain = _with(plain, lay.iv, vector.iv or b"")
+    plain = _with(plain, lay.start, vector.input)
+    return lay, plain, _with(_with(plain, lay.start, vector.output), lay.mac, mac)
+
+
+def _with(data: bytes, at: int, part: bytes) -> bytes:
+    return data[:at] + part + data[at + len(part) :]
+
+
+def _refused(rig: Rig, sid: int, forged: bytes, desc: list[Cryptodesc], what: str) -> None:
+    buf = bytearray(forged)
+    crp = rig.run(sid, buf, desc)
+    if crp.etype != errno.EBADMSG:
+        raise ContractBroken("D5", f"{what}: ended with {describe(crp)}, not EBADMSG")
+    require(buf == forged, "D5", f"{what}: the buffer of a forgery was changed")

@@ -1,0 +1,81 @@
+"""
+What a driver holds on to: the objects that can be reached from it, by the garbage collector's eyes.
+
+The framework's own objects are left out; what a driver keeps in a C library cannot be seen.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import types
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+from opencrypto.driver import Driver
+
+LIMIT = 200_000
+"""Objects looked at; a driver that holds more is not searched to its end."""
+
+_FRAMEWORK = ("opencrypto._", "opencrypto.testing._", "logging", "structlog", "threading")
+_OPAQUE = (type, types.ModuleType, types.CodeType, types.FrameType, types.BuiltinFunctionType)
+
+
+def reachable(driver: Driver) -> Iterator[Any]:
+    """Yield what can be reached from a driver, its classes, and the globals of its package."""
+    package = type(driver).__module__
+    pending: deque[Any] = deque()
+    pending.extend(value for name, value in vars(driver).items() if name not in Driver.ports)
+    for cls in type(driver).__mro__:
+        if not cls.__module__.startswith("opencrypto.") and cls is not object:
+            pending.extend(vars(cls).values())
+    for name, module in list(sys.modules.items()):
+        if name == package or (
+            package.startswith("opencrypto_")
+            and name.partition(".")[0] == package.partition(".")[0]
+        ):
+            pending.extend(vars(module).values())
+    seen: set[int] = set()
+    kept: list[Any] = []  # so that no id is used twice while we look
+    while pending and len(seen) < LIMIT:
+        each = pending.popleft()
+        if id(each) in seen or isinstance(each, _OPAQUE) or _of_framework(each):
+            continue
+        seen.add(id(each))
+        kept.append(each)
+        yield each
+        pending.extend(_referents(each))
+
+
+def _referents(each: Any) -> list[Any]:
+    if isinstance(each, types.FunctionType):
+        # Not its globals: those are the module's, which are looked at if they are the driver's.
+        return [*(each.__closure__ or ()), *(each.__defaults__ or ())]
+    return gc.get_referents(each)
+
+
+def _of_framework(each: Any) -> bool:
+    module = getattr(type(each), "__module__", "") or ""
+    # Session parameters are the framework's, but a driver may wrongly keep copies of them.
+    own = module == "opencrypto._request"
+    return module.startswith(_FRAMEWORK) and not own
+
+
+def holds(driver: Driver, secret: bytes) -> str:
+    """Name the type of something reachable that contains a secret, or return an empty string."""
+    for each in reachable(driver):
+        if isinstance(each, (bytes, bytearray)) and secret in each:
+            return f"a {type(each).__name__} of {len(each)} bytes"
+        if isinstance(each, memoryview) and each.contiguous and secret in bytes(each):
+            return "a memoryview"
+    return ""
+
+
+def population(driver: Driver) -> int:
+    """Count the elements of all containers that a driver reaches."""
+    return sum(
+        len(each)
+        for each in reachable(driver)
+        if isinstance(each, (dict, list, set, deque)) and not isinstance(each, type)
+    )

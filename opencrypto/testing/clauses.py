@@ -1,0 +1,165 @@
+"""
+The clauses of the driver contract, by id, and how a test says which of them is broken.
+
+The ids are stable: documents, test names, deviations and reports use them. New clauses get new ids.
+Nothing here needs pytest, so that the contract also runs where there is none (`check_driver`).
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import unittest
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any, Final, Protocol
+
+from opencrypto.exceptions import DriverUnavailable
+
+CLAUSES: Final[Mapping[str, str]] = {
+    "D1": "the name is one token, capabilities name known algorithms, flags tell the truth",
+    "D2": "each algorithm works with every key length claimed, and with no other",
+    "D3": "what cannot be served is refused by newsession with a CryptoError, not by process",
+    "D4": "known answers come out, both directions",
+    "D5": "what does not verify ends with EBADMSG, its payload untouched",
+    "D6": "a chain does what its parts do one after the other, in the order of the request",
+    "D7": "done is called exactly once for each request taken",
+    "D8": "done may lead back into the driver: no lock is held while it is called",
+    "D9": "process soon returns 0 or ERESTART, and raises nothing",
+    "D10": "after ERESTART comes unblock, without further calls",
+    "D11": "CRYPTO_HINT_MORE is only a hint: a request is answered though none follows",
+    "D12": "a malformed request ends with its errno, and no byte outside the regions changes",
+    "D13": "IVs come from and go to where the flags say; fresh ones never repeat",
+    "D14": "an iov or an mbuf, split anywhere, gives what a contiguous buffer gives",
+    "D15": "nothing of a request is kept after done",
+    "D16": "sessions do not leak into one another",
+    "D17": "many threads may use one session, and many sessions",
+    "D18": "freesession may come twice, and leaves neither keys nor memory behind",
+    "D19": "a driver leaves with sessions open and requests in flight: all end, no thread is left",
+    "D20": "no key is in a repr, a log line, an exception or a request",
+    "D21": "every length works: 0, 1, about a block, over 64 KiB; every byte counts",
+    "D22": "after a fork, the child is served or gets a clean refusal; the parent goes on",
+}
+"""What each clause says, in one sentence."""
+
+
+REQUIRE_VARIABLE = "OPENCRYPTO_REQUIRE"
+"""Environment variable: drivers that must be available here, by commas; or ``all``."""
+
+
+class ContractBroken(AssertionError):
+    """
+    A driver broke the contract: `clause` is the id of the rule, the message how.
+
+    The clause named is the one that is broken, not the one whose test found out: a request that is
+    never answered is D7 wherever it happens.
+    """
+
+    def __init__(self, clause: str, message: str) -> None:
+        super().__init__(f"{clause}: {message}\n[{clause}] {CLAUSES[clause]}")
+        self.clause = clause
+
+
+def require(condition: object, clause: str, message: str) -> None:
+    """Raise `ContractBroken` unless the condition holds."""
+    if not condition:
+        raise ContractBroken(clause, message)
+
+
+class Trial(Protocol):
+    """One thing to try a clause with; `id` stands in the test's name."""
+
+    @property
+    def id(self) -> str:
+        """A short name, unique among the trials of its test."""
+
+
+@dataclass(frozen=True)
+class Unclaimed:
+    """A trial that this driver offers no ground for: shown as skipped, with the reason."""
+
+    id: str
+    reason: str
+
+
+class Excusing(Protocol):
+    """What carries the deviations: a contract for one driver."""
+
+    deviations: Mapping[str, str]
+
+
+Each = Callable[[Any], Iterable[Trial]]
+
+
+def clause(ident: str, each: Each | None = None) -> Callable[[Callable[..., None]], Any]:
+    """
+    Mark a test as that of a clause; `each` gives the trials it is run with, one by one.
+
+    Under pytest a deviation makes the test a strict xfail: it must fail, or the excuse is stale.
+    """
+
+    def decorate(test: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(test)
+        def run(self: Excusing, **trial: Trial) -> None:
+            case = trial.get("case")
+            excuse = excuse_for(self.deviations, ident, case)
+            try:
+                attempt(test, self, case)
+            except unittest.SkipTest:
+                raise
+            except Exception:
+                if excuse is None:
+                    raise
+                import pytest
+
+                pytest.xfail(excuse)
+            if excuse is not None:
+                raise ContractBroken(ident, stale(excuse))
+
+        run.clause = ident  # type: ignore[attr-defined]
+        run.each = each  # type: ignore[attr-defined]
+        return run
+
+    return decorate
+
+
+def attempt(test: Callable[..., None], contract: object, case: Trial | None) -> None:
+    """Run a test with a trial, or without any; skip what is not claimed."""
+    if isinstance(case, Unclaimed):
+        raise unittest.SkipTest(case.reason)
+    try:
+        if case is None:
+            test(contract)
+        else:
+            test(contract, case=case)
+    except DriverUnavailable as error:
+        if required(getattr(contract, "driver_class", None)):
+            raise
+        raise unittest.SkipTest(error.reason) from error
+
+
+def required(driver: object) -> bool:
+    """Tell whether a driver that is not available is a failure here, rather than a skip."""
+    names = os.environ.get(REQUIRE_VARIABLE, "").split(",")
+    return "all" in names or getattr(driver, "name", "") in names
+
+
+def stale(excuse: str) -> str:
+    """Say that a deviation is not needed any more."""
+    return f"the driver keeps this clause now; take the deviation away ({excuse})"
+
+
+def excuse_for(deviations: Mapping[str, str], ident: str, case: Trial | None) -> str | None:
+    """
+    Find the reason for which a test may fail, if there is one.
+
+    A deviation's key is a clause (``"D14"``), or a clause and a pattern of trials
+    (``"D14:AES_CBC-*"``).
+    """
+    name = case.id if case is not None else ""
+    for key, reason in deviations.items():
+        of, _, pattern = key.partition(":")
+        if of == ident and (not pattern or fnmatchcase(name, pattern)):
+            return reason
+    return None

@@ -1,0 +1,69 @@
+"""Right drivers keep the contract, whatever their way of working: no clause asks for too much."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from opencrypto import CRYPTO_SHA1, Capability
+from opencrypto.testing import CLAUSES, DriverContract, check_driver
+from opencrypto.testing.check import Report
+from tests.kit.honest import Honest, HonestPlain, HonestThreaded
+
+
+class TestSynchronous(DriverContract):
+    """Answers in the caller's thread."""
+
+    driver_class = Honest
+
+
+@pytest.mark.slow
+class TestUncompiled(DriverContract):
+    """Has one process for all sessions, before which the framework checks."""
+
+    driver_class = HonestPlain
+
+
+@pytest.mark.slow
+class TestThreaded(DriverContract):
+    """Answers from a thread, with room for eight requests, and ERESTART beyond."""
+
+    driver_class = HonestThreaded
+
+
+class Named(Honest):
+    """Takes an argument, so that the contract cannot call the class alone."""
+
+    capabilities: Mapping[int, Capability] = {CRYPTO_SHA1: Capability()}
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+
+class TestMadeByHand(DriverContract):
+    """Says how a driver is made."""
+
+    driver_class = Named
+
+    def make_driver(self) -> Named:
+        return Named("by-hand")
+
+
+@pytest.fixture(scope="module")
+def report() -> Report:
+    return check_driver(Honest)
+
+
+def test_the_command_runs_the_same(report: Report) -> None:
+    assert report.ok, str(report)
+    assert not report.broken
+    assert [result.clause for result in report.results] == list(CLAUSES)
+    assert {result.outcome for result in report.results} == {"passed"}
+
+
+def test_the_table_shows_every_clause(report: Report) -> None:
+    lines = str(report).splitlines()
+    assert lines[0] == "driver honest: keeps the contract"
+    assert [line.split()[0] for line in lines[1:]] == list(CLAUSES)

@@ -1,0 +1,139 @@
+"""Excuses, skips and the names of tests, seen by running pytest inside pytest."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from opencrypto import DriverUnavailable, UsageError
+from opencrypto.testing import check_driver, faults
+from tests.kit.honest import Honest
+
+ROOT = Path(__file__).parents[2]
+
+MODULE = """
+from opencrypto import DriverUnavailable
+from opencrypto.testing import DriverContract, faults
+from tests.kit.honest import Honest
+
+
+class Unavailable(Honest):
+    def __init__(self):
+        raise DriverUnavailable("no such card")
+
+
+class TestIt(DriverContract):
+    driver_class = {driver}
+    deviations = {deviations}
+"""
+
+
+def run(folder: Path, driver: str, deviations: object, *options: str, **env: str) -> str:
+    """Run the contract of a driver under pytest, as an outside author does; return the output."""
+    (folder / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
+    (folder / "test_it.py").write_text(MODULE.format(driver=driver, deviations=deviations))
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-ra", "-p", "no:cacheprovider", *options],
+        cwd=folder,
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+            **env,
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_a_failure_names_clause_and_trial(tmp_path: Path) -> None:
+    out = run(tmp_path, "faults.OneIvForAll.of(Honest)", {}, "-k", "D13")
+    assert "test_D13_fresh_ivs[AES_CBC-16]" in out, out
+    assert "D13: an IV came twice" in out
+
+
+@pytest.mark.slow
+def test_a_deviation_is_an_expected_failure(tmp_path: Path) -> None:
+    driver, why = "faults.KeepsTheRequest.of(Honest)", "the card keeps its last job, erratum 7"
+    out = run(tmp_path, driver, {"D15:AES_*": why}, "-k", "nothing_of_a_request")
+    assert (
+        f"XFAIL test_it.py::TestIt::test_D15_nothing_of_a_request_is_kept[AES_CBC-16] - {why}"
+        in out
+    )
+    assert "3 xfailed" in out, out
+    assert "2 failed" in out, "the hashes are not excused"
+
+
+@pytest.mark.slow
+def test_a_stale_excuse_fails(tmp_path: Path) -> None:
+    out = run(tmp_path, "Honest", {"D15": "erratum 7"}, "-k", "D15")
+    assert "10 failed" in out, out
+    assert "take the deviation away (erratum 7)" in out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("deviations", [{"D99": "why"}, {"test_D1": "why"}, {"D1": " "}])
+def test_a_misspelt_deviation_fails(tmp_path: Path, deviations: dict[str, str]) -> None:
+    out = run(tmp_path, "Honest", deviations, "-k", "deviations")
+    assert "1 failed" in out, out
+
+
+@pytest.mark.slow
+def test_what_is_not_claimed_is_shown(tmp_path: Path) -> None:
+    out = run(tmp_path, "Honest", {}, "-v", "-k", "D4")
+    assert "test_D4_known_answers[DES_CBC] SKIPPED (not claimed by this driver)" in out, out
+
+
+@pytest.mark.slow
+def test_a_driver_that_is_not_available_skips_with_its_reason(tmp_path: Path) -> None:
+    out = run(tmp_path, "Unavailable", {})
+    assert "no such card" in out, out
+    assert "failed" not in out
+    out = run(tmp_path, "Unavailable", {}, OPENCRYPTO_REQUIRE="afalg,honest")
+    assert " failed" in out, out
+
+
+def test_excuses_without_pytest() -> None:
+    driver = faults.KeepsTheRequest.of(Honest)
+    report = check_driver(driver, deviations={"D15": "erratum 7"}, clauses={"D15"}, patience=0.2)
+    (result,) = (result for result in report.results if result.clause == "D15")
+    # Its other test passes, for which the excuse is stale.
+    assert result.excused == 5
+    assert all("take the deviation away" in failure for failure in result.failures)
+    assert not report.ok
+
+
+def test_clauses_without_pytest_must_exist() -> None:
+    with pytest.raises(UsageError, match="D99"):
+        check_driver(Honest, clauses={"D99"})
+
+
+def test_an_unavailable_driver_without_pytest() -> None:
+    def make() -> Honest:
+        raise DriverUnavailable("no such card")
+
+    report = check_driver(Honest, make_driver=make)
+    assert report.ok
+    assert {result.outcome for result in report.results} == {"skipped"}
+
+
+def test_neither_pytest_nor_the_kit_is_imported_unasked(tmp_path: Path) -> None:
+    code = (
+        "import sys, opencrypto; assert 'opencrypto.testing' not in sys.modules;"
+        "import opencrypto.testing.doubles, opencrypto.testing.faults, opencrypto.testing;"
+        "assert not {'pytest', '_pytest'} & set(sys.modules);"
+        "from opencrypto_null import NullDriver;"
+        "assert opencrypto.testing.check_driver(NullDriver).ok;"
+        "assert 'pytest' not in sys.modules"
+    )
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "drivers")))}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, check=False)
+    assert done.returncode == 0
