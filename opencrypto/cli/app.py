@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from opencrypto.cli import drivers, esp
+from opencrypto.cli import drivers, esp, operators
 from opencrypto.exceptions import CryptoError, UsageError
 
 FAILED = 1
@@ -21,13 +21,14 @@ INTERRUPTED = 130
 
 app = typer.Typer(
     name="opencrypto",
-    help="Drivers of opencrypto(9), and IPsec ESP on packet captures.",
+    help="Drivers of opencrypto(9), IPsec ESP on packet captures, and a look into live processes.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.command("drivers")(drivers.drivers)
 app.add_typer(esp.app, name="esp")
+operators.register(app)
 
 
 def _show_version(wanted: bool) -> None:

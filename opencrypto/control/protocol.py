@@ -25,7 +25,7 @@ MAX_ANSWER: Final = 16 << 20
 MAX_NAMES: Final = 1000
 """How many names one request may list."""
 
-MAX_ENTRIES: Final = 500
+MAX_ENTRIES: Final = 2000
 """How many entries of a trace one answer holds."""
 
 Message = dict[str, Any]

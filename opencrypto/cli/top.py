@@ -1,0 +1,186 @@
+"""
+``opencrypto top``: a live process on one screen, its drivers and what they are busy with.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import termios
+import time
+import tty
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Final
+
+import typer
+from rich.console import Console
+from rich.live import Live
+
+from opencrypto.cli import live, sample, show, topview
+from opencrypto.cli.sample import Change, Reading
+from opencrypto.cli.topview import SORTS, View
+from opencrypto.control import Client
+from opencrypto.exceptions import CryptoError, UsageError
+
+ARROWS: Final = {b"\x1b[A": "up", b"\x1bOA": "up", b"\x1b[B": "down", b"\x1bOB": "down"}
+
+
+def top(
+    wait: Annotated[float, typer.Option("-w", min=0.1, help="Seconds between two looks.")] = 1.0,
+    as_json: live.Json = False,
+    pid: live.Pid = None,
+    socket: live.Socket = None,
+) -> None:
+    """
+    Watch a live framework: drivers with rate, in flight, latency, errors; and its sessions.
+
+    Keys: s changes the order, up and down (or k and j) choose a driver, d detaches it and a
+    attaches one, each after a question; t turns timing on and off, q quits. --json prints one
+    look at -w seconds and ends.
+    """
+    with live.connect(pid, socket) as client:
+        if as_json:
+            first = sample.read(client)
+            time.sleep(wait)
+            change = Change(first, sample.read(client))
+            show.as_json({"drivers": [vars(row) for row in topview.rows(change, "name")]})
+            return
+        if not (sys.stdin.isatty() and sys.stdout.isatty()):
+            raise UsageError("top needs a terminal; for a program there is --json")
+        Screen(client, wait).run()
+
+
+@contextmanager
+def keyboard() -> Iterator[int]:
+    """Have keys come one by one, and give the terminal back as it was."""
+    handle = sys.stdin.fileno()
+    before = termios.tcgetattr(handle)
+    tty.setcbreak(handle)
+    try:
+        yield handle
+    finally:
+        termios.tcsetattr(handle, termios.TCSADRAIN, before)
+
+
+def key_of(chunk: bytes) -> list[str]:
+    """Split what the terminal sent into keys."""
+    if chunk in ARROWS:
+        return [ARROWS[chunk]]
+    return list(chunk.decode(errors="replace"))
+
+
+class Screen:
+    """The screen's state, and what each key does to it."""
+
+    def __init__(self, client: Client, wait: float) -> None:
+        self._client = client
+        self._wait = wait
+        hello = client.call("hello")
+        self._title = f"opencrypto top - {hello.get('program')} (pid {hello.get('pid')})"
+        self._started = float(hello.get("started", time.time()))
+        self._sort = SORTS[0]
+        self._chosen = ""
+        self._message = ""
+        self._asked = ""  # "detach", "attach", or "name" while one is typed
+        self._typed = ""
+        self._change = Change(None, sample.read(client), age=time.time() - self._started)
+
+    def run(self) -> None:
+        """Draw and listen until told to stop."""
+        with (
+            keyboard() as handle,
+            Live(
+                self.view(), console=Console(highlight=False), screen=True, auto_refresh=False
+            ) as screen,
+        ):
+            due = time.monotonic() + min(self._wait, 0.5)
+            old: Reading = self._change.new
+            while True:
+                screen.update(self.view(), refresh=True)
+                # In short steps: a terminal that changes its size is drawn anew soon.
+                ready, _, _ = select.select([handle], [], [], min(0.2, max(0, due - _now())))
+                if ready:
+                    chunk = os.read(handle, 64)
+                    if not chunk or any(self.press(key) for key in key_of(chunk)):
+                        return
+                if _now() >= due:
+                    new = sample.read(self._client)
+                    self._change, old = Change(old, new), new
+                    due = _now() + self._wait
+
+    def view(self) -> View:
+        """Return what to draw."""
+        names = [row.name for row in topview.rows(self._change, self._sort)]
+        if self._chosen not in names:
+            self._chosen = names[0] if names else ""
+        up = live.since(time.time() - self._started)
+        return View(
+            f"{self._title}, up {up}", self._change, self._sort, self._chosen, self._message
+        )
+
+    def press(self, key: str) -> bool:
+        """Do what a key says; tell whether that is to end."""
+        if self._asked == "name":
+            self._type(key)
+        elif self._asked:
+            self._answer(key)
+        elif key in {"q", "\x03"}:
+            return True
+        else:
+            self._message = ""
+            self._command(key)
+        return False
+
+    def _command(self, key: str) -> None:
+        names = [row.name for row in topview.rows(self._change, self._sort)]
+        place = names.index(self._chosen) if self._chosen in names else 0
+        match key:
+            case "s":
+                self._sort = SORTS[(SORTS.index(self._sort) + 1) % len(SORTS)]
+            case "up" | "k" if names:
+                self._chosen = names[max(0, place - 1)]
+            case "down" | "j" if names:
+                self._chosen = names[min(len(names) - 1, place + 1)]
+            case "t":
+                on = int(self._change.new.number("opencrypto.timing"))
+                self._do("set", name="opencrypto.timing", value=1 - on)
+            case "d" if self._chosen:
+                self._ask("detach", f"Detach {self._chosen}? Its sessions migrate. (y/n)")
+            case "a":
+                self._typed = ""
+                self._ask("name", "Attach which driver? ")
+            case _:
+                self._message = topview.KEYS
+
+    def _ask(self, what: str, question: str) -> None:
+        self._asked, self._message = what, question
+
+    def _type(self, key: str) -> None:
+        if key in {"\n", "\r"} and self._typed:
+            self._ask("attach", f"Attach {self._typed}? (y/n)")
+        elif key in {"\x1b", "\n", "\r"}:
+            self._asked = self._message = ""
+        else:
+            self._typed = self._typed[:-1] if key in {"\x7f", "\b"} else self._typed + key
+            self._message = f"Attach which driver? {self._typed}"
+
+    def _answer(self, key: str) -> None:
+        what, self._asked = self._asked, ""
+        if key.lower() != "y":
+            self._message = "Nothing was done."
+            return
+        name = self._chosen if what == "detach" else self._typed
+        self._do(what, driver=name)
+
+    def _do(self, op: str, **parameters: object) -> None:
+        try:
+            self._client.call(op, **parameters)
+            self._message = "" if op == "set" else f"{parameters['driver']}: {op}ed."
+        except CryptoError as error:
+            self._message = error.strerror or "It failed."
+
+
+def _now() -> float:
+    return time.monotonic()

@@ -1,0 +1,156 @@
+"""
+The picture that ``opencrypto top`` draws, for any size of terminal. Pure: a change in, lines out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.table import Table
+from rich.text import Text
+
+from opencrypto.cli.live import clean, duration, short, since
+from opencrypto.cli.sample import Change
+
+SORTS: Final = ("rate", "inflight", "sessions", "errors", "p99", "name")
+KEYS: Final = "q quit  s sort  up/down choose  d detach  a attach  t timing"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A driver's line."""
+
+    name: str
+    tier: str
+    blocked: bool
+    sessions: float
+    inflight: float
+    queued: float
+    rate: float
+    bytes: float
+    errors: float
+    p50: float | None
+    p99: float | None
+
+
+_ORDER: Final[Mapping[str, Callable[[Row], object]]] = {
+    "rate": lambda row: (-row.rate, row.name),
+    "inflight": lambda row: (-row.inflight, row.name),
+    "sessions": lambda row: (-row.sessions, row.name),
+    "errors": lambda row: (-row.errors, row.name),
+    "p99": lambda row: (-(row.p99 or 0), row.name),
+    "name": lambda row: row.name,
+}
+
+
+def rows(change: Change, sort: str) -> list[Row]:
+    """Return the drivers' lines in the order asked for."""
+    return sorted((_row(change, name) for name in change.drivers()), key=_ORDER[sort])  # type: ignore[arg-type]
+
+
+def _row(change: Change, name: str) -> Row:
+    prefix = f"opencrypto.drivers.{name}"
+    number = change.new.number
+    return Row(
+        name=name,
+        tier=str(change.new.values.get(f"{prefix}.class", "")),
+        blocked=bool(number(f"{prefix}.blocked")),
+        sessions=number(f"{prefix}.sessions"),
+        inflight=number(f"{prefix}.inflight"),
+        queued=number(f"{prefix}.queued"),
+        rate=change.rate(f"{prefix}.ops") + change.rate(f"{prefix}.kops"),
+        bytes=change.rate(f"{prefix}.bytes"),
+        errors=change.rate(f"{prefix}.errs") + change.rate(f"{prefix}.kerrs"),
+        p50=change.quantile(f"{prefix}.latency.histogram", 0.5),
+        p99=change.quantile(f"{prefix}.latency.histogram", 0.99),
+    )
+
+
+@dataclass(frozen=True)
+class View:
+    """
+    All that is on the screen.
+
+    Attributes:
+        title: Who is watched.
+        chosen: The driver that the keys act on.
+        message: A question, or what came of the last key; in place of the help.
+    """
+
+    title: str
+    change: Change
+    sort: str = "rate"
+    chosen: str = ""
+    message: str = ""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width = options.max_width
+        height = options.height or console.height
+        lines = [*self._head(), Text("")]
+        drivers = rows(self.change, self.sort)
+        # A header line and, at the end, one for the keys; what is left is for drivers.
+        room = max(1, height - len(lines) - 3)
+        for line in lines:
+            line.truncate(width, overflow="ellipsis")
+            yield line
+        yield self._table(drivers[:room], width)
+        hidden = len(drivers) - room
+        if hidden > 0:
+            yield Text(f"and {hidden} more", style="dim")
+        elif not drivers:
+            yield Text("no driver is attached")
+        used = len(lines) + 1 + max(1, min(len(drivers), room)) + (hidden > 0)
+        for _ in range(max(0, height - used - 1)):
+            yield Text("")
+        foot = Text(clean(self.message or KEYS), style="reverse" if self.message else "dim")
+        foot.truncate(width, overflow="ellipsis")
+        yield foot
+
+    def _head(self) -> list[Text]:
+        change, number, rate = self.change, self.change.new.number, self.change.rate
+        timing = "on" if number("opencrypto.timing") else "off (t turns it on)"
+        requests = (
+            f"requests: {short(rate('opencrypto.stats.ops'))}/s, "
+            f"{short(rate('opencrypto.sizes.bytes'))}B/s, "
+            f"{short(rate('opencrypto.stats.errs'))} err/s, "
+            f"{short(change.total('inflight'))} in flight, "
+            f"{short(number('opencrypto.crypto_ret_q.len'))} to call back, "
+            f"{short(number('opencrypto.crypto_ret_q.drops'))} dropped"
+        )
+        sessions = (
+            f"sessions: {short(number('opencrypto.sessions.active'))} open, "
+            f"{short(rate('opencrypto.sessions.created'))} new/s, "
+            f"{short(number('opencrypto.sessions.migrated'))} migrated, "
+            f"oldest {since(number('opencrypto.sessions.oldest'))}"
+        )
+        keys = (
+            f"key ops:  {short(rate('opencrypto.stats.kops'))}/s, "
+            f"{short(rate('opencrypto.stats.kerrs'))} err/s"
+            f"    timing: {timing}    sorted by {self.sort}"
+        )
+        return [Text(clean(self.title), style="bold"), Text(requests), Text(sessions), Text(keys)]
+
+    def _table(self, drivers: list[Row], width: int) -> Table:
+        table = Table(box=None, pad_edge=False, expand=True, header_style="reverse")
+        table.add_column("", width=1)
+        table.add_column("driver", no_wrap=True, ratio=1)
+        wide = width >= 100
+        if wide:
+            table.add_column("class", no_wrap=True)
+        for heading in ("sess", "infl", "queue", "rate/s", "B/s", "err/s", "p50", "p99"):
+            table.add_column(heading, justify="right", no_wrap=True, min_width=5)
+        for row in drivers:
+            # Not by colour alone: a mark for the chosen one, a word for the blocked one.
+            mark = ">" if row.name == self.chosen else ""
+            name = Text(clean(row.name) + (" BLOCKED" if row.blocked else ""))
+            cells: list[str | Text] = [mark, name]
+            if wide:
+                cells.append(Text(clean(row.tier)))
+            cells += [short(v) for v in (row.sessions, row.inflight, row.queued, row.rate)]
+            cells += [short(row.bytes), short(row.errors)]
+            cells += ["-" if v is None else duration(v) for v in (row.p50, row.p99)]
+            table.add_row(*cells, style="bold" if mark else "")
+        return table

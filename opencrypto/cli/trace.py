@@ -1,0 +1,206 @@
+"""
+``opencrypto trace``: record what a live process asks of its drivers, look at it, play it again.
+
+A trace is a file of JSON lines: a head with the names of the fields, then an array for each
+request. It has sizes, algorithms, moments, drivers and results; no content, no key, no IV.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from opencrypto._request import alg_name
+from opencrypto._trace import Entry
+from opencrypto.cli import live, replay, show
+from opencrypto.control import Client
+from opencrypto.exceptions import DriverGone, UsageError
+
+FORMAT: Final = "opencrypto-trace"
+VERSION: Final = 1
+POLL: Final = 0.05
+"""Seconds between two looks at what has been recorded, when little is."""
+
+app = typer.Typer(
+    help="Record what a live process asks of its drivers, and play it to others.",
+    no_args_is_help=True,
+)
+
+File = Annotated[Path, typer.Argument(help="The trace.")]
+
+
+@app.command()
+def record(
+    file: File,
+    seconds: Annotated[float, typer.Option("-t", min=0.01, help="For how long.")] = 10.0,
+    count: Annotated[int | None, typer.Option("-c", min=1, help="At most so many.")] = None,
+    as_json: live.Json = False,
+    pid: live.Pid = None,
+    socket: live.Socket = None,
+) -> None:
+    """Record requests into a file, until the time or the count is reached, or Ctrl-C."""
+    with live.connect(pid, socket) as client, file.open("x") as out:
+        fields = client.call("trace", action="start")["fields"]
+        head = {"format": FORMAT, "version": VERSION, "fields": fields}
+        out.write(json.dumps(head) + "\n")
+        written = 0
+        lost = [0]
+        try:
+            for entries in _entries(client, seconds, lost):
+                kept = entries[: None if count is None else count - written]
+                out.writelines(json.dumps(entry) + "\n" for entry in kept)
+                written += len(kept)
+                if count is not None and written >= count:
+                    break
+        except KeyboardInterrupt:
+            pass  # what has been written is a whole trace
+    if as_json:
+        show.as_json({"file": str(file), "requests": written, "lost": lost[0]})
+        return
+    typer.echo(f"{written} requests recorded in {file}" + (f"; {lost[0]} lost" if lost[0] else ""))
+
+
+def _entries(client: Client, seconds: float, lost: list[int]) -> Iterator[list[Any]]:
+    """Yield what was recorded, bit by bit; note in `lost` how many came too fast."""
+    end = time.monotonic() + seconds
+    stopped = False
+    while True:
+        if not stopped and time.monotonic() >= end:
+            client.call("trace", action="stop")
+            stopped = True
+        answer = client.call("trace", action="read")
+        lost[0] = answer["lost"]
+        yield answer["entries"]
+        if not answer["left"]:
+            if stopped:
+                return
+            time.sleep(min(POLL, max(0.0, end - time.monotonic())))
+
+
+def load(file: Path) -> list[Entry]:
+    """
+    Read a trace.
+
+    Raises:
+        UsageError: the file is no trace, or one of another version.
+    """
+    with file.open() as lines:
+        try:
+            head = json.loads(lines.readline(65536))
+            if head["format"] != FORMAT or head["version"] != VERSION:
+                raise UsageError(f"{file} is a trace of another version")
+            fields = head["fields"]
+            return [_entry(dict(zip(fields, json.loads(line), strict=True))) for line in lines]
+        except UsageError:
+            raise
+        except (ValueError, TypeError, KeyError, RecursionError):
+            raise UsageError(f"{file} is no trace, or a damaged one") from None
+
+
+def _entry(values: dict[str, Any]) -> Entry:
+    known = {name: values[name] for name in Entry._fields}
+    known["chain"] = tuple(_numbers(c, 3) for c in known["chain"])
+    known["desc"] = tuple(_numbers(d, 5) for d in known["desc"])
+    known["driver"] = str(known["driver"])
+    for name in set(known) - {"chain", "desc", "driver"}:
+        known[name] = int(known[name])
+    return Entry(**known)
+
+
+def _numbers(values: Any, count: int) -> tuple[int, ...]:
+    numbers = tuple(int(value) for value in values)
+    if len(numbers) != count or any(not 0 <= value < 1 << 40 for value in numbers):
+        raise ValueError(numbers)
+    return numbers
+
+
+@app.command("show")
+def show_trace(
+    file: File,
+    first: Annotated[int, typer.Option("-n", min=0, help="How many requests to list.")] = 20,
+    as_json: live.Json = False,
+) -> None:
+    """Show a trace: its sums, and its first requests."""
+    entries = load(file)
+    summary = _summary(entries)
+    if as_json:
+        shown = [entry._asdict() for entry in entries[:first]]
+        show.as_json(summary | {"requests": shown})
+        return
+    for name in ("count", "seconds", "sessions", "bytes", "errors"):
+        typer.echo(f"{name}: {summary[name]}")
+    show.table(("algorithms", "requests"), [(k, v) for k, v in summary["algorithms"].items()])
+    typer.echo()
+    show.table(
+        ("at ms", "driver", "algorithms", "bytes", "result", "wait us", "driver us", "callback us"),
+        [
+            (
+                round(e.at / 1e6, 3),
+                live.clean(e.driver),
+                chain_name(e),
+                e.size,
+                str(e.etype or "ok"),
+                round((e.invoke + e.cb) / 1e3, 1),
+                round(e.done / 1e3, 1),
+                round(e.finis / 1e3, 1),
+            )
+            for e in entries[:first]
+        ],
+    )
+
+
+def chain_name(entry: Entry) -> str:
+    """Name the algorithms of an entry's session."""
+    return "+".join(alg_name(alg) for alg, _, _ in entry.chain)
+
+
+def _summary(entries: list[Entry]) -> dict[str, Any]:
+    span = max((e.at for e in entries), default=0) - min((e.at for e in entries), default=0)
+    return {
+        "count": len(entries),
+        "seconds": round(span / 1e9, 6),
+        "sessions": len({entry.sid for entry in entries}),
+        "bytes": sum(entry.size for entry in entries),
+        "errors": sum(bool(entry.etype) for entry in entries),
+        "algorithms": dict(Counter(map(chain_name, entries)).most_common()),
+        "drivers": dict(Counter(live.clean(e.driver) for e in entries).most_common()),
+    }
+
+
+@app.command("replay")
+def replay_trace(
+    file: File,
+    drivers: Annotated[
+        list[str] | None,
+        typer.Option("--driver", "-D", help="Only these drivers; may be given several times."),
+    ] = None,
+    speed: Annotated[
+        float, typer.Option("--speed", min=0.0, help="Times as fast as recorded; 0 for no waits.")
+    ] = 0.0,
+    as_json: live.Json = False,
+) -> None:
+    """Play a trace to drivers of this host, with keys and data of its own, and compare."""
+    entries = sorted(load(file), key=lambda entry: entry.at)
+    if not entries:
+        raise UsageError(f"{file} has no requests")
+    outcome = replay.replay(entries, drivers or None, speed)
+    if as_json:
+        show.as_json(outcome)
+    else:
+        show.table(
+            ("", "requests", "errors", "seconds", "requests/s", "MB/s", "p50 us", "p99 us"),
+            [
+                (name, *(row[key] for key in replay.COLUMNS))
+                for name, row in (("recorded", outcome["recorded"]), ("played", outcome["played"]))
+            ],
+        )
+        for chain, why in outcome["refused"].items():
+            typer.echo(f"opencrypto: not played: {chain}: {live.clean(why)}", err=True)
+    if not outcome["played"]["requests"]:
+        raise DriverGone("none of these drivers could play any of it")
