@@ -107,6 +107,7 @@ class Attachments:
             raise UsageError(f"driver {slot.name} is leaving; take a new id from get_driverid()")
         slot.algs[int(alg)] = (maxoplen, flags | CRYPTO_ALG_FLAG_SUPPORTED)
         slot.move(SlotEvent.REGISTER)
+        self._drivers.changes += 1
 
     def unregister(self, hid: int, alg: int) -> None:
         """Withdraw an algorithm; with the last one the driver leaves."""

@@ -160,6 +160,7 @@ class DriverTable:
         # a request that met its session while that was being freed may still be counted.
         self._departed: deque[Shards] = deque()
         self._long_gone = Shards()
+        self.changes = 0  # goes up whenever a driver offers something
 
     def reserve(self, flags: int, name: str = "") -> Slot:
         """Take the lowest free slot, growing the table if there is none."""

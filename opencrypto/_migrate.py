@@ -78,15 +78,19 @@ class Sessions:
     def _place(
         self, chain: Chain, hard: int, pinned: Slot | None = None, avoid: int = -1
     ) -> Session:
-        try:
-            return self.place_on_one(chain, hard, pinned, avoid)
-        except NoDriverError:
-            together = None
-            if pinned is None and self.compose is not None and len(chain.inis) > 1:
-                together = self.compose(chain, hard, avoid)
-            if together is None:
-                raise
-            return together
+        while True:
+            changes = self._drivers.changes
+            try:
+                return self.place_on_one(chain, hard, pinned, avoid)
+            except NoDriverError:
+                together = None
+                if pinned is None and self.compose is not None and len(chain.inis) > 1:
+                    together = self.compose(chain, hard, avoid)
+                if together is not None:
+                    return together
+                if self._drivers.changes == changes:
+                    raise
+                # One that was looked at too early may have come meanwhile, as another left.
 
     def place_on_one(
         self, chain: Chain, hard: int, pinned: Slot | None = None, avoid: int = -1
