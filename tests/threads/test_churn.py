@@ -9,8 +9,6 @@ from collections.abc import Iterator
 
 import pytest
 from Crypto.Cipher import AES
-from opencrypto_openssl import opencrypto_drivers as openssl_drivers
-from opencrypto_swcrypto import opencrypto_drivers as swcrypto_drivers
 
 from opencrypto import (
     CRD_F_ENCRYPT,
@@ -25,6 +23,8 @@ from opencrypto import (
     Cryptop,
     Framework,
 )
+from opencrypto_openssl import opencrypto_drivers as openssl_drivers
+from opencrypto_swcrypto import opencrypto_drivers as swcrypto_drivers
 
 CONSUMERS = 8
 KEY = bytes(range(16))
