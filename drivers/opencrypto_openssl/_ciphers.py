@@ -69,21 +69,28 @@ class Null:
 
 
 class Cbc:
-    """A block cipher of OpenSSL in CBC mode."""
+    """
+    A block cipher of OpenSSL in CBC mode.
 
-    __slots__ = ("_algorithm", "_block", "_decryptors", "_encryptors")
+    Attributes:
+        block: The block's size in bytes.
+        encryptors: Of each idle context that encrypts, two bound methods, and the last block it
+            put out, as a number.
+        decryptors: Of each idle context that decrypts, two bound methods.
+    """
+
+    __slots__ = ("_algorithm", "block", "decryptors", "encryptors")
 
     def __init__(self, algorithm: BlockCipherAlgorithm) -> None:
         self._algorithm: BlockCipherAlgorithm | None = algorithm
-        self._block = algorithm.block_size // 8
-        # Bound methods, and of encryptors the last block they put out, as a number.
-        self._encryptors: list[tuple[Callable[..., bytes], Callable[..., int], int]] = []
-        self._decryptors: list[tuple[Callable[..., bytes], Callable[..., int]]] = []
-        self._decryptors.append(self._decryptor())  # now, so that a bad key refuses the session
+        self.block = algorithm.block_size // 8
+        self.encryptors: list[tuple[Callable[..., bytes], Callable[..., int], int]] = []
+        self.decryptors: list[tuple[Callable[..., bytes], Callable[..., int]]] = []
+        self.decryptors.append(self._decryptor())  # now, so that a bad key refuses the session
 
     def _cipher(self) -> Cipher[modes.CBC]:
         assert self._algorithm is not None
-        return Cipher(self._algorithm, modes.CBC(bytes(self._block)))
+        return Cipher(self._algorithm, modes.CBC(bytes(self.block)))
 
     def _encryptor(self) -> tuple[Callable[..., bytes], Callable[..., int], int]:
         context = self._cipher().encryptor()
@@ -100,12 +107,12 @@ class Cbc:
 
     def encrypt(self, view: memoryview, start: int, end: int, iv: BytesLike) -> None:
         """Encrypt whole blocks, at least one, in place."""
-        pool = self._encryptors
+        pool = self.encryptors
         try:
             update, update_into, previous = pool.pop()
         except IndexError:
             update, update_into, previous = self._encryptor()
-        block = self._block
+        block = self.block
         second = start + block
         # The chain will XOR the last block it put out into the first: take that out, put the IV in.
         view[start:second] = (
@@ -128,13 +135,13 @@ class Cbc:
 
     def decrypt(self, view: memoryview, start: int, end: int, iv: BytesLike) -> None:
         """Decrypt whole blocks, at least one, in place."""
-        pool = self._decryptors
+        pool = self.decryptors
         try:
             context = pool.pop()
         except IndexError:
             context = self._decryptor()
         update, update_into = context
-        block = self._block
+        block = self.block
         update(iv)  # as the block before the first; what comes of it is of no use
         if end + block <= len(view):
             update_into(view[start:end], view[start : end + block])
@@ -149,8 +156,8 @@ class Cbc:
     def wipe(self) -> None:
         """Drop the contexts, whose key schedules OpenSSL wipes, and the key."""
         self._algorithm = None
-        self._encryptors.clear()
-        self._decryptors.clear()
+        self.encryptors.clear()
+        self.decryptors.clear()
 
 
 class Ctr:

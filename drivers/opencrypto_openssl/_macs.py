@@ -61,30 +61,34 @@ class NullMac:
 
 
 class Hmac:
-    """RFC 2104; a key longer than the block is hashed first."""
+    """
+    RFC 2104; a key longer than the block is hashed first.
 
-    __slots__ = ("_keyed",)
+    Attributes:
+        keyed: The keyed state, of which each request takes a copy; empty once wiped.
+    """
+
+    __slots__ = ("keyed",)
 
     def __init__(self, key: BytesLike, algorithm: hashes.HashAlgorithm) -> None:
-        self._keyed: HMAC | None = HMAC(key, algorithm)
+        self.keyed = [HMAC(key, algorithm)]
 
     def mac(self, parts: Sequence[memoryview]) -> bytes:
         """Return the MAC of the parts, one after the other."""
-        assert self._keyed is not None
-        state = self._keyed.copy()
+        state = self.keyed[0].copy()
         for part in parts:
             state.update(part)
         return state.finalize()
 
     def digest(self, view: memoryview) -> bytes:
         """Return the MAC of a view."""
-        state = self._keyed.copy()  # type: ignore[union-attr]
+        state = self.keyed[0].copy()
         state.update(view)
         return state.finalize()
 
     def wipe(self) -> None:
         """Drop the keyed state; OpenSSL wipes its memory."""
-        self._keyed = None
+        self.keyed.clear()
 
 
 class Digest:

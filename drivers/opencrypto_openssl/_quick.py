@@ -24,31 +24,21 @@ from opencrypto.constants import (
     CRD_F_IV_PRESENT,
     CRD_F_VERIFY,
     CRYPTO_AES_GMAC,
-    CRYPTO_F_IMBUF,
-    CRYPTO_F_IOV,
 )
 from opencrypto.xform import Kind
 from opencrypto_openssl._aead import SCRATCH, Gcm
 from opencrypto_openssl._ciphers import Cbc, Ctr, Null, RegionCipher
-from opencrypto_openssl._macs import ViewMac
+from opencrypto_openssl._esp import compile_esp
+from opencrypto_openssl._macs import Hmac, ViewMac
+from opencrypto_openssl._shape import KINDS, flat
 
-KINDS: Final = CRYPTO_F_IOV | CRYPTO_F_IMBUF
 TAG: Final = 16
+EXTERNAL: Final = CRD_F_IV_EXPLICIT | CRD_F_IV_PRESENT
+"""The IV is in the descriptor, and the buffer is not to have it."""
 LONGEST: Final = 1 << 30
 """In bytes; OpenSSL's lengths have 31 bits."""
 
 TakeIv = Callable[[Cryptodesc, memoryview, int, int], "bytes | None"]
-
-
-def flat(buf: Any) -> bool:
-    """Tell whether `buf` is a memoryview that can be used as it is. A bytearray always can."""
-    return (
-        type(buf) is memoryview
-        and not buf.readonly
-        and buf.c_contiguous
-        and buf.ndim == 1
-        and buf.format == "B"
-    )
 
 
 def iv_taker(ivlen: int, cri: Cryptoini) -> TakeIv:
@@ -174,6 +164,9 @@ def _mac(session: ChainSession) -> Quick:
 
 def _cipher_and_mac(session: ChainSession, cipher_at: int, mac_at: int) -> Quick:
     """Encrypt, then authenticate; or verify, then decrypt. The descriptors are in that order."""
+    if isinstance(session.transforms[cipher_at], Cbc):
+        if isinstance(session.transforms[mac_at], Hmac):
+            return compile_esp(session, cipher_at, mac_at)
     cipher: RegionCipher = session.transforms[cipher_at]  # type: ignore[assignment]
     authenticator: ViewMac = session.transforms[mac_at]  # type: ignore[assignment]
     cipher_alg = session.chain.inis[cipher_at].alg
@@ -229,7 +222,8 @@ def _aead(session: ChainSession, cipher_at: int, tag_at: int) -> Quick | None:
         return None
     cipher_alg = session.chain.inis[cipher_at].alg
     tag_alg = session.chain.inis[tag_at].alg
-    longest = 0 if cipher_alg == CRYPTO_AES_GMAC else LONGEST
+    no_payload = cipher_alg == CRYPTO_AES_GMAC
+    ivlen = session.chain.ivlens[cipher_at]
     take_iv = _taker(session, cipher_at)
 
     def quick(crp: Cryptop) -> bool:
@@ -245,19 +239,28 @@ def _aead(session: ChainSession, cipher_at: int, tag_at: int) -> Quick | None:
         if not (type(buf) is bytearray or flat(buf)):
             return False
         length = crd.len
-        start, aad = crd.skip, tag.skip
-        end, aad_end = start + length, aad + tag.len
+        start = crd.skip
+        aad = tag.skip
+        end = start + length
+        aad_end = aad + tag.len
         # AAD behind the payload, or a tag elsewhere, is for the general way.
-        if not (0 <= aad <= aad_end <= start <= end == tag.inject <= len(buf) - TAG):
+        if not 0 <= aad <= aad_end <= start <= end == tag.inject <= len(buf) - TAG:
             return False
-        if length > longest or tag.len > LONGEST:
+        if end > LONGEST or (no_payload and length):
             return False
         view = memoryview(buf)
-        iv = take_iv(crd, view, start, end)
-        if iv is None:
-            return False
+        flags = crd.flags
+        iv: Any
+        if flags & EXTERNAL == EXTERNAL:  # the usual case, without a call
+            iv = crd.ini.iv
+            if iv is None or len(iv) != ivlen:
+                return False
+        else:
+            iv = take_iv(crd, view, start, end)
+            if iv is None:
+                return False
         nonce = gcm.salt + iv
-        if crd.flags & CRD_F_ENCRYPT:
+        if flags & CRD_F_ENCRYPT:
             gcm.encrypt_into(nonce, view[start:end], view[aad:aad_end], view[start : end + TAG])  # type: ignore[misc]
             return True
         private = SCRATCH.take(length)

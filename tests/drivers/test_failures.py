@@ -120,7 +120,8 @@ def test_a_context_that_raised_is_not_used_again(name: str) -> None:
         want = bytearray(DATA)
         request = crd(CRYPTO_AES_CBC, 0, 96, 0, ENCRYPT | OUTSIDE, IV)
         run(framework, sid, want, request)
-        (kept,) = transform._encryptors
+        pool = transform.encryptors if name == "openssl" else transform._encryptors
+        (kept,) = pool
 
         def broken(*args: Any, **named: Any) -> bytes:
             raise MemoryError
@@ -128,11 +129,11 @@ def test_a_context_that_raised_is_not_used_again(name: str) -> None:
         class Broken:
             encrypt = broken
 
-        transform._encryptors[:] = [
+        pool[:] = [
             (Broken, kept[-1]) if name == "swcrypto" else (broken, broken, kept[-1])
         ]
         assert run(framework, sid, bytearray(DATA), request).etype == errno.EIO
-        assert transform._encryptors == []
+        assert pool == []
         again = bytearray(DATA)
         assert run(framework, sid, again, request).etype == 0
         assert again == want
