@@ -7,6 +7,7 @@ from __future__ import annotations
 import errno
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 
 from opencrypto import _buffer
 from opencrypto._request import Cryptoini, Cryptop
@@ -14,7 +15,7 @@ from opencrypto.constants import (
     CRD_F_ENCRYPT,
 )
 from opencrypto.driver import Process
-from opencrypto.exceptions import UsageError
+from opencrypto.exceptions import CryptoError, UsageError
 from opencrypto.testing._fault import Fault
 from opencrypto.xform import FACTS, Kind
 
@@ -122,8 +123,9 @@ class TouchesForgeries(Fault):
         """Leave something else in the payload."""
         crd = crp.desc[0] if crp.desc else None
         if crp.etype == errno.EBADMSG and crd is not None:
-            for part in _buffer.region(_buffer.segments(crp.buf), crd.skip, min(crd.len, 1)):
-                part[0] ^= 0xFF
+            with suppress(CryptoError):  # a buffer that is only verified may be read-only
+                for part in _buffer.region(_buffer.segments(crp.buf), crd.skip, min(crd.len, 1)):
+                    part[0] ^= 0xFF
         super().finish(crp)
 
 
