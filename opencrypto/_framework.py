@@ -392,7 +392,7 @@ class Framework(KeyCalls, OperatorCalls):
         self.close()
 
     def __repr__(self) -> str:
-        names = ", ".join(slot.name for slot in self._drivers) or "no drivers"
+        names = ", ".join(slot.name for slot in self._drivers if not slot.gone) or "no drivers"
         return f"<Framework {names}{' closed' if self._sessions.closed else ''}>"
 
 
