@@ -23,7 +23,7 @@ from collections import deque
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Final
 
-from opencrypto._log import log, where
+from opencrypto._log import Limited, log, where
 from opencrypto._request import Cryptop
 from opencrypto._retq import ReturnQueue
 from opencrypto._session import Session, sid_text
@@ -77,6 +77,7 @@ class Dispatcher:
         self._stray = Tally(self._strays)
         self.observers: Observers | None = None
         self.watcher = Watcher(drivers, sessions, self._plain_call_back)
+        self._blocked = Limited("driver_blocked", "driver")
         self.callback_errors = Count()
         self.driver_bugs = sessions.driver_bugs
         self.intrs = 0
@@ -209,8 +210,10 @@ class Dispatcher:
         if not stays:
             self._turn_away(crp, session)
             return
-        if self.observers is not None and slot.queue.blocked:
-            self.observers.blocked(slot.hid, CRYPTO_SYMQ)
+        if slot.queue.blocked:
+            self._blocked.warning(slot.name)
+            if self.observers is not None:
+                self.observers.blocked(slot.hid, CRYPTO_SYMQ)
         if due:
             self._schedule(slot)
 

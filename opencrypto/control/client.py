@@ -80,7 +80,10 @@ class Client:
         if "error" in message:
             error = message["error"]
             code = getattr(errno, str(error.get("errno")), errno.EIO)
-            raise error_from_errno(code, str(error.get("message", "")))
+            sentence = str(error.get("message", ""))
+            if code in {errno.EPERM, errno.EPROTONOSUPPORT}:
+                raise UsageError(sentence, errno=code)
+            raise error_from_errno(code, sentence)
         return message.get("result")
 
     def _message(self) -> dict[str, Any]:

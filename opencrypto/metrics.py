@@ -1,0 +1,238 @@
+"""
+Prometheus metrics of a framework, read from its tree of names when they are scraped.
+
+Needs the extra ``metrics`` (prometheus-client). Nothing is counted for it beside what the
+framework counts anyway, and nothing runs between scrapes::
+
+    from prometheus_client import REGISTRY, start_http_server
+    REGISTRY.register(opencrypto.metrics.Collector(framework))
+    start_http_server(9464, "127.0.0.1")
+
+Names and units follow Prometheus' conventions: seconds, bytes, ``_total``. With several
+frameworks in one registry give each a name: ``Collector(framework, name="esp")``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector as _Collector
+
+from opencrypto._timing import BOUNDS, PHASES
+from opencrypto.sysctl import Value
+
+if TYPE_CHECKING:
+    from opencrypto._framework import Framework
+
+__all__ = ["Collector"]
+
+NS: Final = 1e9
+
+COUNTERS: Final = {
+    "stats.intrs": ("request_interrupts", "Runs of the request interrupt"),
+    "stats.rets": ("return_interrupts", "Runs of the return interrupt"),
+    "stats.callback_errors": ("callback_errors", "Callbacks that raised"),
+    "stats.driver_bugs": ("driver_bugs", "Times that a driver broke its contract"),
+    "sessions.created": ("sessions_created", "Sessions opened"),
+    "sessions.freed": ("sessions_freed", "Sessions freed"),
+}
+"""Counters of the whole framework: what is after ``opencrypto.``, to the name and its meaning."""
+
+GAUGES: Final = {
+    "sessions.active": ("sessions", "Sessions open"),
+    "sessions.oldest": ("session_oldest_seconds", "Age of the oldest open session"),
+    "timing": ("timing_enabled", "Whether requests' phases are measured"),
+}
+
+DRIVER_COUNTERS: Final = {
+    "ops": ("requests", "Requests dispatched"),
+    "bytes": ("request_bytes", "Input of the requests"),
+    "errs": ("request_errors", "Requests completed with an error"),
+    "kops": ("key_operations", "Key operations handed to the driver"),
+    "kerrs": ("key_operation_errors", "Key operations that the driver ended with an error"),
+    "blocks": ("blocks", "Times that the driver could take no request"),
+    "kblocks": ("key_blocks", "Times that the driver could take no key operation"),
+    "migrated": ("sessions_migrated", "Sessions that left the driver"),
+}
+"""Counters by driver. Their sums over ``driver``, "(departed)" and "(none)" included, are exact."""
+
+DRIVER_GAUGES: Final = {
+    "sessions": ("driver_sessions", "Sessions open on the driver"),
+    "inflight": ("requests_in_flight", "Requests accepted and not answered yet"),
+    "queued": ("requests_queued", "Requests that wait for the driver"),
+    "blocked": ("driver_blocked", "1 while the driver takes no requests"),
+}
+
+PHASE_HELP: Final = {
+    "invoke": "from dispatch until the driver is called",
+    "done": "from the driver's call until its done",
+    "cb": "from done until the callback starts",
+    "finis": "in the callback",
+}
+
+
+class Collector(_Collector):
+    """
+    What a Prometheus registry asks.
+
+    Args:
+        framework: The framework; its tree is read at each scrape.
+        name: The value of a label ``framework``; without it there is no such label.
+    """
+
+    def __init__(self, framework: Framework, name: str = "") -> None:
+        self._framework = framework
+        self._labels = {"framework": name} if name else {}
+
+    def describe(self) -> Iterable[Metric]:
+        """Promise nothing: the registry need not scrape when it registers."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Read the tree once, and yield it as metrics."""
+        values = {name: node.get() for name, node in self._framework.sysctl.nodes().items()}
+        yield from self._whole(values)
+        yield from self._drivers(values)
+        yield from self._queues(values)
+        yield from self._work(values)
+        yield from self._times(values)
+
+    def _keys(self, *more: str) -> list[str]:
+        return [*self._labels, *more]
+
+    def _values(self, *more: str) -> list[str]:
+        return [*self._labels.values(), *more]
+
+    def _whole(self, values: Mapping[str, Value]) -> Iterator[Metric]:
+        for key, (name, text) in COUNTERS.items():
+            counter = CounterMetricFamily(f"opencrypto_{name}", text, labels=self._keys())
+            counter.add_metric(self._values(), _number(values, f"opencrypto.{key}"))
+            yield counter
+        for key, (name, text) in GAUGES.items():
+            gauge = GaugeMetricFamily(f"opencrypto_{name}", text, labels=self._keys())
+            gauge.add_metric(self._values(), _number(values, f"opencrypto.{key}"))
+            yield gauge
+
+    def _drivers(self, values: Mapping[str, Value]) -> Iterator[Metric]:
+        names = _between(values, "opencrypto.drivers.", ".hid")
+        info = InfoMetricFamily("opencrypto_driver", "A driver attached", labels=self._keys())
+        for driver in names:
+            tier = str(values[f"opencrypto.drivers.{driver}.class"])
+            info.add_metric(self._values(), {"driver": driver, "class": tier})
+        yield info
+        for key, (name, text) in DRIVER_COUNTERS.items():
+            counter = CounterMetricFamily(f"opencrypto_{name}", text, labels=self._keys("driver"))
+            for driver in names:
+                value = _number(values, f"opencrypto.drivers.{driver}.{key}")
+                counter.add_metric(self._values(driver), value)
+            for label, rest in (("(departed)", "departed"), ("(none)", "strays")):
+                if f"opencrypto.rest.{rest}.{key}" in values:
+                    value = _number(values, f"opencrypto.rest.{rest}.{key}")
+                    counter.add_metric(self._values(label), value)
+            yield counter
+        for key, (name, text) in DRIVER_GAUGES.items():
+            gauge = GaugeMetricFamily(f"opencrypto_{name}", text, labels=self._keys("driver"))
+            for driver in names:
+                value = _number(values, f"opencrypto.drivers.{driver}.{key}")
+                gauge.add_metric(self._values(driver), value)
+            yield gauge
+
+    def _queues(self, values: Mapping[str, Value]) -> Iterator[Metric]:
+        for key, name, text in (
+            ("len", "return_queue_length", "Completed requests that wait for their callbacks"),
+            ("maxlen", "return_queue_limit", "Over this no requests are handed out; 0 for none"),
+        ):
+            gauge = GaugeMetricFamily(f"opencrypto_{name}", text, labels=self._keys("kind"))
+            for kind, queue in (("request", "crypto_ret_q"), ("key", "crypto_ret_kq")):
+                value = _number(values, f"opencrypto.{queue}.{key}")
+                gauge.add_metric(self._values(kind), value)
+            yield gauge
+        drops = CounterMetricFamily(
+            "opencrypto_return_queue_drops", "Requests not handed out", labels=self._keys("kind")
+        )
+        for kind, queue in (("request", "crypto_ret_q"), ("key", "crypto_ret_kq")):
+            drops.add_metric(self._values(kind), _number(values, f"opencrypto.{queue}.drops"))
+        yield drops
+
+    def _work(self, values: Mapping[str, Value]) -> Iterator[Metric]:
+        algs = CounterMetricFamily(
+            "opencrypto_algorithm_requests",
+            "Requests of sessions that have the algorithm",
+            labels=self._keys("algorithm"),
+        )
+        for alg in _between(values, "opencrypto.algs.", ".ops"):
+            algs.add_metric(self._values(alg), _number(values, f"opencrypto.algs.{alg}.ops"))
+        yield algs
+        yield self._histogram(
+            "opencrypto_request_size_bytes",
+            "Requests by their input",
+            ((), (values["opencrypto.sizes.bounds"], values["opencrypto.sizes.ops"],
+                  _number(values, "opencrypto.sizes.bytes"))),
+        )  # fmt: skip
+
+    def _times(self, values: Mapping[str, Value]) -> Iterator[Metric]:
+        bounds = tuple(bound / NS for bound in BOUNDS)
+        for phase in PHASES:
+            prefix = f"opencrypto.timing.{phase}"
+            total = _number(values, f"{prefix}.sum") / NS
+            yield self._histogram(
+                f"opencrypto_request_{phase}_seconds",
+                f"Time {PHASE_HELP[phase]}, while opencrypto.timing is 1",
+                ((), (bounds, values[f"{prefix}.histogram"], total)),
+            )
+        drivers = _between(values, "opencrypto.drivers.", ".hid")
+        series = []
+        for driver in drivers:
+            prefix = f"opencrypto.drivers.{driver}.latency"
+            total = _number(values, f"{prefix}.sum") / NS
+            series.append(((driver,), (bounds, values[f"{prefix}.histogram"], total)))
+        yield self._histogram(
+            "opencrypto_driver_latency_seconds",
+            "Time from a driver's call until its done, while opencrypto.timing is 1",
+            *series,
+            labels=("driver",),
+        )
+
+    def _histogram(
+        self,
+        name: str,
+        text: str,
+        *series: tuple[tuple[str, ...], tuple[Any, Any, float]],
+        labels: tuple[str, ...] = (),
+    ) -> Metric:
+        family = HistogramMetricFamily(name, text, labels=self._keys(*labels))
+        for given, (bounds, counts, total) in series:
+            family.add_metric(self._values(*given), _cumulative(bounds, counts), total)
+        return family
+
+
+def _number(values: Mapping[str, Value], name: str) -> float:
+    value = values[name]
+    assert isinstance(value, int | float), name
+    return value
+
+
+def _between(values: Mapping[str, Value], prefix: str, suffix: str) -> list[str]:
+    return [
+        name.removeprefix(prefix).removesuffix(suffix)
+        for name in values
+        if name.startswith(prefix) and name.endswith(suffix)
+    ]
+
+
+def _cumulative(bounds: Iterable[float], counts: Iterable[int]) -> list[tuple[str, float]]:
+    """Make Prometheus' buckets, each of which holds those below it, from ours, which do not."""
+    below = 0
+    buckets = []
+    for bound, count in zip([*bounds, float("inf")], counts, strict=True):
+        below += count
+        buckets.append(("+Inf" if bound == float("inf") else repr(float(bound)), float(below)))
+    return buckets

@@ -1,0 +1,175 @@
+"""The commands that look into a live process, each run as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from opencrypto.cli.live import clean, duration, short, since
+from opencrypto.control import Client
+from tests.operators.watched import watched
+
+pytestmark = pytest.mark.shared_framework
+
+COMMAND = [sys.executable, "-c", "from opencrypto.cli import main; main()"]
+
+
+@pytest.fixture(scope="module")
+def socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The socket of a process under load."""
+    path = tmp_path_factory.mktemp("live") / "it.sock"
+    with watched(path):
+        yield path
+
+
+def run(*words: str, socket: Path | None = None, status: int = 0) -> str:
+    """Run the command and return what it prints; on a failure, what it says."""
+    more = ["--socket", str(socket)] if socket is not None else []
+    done = subprocess.run(
+        [*COMMAND, *words, *more], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr if status else done.stdout
+
+
+def test_sysctl_reads_as_sysctl_does(socket: Path) -> None:
+    """Name = value; -n the value alone; -d the description; a branch all below it."""
+    assert run("sysctl", "kern.usercrypto", socket=socket) == "kern.usercrypto = 1\n"
+    assert run("sysctl", "-n", "kern.usercrypto", socket=socket) == "1\n"
+    assert run("sysctl", "-d", "kern.usercrypto", socket=socket).startswith("kern.usercrypto: wh")
+    assert run("sysctl", "kern", socket=socket).count(" = ") == 3
+    everything = run("sysctl", "-a", socket=socket).splitlines()
+    assert "opencrypto.drivers.hw.class = hardware" in everything
+    assert len(everything) > 80
+
+
+def test_sysctl_writes_and_reports_the_change(socket: Path) -> None:
+    """NAME=VALUE prints the old and the new value; numbers may be hexadecimal."""
+    name = "opencrypto.crypto_ret_q.maxlen"
+    assert run("sysctl", f"{name}=0x40", socket=socket) == f"{name}: 0 -> 64\n"
+    assert run("sysctl", "-n", f"{name}=0", socket=socket) == "0\n"
+    assert json.loads(run("sysctl", "--json", name, socket=socket)) == {name: 0}
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["kern.usercrypt"], "did you mean kern.usercrypto"),
+        (["kern.usercrypto=2"], "takes 0 to 1, not 2"),
+        (["kern.usercrypto=one"], "takes an integer"),
+        (["opencrypto.stats.ops=1"], "read-only"),
+        ([], "-a for everything"),
+    ],
+)
+def test_sysctl_says_what_is_wrong(socket: Path, words: list[str], sentence: str) -> None:
+    """Each mistake is one sentence and exit status 2."""
+    said = run("sysctl", *words, socket=socket, status=2)
+    assert sentence in said
+    assert said.count("\n") == 1
+
+
+def test_stat_prints_a_line_each_interval(socket: Path) -> None:
+    """The first line is since the start, the next are of the interval; JSON has the same words."""
+    lines = run("stat", "-w", "0.3", "-c", "3", socket=socket).splitlines()
+    assert lines[0].split()[:3] == ["sess", "infl", "queue"]
+    assert len(lines) == 4
+    printed = run("stat", "-w", "0.3", "-c", "2", "--json", socket=socket).splitlines()
+    rows = [json.loads(line) for line in printed]
+    assert all(row["ops/s"] > 0 and row["sess"] == 3 for row in rows)
+    assert len(run("stat", socket=socket).splitlines()) == 2
+
+
+def test_ps_finds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes in the usual folder are found, by pid too; sockets of dead ones are passed over."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.delenv("OPENCRYPTO_CONTROL", raising=False)
+    folder = tmp_path / "opencrypto"
+    folder.mkdir(mode=0o700)
+    with watched(folder / "77.sock") as process:
+        found = json.loads(run("ps", "--json"))["frameworks"]
+        assert [each["pid"] for each in found if each["pid"] == process.pid] == [process.pid]
+        assert "hw sw" in run("ps")
+        assert run("sysctl", "-n", "kern.usercrypto", "--pid", str(process.pid)) == "1\n"
+    assert "no live framework of process 1" in run("sysctl", "-a", "--pid", "1", status=2)
+
+
+def test_nobody_there_is_a_sentence(tmp_path: Path) -> None:
+    """A wrong path names the remedy."""
+    assert "OPENCRYPTO_CONTROL=1" in run("stat", socket=tmp_path / "none.sock", status=2)
+
+
+def test_maxlen_set_in_another_terminal_makes_getreq_refuse(tmp_path: Path) -> None:
+    """The limit, set by the command, is felt in the live process, whose drops rise."""
+    path = tmp_path / "it.sock"
+    name = "opencrypto.crypto_ret_q"
+    with watched(path, threads=0) as process, Client(path) as client:
+        assert process.stdin is not None
+        assert process.stdout is not None
+
+        def ask(question: str) -> str:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write(question + "\n")
+            process.stdin.flush()
+            return process.stdout.readline().strip()
+
+        assert ask("getreq") == "True"
+        run("sysctl", f"{name}.maxlen=5", socket=path)
+        assert ask("getreq") == "True"
+        assert client.get(f"{name}.drops") == {f"{name}.drops": 0}
+        for value, driver in (("1", "hw"), ("-1", "sw"), ("0", "hw")):
+            run("sysctl", f"kern.cryptodevallowsoft={value}", socket=path)
+            assert ask("newsession") == driver
+
+
+def test_a_trace_is_recorded_shown_and_played(socket: Path, tmp_path: Path) -> None:
+    """A trace of the load has its sizes, and plays to a driver of this host."""
+    file = tmp_path / "it.trace"
+    made = json.loads(run("trace", "record", str(file), "-t", "0.3", "--json", socket=socket))
+    assert made["requests"] > 0
+    shown = json.loads(run("trace", "show", str(file), "-n", "2", "--json"))
+    assert shown["count"] == made["requests"]
+    assert set(shown["drivers"]) == {"hw"}
+    assert "NULL_CBC" in run("trace", "show", str(file))
+    assert "exists" in run("trace", "record", str(file), socket=socket, status=1)
+    played = json.loads(run("trace", "replay", str(file), "--driver", "null", "--json"))
+    assert played["played"]["requests"] > 0
+    timed = run("trace", "replay", str(file), "--driver", "null", "--speed", "2")
+    assert "recorded" in timed
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", "nonsense", '{"format":"opencrypto-trace","version":9}']
+)
+def test_a_damaged_trace_is_refused(tmp_path: Path, text: str) -> None:
+    """What is no trace is said to be none."""
+    file = tmp_path / "bad.trace"
+    file.write_text(text)
+    assert "trace" in run("trace", "show", str(file), status=2)
+
+
+def test_numbers_are_short() -> None:
+    """Columns hold: five characters for numbers, six for times; escapes never reach a terminal."""
+    assert [short(n) for n in (0, 7, 999, 1000, 99_949, 156_000, 2.5e9)] == [
+        "0", "7", "999", "1.0k", "99.9k", "156k", "2.5G",
+    ]  # fmt: skip
+    assert all(len(short(10**n)) <= 5 for n in range(17))
+    assert [duration(n) for n in (5, 1500, 250_000, 2.5e9)] == ["5ns", "1.5us", "250us", "2.5s"]
+    assert since(90_061) == "1d01:01"
+    assert clean("a\x1b[2Jb\r") == "a\ufffd[2Jb\ufffd"
+
+
+def test_commands_cost_the_process_little(socket: Path) -> None:
+    """Reading everything ten times a second is answered in milliseconds."""
+    with Client(socket) as client:
+        start = time.monotonic()
+        for _ in range(10):
+            client.call("nodes")
+        assert time.monotonic() - start < 3

@@ -1,0 +1,298 @@
+"""Metrics for Prometheus and OpenTelemetry, and the log's events: read by those they are for."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from opencrypto import (
+    CRYPTO_F_CBIMM,
+    CRYPTO_NULL_CBC,
+    CRYPTO_SYMQ,
+    ERESTART,
+    Cryptoini,
+    Cryptop,
+    Framework,
+)
+from opencrypto.driver import Process
+from tests.operators.load import Hardware, Instant, Load
+from tests.support import require_tool
+
+prometheus = pytest.importorskip("prometheus_client")
+ROOT = Path(__file__).parents[2]
+
+
+def registry(framework: Framework, name: str = "") -> Any:
+    """A registry with our collector in it."""
+    from opencrypto.metrics import Collector
+
+    made = prometheus.CollectorRegistry()
+    made.register(Collector(framework, name))
+    return made
+
+
+def exposition(framework: Framework) -> str:
+    """What a scrape gets."""
+    text: bytes = prometheus.generate_latest(registry(framework))
+    return text.decode()
+
+
+def test_the_exposition_passes_the_linter(tmp_path: Path) -> None:
+    """Promtool finds nothing to complain about, timing on or off, drivers there or gone."""
+    tool = require_tool("promtool", "prometheus")
+    with Framework(plugins=[Hardware("hw"), Instant("sw")]) as framework:
+        for timing in (0, 1):
+            framework.sysctl["opencrypto.timing"] = timing
+            with Load(framework, threads=2):
+                time.sleep(0.05)
+            done = subprocess.run(
+                [tool, "check", "metrics"],
+                input=exposition(framework),
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_values_are_those_of_the_tree() -> None:
+    """Counters, sizes and times of a load appear with their labels, exactly."""
+    with Framework(plugins=[Hardware("hw"), Instant("sw")]) as framework:
+        framework.sysctl["opencrypto.timing"] = 1
+        with Load(framework, threads=5) as load:
+            time.sleep(0.1)
+        found = registry(framework, "it")
+
+        def sample(name: str, **labels: str) -> float:
+            value = found.get_sample_value(f"opencrypto_{name}", {"framework": "it", **labels})
+            assert value is not None, name
+            return float(value)
+
+        assert sample("requests_total", driver="hw") == load.ops
+        assert sample("requests_total", driver="(none)") == 0
+        assert sample("request_bytes_total", driver="hw") == load.bytes
+        assert sample("request_size_bytes_sum") == load.bytes
+        assert sample("request_size_bytes_count") == load.ops
+        assert sample("request_size_bytes_bucket", le="64.0") == load.sent[64]
+        assert sample("request_size_bytes_bucket", le="256.0") == load.sent[64] + load.sent[100]
+        assert sample("driver_latency_seconds_count", driver="hw") == load.ops
+        assert sample("request_done_seconds_bucket", le="+Inf") == load.ops
+        assert 0 < sample("request_done_seconds_sum") < 3600
+        assert sample("sessions") == 0
+        assert sample("driver_info", driver="sw", **{"class": "software"}) == 1
+
+
+def test_buckets_begin_at_a_microsecond() -> None:
+    """The histograms' bounds are seconds, from 1 us to 10 s."""
+    with Framework(plugins=[Instant()]) as framework:
+        bounds = [
+            line.split('le="')[1].split('"')[0]
+            for line in exposition(framework).splitlines()
+            if line.startswith("opencrypto_request_done_seconds_bucket")
+        ]
+    assert (bounds[0], bounds[-2], bounds[-1]) == ("1e-06", "10.0", "+Inf")
+
+
+class Server:
+    """A Prometheus server with a folder and a port of its own."""
+
+    def __init__(self, folder: Path, target: int) -> None:
+        config = folder / "prometheus.yml"
+        config.write_text(
+            "global: {scrape_interval: 200ms, scrape_timeout: 200ms}\n"
+            "scrape_configs:\n- job_name: opencrypto\n  static_configs:\n"
+            f"  - targets: ['127.0.0.1:{target}']\n"
+        )
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        self._process = subprocess.Popen(
+            [
+                require_tool("prometheus", "prometheus"),
+                f"--config.file={config}",
+                f"--storage.tsdb.path={folder / 'data'}",
+                f"--web.listen-address=127.0.0.1:{self.port}",
+                "--log.level=error",
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        """Ask it."""
+        url = f"http://127.0.0.1:{self.port}/api/v1/query?" + urllib.parse.urlencode(
+            {"query": expression}
+        )
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                result: list[dict[str, Any]] = json.load(answer)["data"]["result"]
+                return result
+        except OSError:
+            return []  # it is still starting
+
+    def wait_for(self, expression: str, seconds: float = 30) -> list[dict[str, Any]]:
+        """Ask it until it knows."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            result = self.query(expression)
+            if result:
+                return result
+            time.sleep(0.1)
+        raise AssertionError(f"Prometheus never knew {expression}")
+
+    def close(self) -> None:
+        """End it."""
+        self._process.send_signal(signal.SIGTERM)
+        self._process.wait(timeout=30)
+
+
+@pytest.fixture
+def scraped(tmp_path: Path) -> Iterator[tuple[Framework, Server]]:
+    """A framework with timing on, and a Prometheus that scrapes it."""
+    with Framework(plugins=[Hardware("hw"), Instant("sw")]) as framework:
+        framework.sysctl["opencrypto.timing"] = 1
+        http, thread = prometheus.start_http_server(
+            0, addr="127.0.0.1", registry=registry(framework)
+        )
+        try:
+            server = Server(tmp_path, http.server_address[1])
+            try:
+                yield framework, server
+            finally:
+                server.close()
+        finally:
+            http.shutdown()
+            http.server_close()
+            thread.join()
+
+
+@pytest.mark.slow
+def test_a_real_prometheus_scrapes_it(scraped: tuple[Framework, Server]) -> None:
+    """It stores what the load does, and answers the queries of the dashboard."""
+    framework, server = scraped
+    server.wait_for("up == 1")
+    with Load(framework, threads=4, pause=0.001) as load:
+        rate = server.wait_for("sum(rate(opencrypto_requests_total[5s])) > 0")
+        assert float(rate[0]["value"][1]) > 0
+        server.wait_for(
+            "histogram_quantile(0.99, sum by (le, driver) "
+            "(rate(opencrypto_driver_latency_seconds_bucket[5s]))) > 0"
+        )
+    total = server.wait_for(f"sum(opencrypto_requests_total) == {load.ops}")
+    assert int(float(total[0]["value"][1])) == load.ops
+
+
+@pytest.mark.slow
+def test_every_query_of_the_dashboard_is_understood(scraped: tuple[Framework, Server]) -> None:
+    """Each panel's expression is one that Prometheus takes, on metrics that there are."""
+    framework, server = scraped
+    board = json.loads((ROOT / "docs" / "grafana-dashboard.json").read_text())
+    with Load(framework, threads=2, pause=0.001):
+        server.wait_for("sum(rate(opencrypto_requests_total[5s])) > 0")
+        for panel in board["panels"]:
+            for target in panel.get("targets", ()):
+                expression = target["expr"].replace("$__rate_interval", "5s")
+                expression = expression.replace('instance=~"$instance"', 'instance=~".*"')
+                server.wait_for(expression)
+
+
+def test_opentelemetry_reads_the_same() -> None:
+    """An SDK of the program's gets the counters by driver, through the API alone."""
+    pytest.importorskip("opentelemetry.sdk")
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+    from opencrypto.telemetry import instrument
+
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader])
+    with Framework(plugins=[Hardware("hw"), Instant("sw")]) as framework:
+        instrument(framework, provider)
+        with Load(framework, threads=2) as load:
+            time.sleep(0.05)
+        data = reader.get_metrics_data()
+        assert data is not None
+        points = {
+            (metric.name, point.attributes["driver"]): getattr(point, "value", None)
+            for resource in data.resource_metrics
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+            for point in metric.data.data_points
+        }
+    provider.shutdown()
+    assert points["opencrypto.requests", "hw"] == load.ops
+    assert points["opencrypto.request.size", "hw"] == load.bytes
+    assert points["opencrypto.sessions", "sw"] == 0
+
+
+class Moody(Instant):
+    """A driver that refuses each request once; the known answers have no patience for that."""
+
+    selftest = False
+
+    def newsession(self, ini: object) -> int | tuple[int, Process]:
+        """Open a session that says ERESTART every other time."""
+        done = self.done
+        refused = False
+
+        def process(crp: Cryptop, hint: int) -> int:
+            nonlocal refused
+            refused = not refused
+            if refused:
+                return ERESTART
+            done(crp)
+            return 0
+
+        return self.newlid(), process
+
+
+def test_events_have_stable_names(caplog: pytest.LogCaptureFixture) -> None:
+    """Attach, block, migrate and detach are logged; a block that repeats, once a second."""
+    caplog.set_level("DEBUG", logger="opencrypto")
+    moody = Moody("moody")
+    with Framework(plugins=[moody]) as framework:
+        sid = framework.newsession(Cryptoini(CRYPTO_NULL_CBC))
+        for _ in range(5):
+            answered: list[Cryptop] = []
+            framework.dispatch(Cryptop(sid, flags=CRYPTO_F_CBIMM, callback=answered.append))
+            moody.unblock(CRYPTO_SYMQ)
+            deadline = time.monotonic() + 10
+            while not answered and time.monotonic() < deadline:
+                time.sleep(0.001)
+        assert framework.sysctl["opencrypto.stats.blocks"] == 5
+        framework.attach(Instant("other"))
+        framework.detach("moody")
+        framework.dispatch(Cryptop(sid, flags=CRYPTO_F_CBIMM, callback=lambda crp: None))
+    events = [record.getMessage().split()[0] for record in caplog.records]
+    wanted = ["driver_attached", "driver_blocked", "driver_detached", "session_migrated"]
+    assert [events.count(f"event={name}") for name in wanted] == [2, 1, 2, 1]
+
+
+def test_nothing_is_printed_unless_asked(tmp_path: Path) -> None:
+    """A program that configures no logging sees nothing of ours on its output."""
+    code = (
+        "from opencrypto import *\n"
+        "from tests.operators.load import Instant, Hardware\n"
+        "with Framework(plugins=[Hardware('a'), Instant('b')]) as fw:\n"
+        "    sid = fw.newsession(Cryptoini(CRYPTO_NULL_CBC))\n"
+        "    fw.detach('a')\n"
+        "    fw.dispatch(Cryptop(sid, flags=CRYPTO_F_CBIMM, callback=lambda crp: 1 / 0))\n"
+    )
+    path = os.pathsep.join(str(ROOT / part) for part in (".", "drivers", "consumers"))
+    env = os.environ | {"PYTHONPATH": path}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True
+    )
+    assert done.stdout + done.stderr == ""
