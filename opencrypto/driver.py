@@ -166,7 +166,8 @@ class Driver:
         into ``crp.etype`` (`Cryptop.fail`), then ``self.done(crp)``; never raise to report it.
 
         Args:
-            crp: The request; ``crp.lid`` is the number that `newsession` returned.
+            crp: The request; ``crp.lid`` is the number that `newsession` returned; one that
+                it does not know is answered with ENOENT.
             hint: ``CRYPTO_HINT_MORE`` if another request for this driver follows at once.
 
         Returns:
