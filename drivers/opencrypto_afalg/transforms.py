@@ -22,6 +22,7 @@ from opencrypto_afalg.sockets import (
     ALG_SET_IV,
     ALG_SET_OP,
     MSG_DONTWAIT,
+    MSG_MORE,
     SOL_ALG,
     KernelBroke,
     KernelRefused,
@@ -185,15 +186,16 @@ class Mac:
         data: Sequence[memoryview | bytes] = parts
         if self._before:
             data = [self._before, *parts, self._after]
-        if len(data) > IOV_MAX:
-            data = [b"".join(data)]
         transform = self._transform
         operation = transform.take()
         try:
             # Sent even if empty: an answer to nothing sent could be an earlier request's.
-            total = sum(map(len, data))
-            if operation.sendmsg(data) != total:
-                raise KernelRefused("the hash took only a part of the data")
+            last = max(0, len(data) - 1) // IOV_MAX * IOV_MAX
+            for at in range(0, last + 1, IOV_MAX):
+                some = data[at : at + IOV_MAX]
+                more = MSG_MORE if at < last else 0
+                if operation.sendmsg(some, (), more) != sum(map(len, some)):
+                    raise KernelRefused("the hash took only a part of the data")
             digest = operation.recv(self._length)
             if len(digest) != self._length:
                 raise KernelRefused("the hash has another length than expected")

@@ -127,12 +127,12 @@ RUNS: Final = pytest.StashKey[dict[str, Run]]()
 
 def run_remotely(item: pytest.Item) -> bool:
     """Report a test from its kernel; False if it is to run in this process after all."""
-    kernel = item.callspec.params.get("kernel", HERE) if hasattr(item, "callspec") else HERE
+    kernel = kernel_of(item)
     if kernel == HERE:
         return False
     runs = item.session.stash.setdefault(RUNS, {})
     if kernel not in runs:
-        mine = [other for other in item.session.items if _kernel_of(other) == kernel]
+        mine = [other for other in item.session.items if kernel_of(other) == kernel]
         runs[kernel] = Run(kernel, mine)
     run = runs[kernel]
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
@@ -142,7 +142,8 @@ def run_remotely(item: pytest.Item) -> bool:
     return True
 
 
-def _kernel_of(item: pytest.Item) -> str:
+def kernel_of(item: pytest.Item) -> str:
+    """Return the kernel that a collected test is for."""
     callspec = getattr(item, "callspec", None)
     return str(callspec.params.get("kernel", HERE)) if callspec else HERE
 

@@ -26,6 +26,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("kernel") is not None:
             item.add_marker(pytest.mark.slow)
+            if remote.kernel_of(item) != remote.HERE:
+                # The pytest inside keeps the time of each test, and the boot has its own.
+                item.add_marker(pytest.mark.timeout(0))
 
 
 @pytest.hookimpl(tryfirst=True)
