@@ -21,22 +21,19 @@ from opencrypto._migrate import Sessions
 from opencrypto._opercalls import OperatorCalls
 from opencrypto._plugins import Plugins
 from opencrypto._profile import Profile
-from opencrypto._request import Cryptodesc, Cryptoini, Cryptop
+from opencrypto._reqcalls import RequestCalls
+from opencrypto._request import Cryptoini, Cryptop
 from opencrypto._retq import ReturnQueue
-from opencrypto._state import REQUEST, RequestEvent, RequestState, step
 from opencrypto._virtual import Virtual
 from opencrypto._workers import InterruptFactory, ThreadInterrupt
 from opencrypto.driver import Driver
-from opencrypto.exceptions import BusyError, UsageError
+from opencrypto.exceptions import UsageError
 
 DETACH_TIMEOUT = 10.0
 """Seconds that a driver has to answer what it has taken, when it is detached."""
 
-POOL_LIMIT = 1024
-"""How many freed requests of one number of descriptors are kept for the next `getreq`."""
 
-
-class Framework(KeyCalls, OperatorCalls):
+class Framework(RequestCalls, KeyCalls, OperatorCalls):
     """
     Between those who want cryptography and the drivers that do it. A context manager.
 
@@ -90,7 +87,7 @@ class Framework(KeyCalls, OperatorCalls):
             lambda: self._dispatcher.run_returns(self._run_key_returns),
             lambda: bool(len(self._retq) or len(self._retkq)),
         )
-        self._pools: dict[int, list[Cryptop]] = {}
+        self._pools = {}
         self._settings = _views.Settings()
         self._plant()
         # The straight path skips a call: these are the methods below, bound where they do the work.
@@ -298,47 +295,6 @@ class Framework(KeyCalls, OperatorCalls):
         """
         self._sessions.free(sid)
 
-    def getreq(self, n: int) -> Cryptop | None:
-        """
-        Take a request with `n` descriptors, all fields zero.
-
-        Returns:
-            The request; None while the return queue is over ``opencrypto.crypto_ret_q.maxlen``.
-
-        Raises:
-            UsageError: `n` is less than 1.
-        """
-        if self._retq.over():
-            self._retq.drop()
-            return None
-        try:
-            crp = self._pools[n].pop() if n else _new_request(n)
-        except (KeyError, IndexError):
-            return _new_request(n)
-        crp.state = RequestState.IDLE
-        return crp
-
-    def freereq(self, crp: Cryptop | None) -> None:
-        """
-        Give a request back. None does nothing.
-
-        Raises:
-            BusyError: it is dispatched and not called back yet.
-            UsageError: it has been freed already.
-        """
-        if crp is None:
-            return
-        if crp.state == RequestState.FREED:
-            raise UsageError("the request has been freed already; free it once")
-        if crp.state:
-            raise BusyError("the request is in use; free it in its callback or after")
-        crp.state = step(REQUEST, RequestState.IDLE, RequestEvent.FREEREQ)
-        crp.reset()
-        if type(crp) is Cryptop and isinstance(crp.desc, list):
-            pool = self._pools.setdefault(len(crp.desc), [])
-            if len(pool) < POOL_LIMIT:
-                pool.append(crp)
-
     def dispatch(self, crp: Cryptop) -> None:
         """
         Carry a request out; its callback is called exactly once, with ``etype`` set.
@@ -394,12 +350,6 @@ class Framework(KeyCalls, OperatorCalls):
     def __repr__(self) -> str:
         names = ", ".join(slot.name for slot in self._drivers if not slot.gone) or "no drivers"
         return f"<Framework {names}{' closed' if self._sessions.closed else ''}>"
-
-
-def _new_request(n: int) -> Cryptop:
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        raise UsageError(f"a request has at least one descriptor, not {n!r}")
-    return Cryptop(desc=[Cryptodesc() for _ in range(n)])
 
 
 _default_lock = threading.Lock()

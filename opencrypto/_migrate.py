@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from opencrypto import _select
 from opencrypto._chain import Chain, as_inis
-from opencrypto._check import broken_promise, check
 from opencrypto._drivertable import DriverTable, Slot, check_lid
+from opencrypto._guard import checked, promised
 from opencrypto._log import log
 from opencrypto._profile import Profile
 from opencrypto._request import Cryptoini, Cryptop
@@ -131,8 +131,9 @@ class Sessions:
         try:
             sid, process = self._ask(slot, chain)
             kind = self.kinds.number(cri.alg for cri in chain.inis)
-            process = process or self._checked(chain, plain)
-            session = Session(sid, slot, chain, hard, self._promised(chain, process), kind)
+            process = process or checked(chain, plain, self.done)
+            process = promised(chain, process, self.done)
+            session = Session(sid, slot, chain, hard, process, kind)
             with slot.lock:
                 stays = slot.state is SlotState.ACTIVE
                 if stays:
@@ -176,7 +177,7 @@ class Sessions:
 
     def enter(self, session: Session) -> Session:
         """Take up a session whose slot never leaves: a virtual one."""
-        session.process = self._promised(session.chain, session.process)
+        session.process = promised(session.chain, session.process, self.done)
         with session.slot.lock:
             session.direct = self.straight
             session.slot.sessions[session.lid] = session
@@ -184,24 +185,6 @@ class Sessions:
             self.table[session.sid] = session
             session.chain.hold()
         return session
-
-    def _promised(self, chain: Chain, process: Process) -> Process:
-        """Refuse requests that break the session's profile, if it says anything."""
-        if not chain.profile:
-            return process
-
-        def promised(crp: Cryptop, hint: int) -> int:
-            try:
-                reason = broken_promise(crp, chain)
-            except CryptoError as error:
-                reason = error.strerror or ""
-            if not reason:
-                return process(crp, hint)
-            crp.fail(errno.EINVAL, reason)
-            self.done(crp)
-            return 0
-
-        return promised
 
     def _call_newsession(self, slot: Slot, chain: Chain) -> tuple[int, Process | None]:
         assert slot.newsession is not None
@@ -225,20 +208,6 @@ class Sessions:
             raise DriverBug(
                 f"driver {slot.name}: newsession raised {type(error).__name__}, or returned wrong"
             ) from None
-
-    def _checked(self, chain: Chain, process: Process) -> Process:
-        """Put the framework's checks before a driver's plain ``process``."""
-
-        def checked(crp: Cryptop, hint: int) -> int:
-            try:
-                check(crp, chain)
-            except CryptoError as error:
-                crp.fail(error.errno or errno.EINVAL, error.strerror or "")
-                self.done(crp)
-                return 0
-            return process(crp, hint)
-
-        return checked
 
     # Freeing.
 

@@ -31,7 +31,7 @@ ORDER = (
     "driver chain",
     "hookspecs _plugins",
     # Rules without threads.
-    "_select _queue",
+    "_select _queue _guard",
     # The parts of a running framework.
     "_timing _stats _retq",
     "_session _drivertable",
@@ -41,7 +41,7 @@ ORDER = (
     "sysctl selftest _attach _views _tree",
     # The control socket is a part of the framework it speaks for, loaded when it is wanted.
     "control",
-    "_keycalls _opercalls _framework",
+    "_reqcalls _keycalls _opercalls _framework",
     # Faces.
     "__init__",
     "_bsdcalls bsd client aio metrics telemetry",

@@ -1,0 +1,50 @@
+"""
+What stands before a driver's ``process`` and completes a request that it should never see.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+
+from opencrypto._chain import Chain
+from opencrypto._check import broken_promise, check
+from opencrypto._request import Cryptop
+from opencrypto.driver import Process
+from opencrypto.exceptions import CryptoError
+
+Done = Callable[[Cryptop], None]
+
+
+def checked(chain: Chain, process: Process, done: Done) -> Process:
+    """Put the framework's checks before a driver's plain ``process``."""
+
+    def guarded(crp: Cryptop, hint: int) -> int:
+        try:
+            check(crp, chain)
+        except CryptoError as error:
+            crp.fail(error.errno or errno.EINVAL, error.strerror or "")
+            done(crp)
+            return 0
+        return process(crp, hint)
+
+    return guarded
+
+
+def promised(chain: Chain, process: Process, done: Done) -> Process:
+    """Refuse requests that break the session's profile, if that says anything."""
+    if not chain.profile:
+        return process
+
+    def guarded(crp: Cryptop, hint: int) -> int:
+        try:
+            reason = broken_promise(crp, chain)
+        except CryptoError as error:
+            reason = error.strerror or ""
+        if not reason:
+            return process(crp, hint)
+        crp.fail(errno.EINVAL, reason)
+        done(crp)
+        return 0
+
+    return guarded
