@@ -10,13 +10,12 @@ A function that returns has no view of the buffer left; the consumer may then re
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
 from hmac import compare_digest
 from typing import Any, Final
 
 from cryptography.exceptions import InvalidTag
 
-from opencrypto import Cryptodesc, Cryptoini, Cryptop
+from opencrypto import Cryptop
 from opencrypto.chain import UNVERIFIED, ChainSession, Quick
 from opencrypto.constants import (
     CRD_F_ENCRYPT,
@@ -30,48 +29,13 @@ from opencrypto_openssl._aead import SCRATCH, Gcm
 from opencrypto_openssl._ciphers import Cbc, Ctr, Null, RegionCipher
 from opencrypto_openssl._esp import compile_esp
 from opencrypto_openssl._macs import Hmac, ViewMac
-from opencrypto_openssl._shape import KINDS, flat
+from opencrypto_openssl._shape import KINDS, flat, taker_of
 
 TAG: Final = 16
 EXTERNAL: Final = CRD_F_IV_EXPLICIT | CRD_F_IV_PRESENT
 """The IV is in the descriptor, and the buffer is not to have it."""
 LONGEST: Final = 1 << 30
 """In bytes; OpenSSL's lengths have 31 bits."""
-
-TakeIv = Callable[[Cryptodesc, memoryview, int, int], "bytes | None"]
-
-
-def iv_taker(ivlen: int, cri: Cryptoini) -> TakeIv:
-    """Return what applies the IV rules for a cipher of a session."""
-    fresh = cri.fresh_iv
-
-    def take(crd: Cryptodesc, view: memoryview, start: int, end: int) -> bytes | None:
-        """Find or make the IV, and write it where asked; or return None if it is not sound."""
-        flags = crd.flags
-        if flags & CRD_F_IV_EXPLICIT:
-            explicit = crd.ini.iv
-            if explicit is None or len(explicit) != ivlen:
-                return None
-            iv = bytes(explicit)
-            if flags & CRD_F_IV_PRESENT or not flags & CRD_F_ENCRYPT:
-                return iv
-        at = crd.inject
-        to = at + ivlen
-        if at < 0 or to > len(view) or (at < end and start < to):
-            return None
-        if not flags & CRD_F_IV_EXPLICIT:
-            if flags & CRD_F_IV_PRESENT or not flags & CRD_F_ENCRYPT:
-                return bytes(view[at:to])
-            iv = fresh()
-        view[at:to] = iv
-        return iv
-
-    return take
-
-
-def no_iv(crd: Cryptodesc, view: memoryview, start: int, end: int) -> bytes:
-    """Stand for the IV of an algorithm without one."""
-    return b""
 
 
 def compile_session(session: ChainSession) -> Quick | None:
@@ -99,17 +63,12 @@ def compile_session(session: ChainSession) -> Quick | None:
     return None
 
 
-def _taker(session: ChainSession, at: int) -> TakeIv:
-    ivlen = session.chain.ivlens[at]
-    return iv_taker(ivlen, session.chain.inis[at]) if ivlen else no_iv
-
-
 def _cipher(session: ChainSession) -> Quick:
     """One cipher."""
     transform: RegionCipher = session.transforms[0]  # type: ignore[assignment]
     alg = session.chain.inis[0].alg
     granule = session.chain.facts[0].granule
-    take_iv = _taker(session, 0)
+    take_iv = taker_of(session, 0)
     encrypt, decrypt = transform.encrypt, transform.decrypt
 
     def quick(crp: Cryptop) -> bool:
@@ -173,7 +132,7 @@ def _cipher_and_mac(session: ChainSession, cipher_at: int, mac_at: int) -> Quick
     mac_alg = session.chain.inis[mac_at].alg
     granule = session.chain.facts[cipher_at].granule
     maclen = session.chain.macs[mac_at]
-    take_iv = _taker(session, cipher_at)
+    take_iv = taker_of(session, cipher_at)
     encrypt, decrypt, digest = cipher.encrypt, cipher.decrypt, authenticator.digest
 
     def quick(crp: Cryptop) -> bool:
@@ -224,7 +183,7 @@ def _aead(session: ChainSession, cipher_at: int, tag_at: int) -> Quick | None:
     tag_alg = session.chain.inis[tag_at].alg
     no_payload = cipher_alg == CRYPTO_AES_GMAC
     ivlen = session.chain.ivlens[cipher_at]
-    take_iv = _taker(session, cipher_at)
+    take_iv = taker_of(session, cipher_at)
 
     def quick(crp: Cryptop) -> bool:
         desc = crp.desc

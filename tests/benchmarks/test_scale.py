@@ -10,8 +10,16 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+import opencrypto_openssl
 from opencrypto import Capability, Cryptodesc, Cryptoini, Cryptop, Driver, Framework
-from opencrypto.constants import CRYPTO_F_BATCH, CRYPTO_F_CBIMM, CRYPTO_NULL_CBC
+from opencrypto.constants import (
+    CRD_F_ENCRYPT,
+    CRYPTO_AES_128_GMAC,
+    CRYPTO_AES_GCM_16,
+    CRYPTO_F_BATCH,
+    CRYPTO_F_CBIMM,
+    CRYPTO_NULL_CBC,
+)
 from opencrypto.testing import ManualInterrupt
 from tests.benchmarks.measure import Case, compare, table
 
@@ -81,6 +89,20 @@ def per_request_batched(count: int) -> float:
     return best
 
 
+def sealing(framework: Framework, sids: Sequence[int]) -> Case:
+    """Seal 64 bytes with AES-128-GCM in session after session."""
+    cipher = Cryptodesc(16, 64, 8, CRD_F_ENCRYPT, alg=CRYPTO_AES_GCM_16)
+    desc = [cipher, Cryptodesc(0, 8, 80, alg=CRYPTO_AES_128_GMAC)]
+    crp = Cryptop(0, bytearray(96), desc, callback, CRYPTO_F_CBIMM)
+    dispatch, turn = framework.dispatch, itertools.cycle(sids)
+
+    def case() -> None:
+        crp.sid = next(turn)
+        dispatch(crp)
+
+    return case
+
+
 def test_scale() -> None:
     rows = []
     many = [Idle(number) for number in range(DRIVERS)]
@@ -106,6 +128,7 @@ def test_scale() -> None:
         for name in result.times:
             dearer = 1 / result.ratio(name, "one of each")
             rows.append([name, f"{result.us(name):.2f}", f"{dearer:.2f}"])
+        rows += sealed(one, crowded)
         start = time.perf_counter()
         for sid in sids:
             crowded.freesession(sid)
@@ -113,5 +136,25 @@ def test_scale() -> None:
     alone, full = per_request_batched(1) * 1e6, per_request_batched(QUEUED) * 1e6
     rows.append(["one request queued, drained", f"{alone:.2f}", "1.00"])
     rows.append([f"{QUEUED} requests queued, drained", f"{full:.2f}", f"{full / alone:.2f}"])
-    table("A request that no driver does anything about", ["", "µs", "times one of each"], rows)
+    table("Scale: drivers that do nothing, unless said", ["", "µs", "times one of each"], rows)
     print(f"\nOpening a session: {opening:.1f} µs, freeing it: {freeing:.1f} µs.")
+
+
+def sealed(one: Framework, crowded: Framework) -> list[list[str]]:
+    """Compare real requests, among few sessions and among many."""
+    (driver,) = opencrypto_openssl.opencrypto_drivers()
+    (other,) = opencrypto_openssl.opencrypto_drivers()
+    one.attach(driver)
+    crowded.attach(other)
+    inis = [Cryptoini(CRYPTO_AES_GCM_16, bytes(20)), Cryptoini(CRYPTO_AES_128_GMAC, bytes(20))]
+    sids = [crowded.newsession(inis) for _ in range(1000)]
+    cases = {
+        "AES-GCM of 64 B, one of each": sealing(one, [one.newsession(inis)]),
+        f"the same, {SESSIONS} sessions, one in use": sealing(crowded, sids[:1]),
+        f"the same, {SESSIONS} sessions, 1000 in turn": sealing(crowded, sids),
+    }
+    result = compare(cases)
+    base = next(iter(cases))
+    return [
+        [name, f"{result.us(name):.2f}", f"{1 / result.ratio(name, base):.2f}"] for name in cases
+    ]

@@ -129,9 +129,7 @@ def test_a_context_that_raised_is_not_used_again(name: str) -> None:
         class Broken:
             encrypt = broken
 
-        pool[:] = [
-            (Broken, kept[-1]) if name == "swcrypto" else (broken, broken, kept[-1])
-        ]
+        pool[:] = [(Broken, kept[-1]) if name == "swcrypto" else (broken, broken, kept[-1])]
         assert run(framework, sid, bytearray(DATA), request).etype == errno.EIO
         assert pool == []
         again = bytearray(DATA)
