@@ -4,10 +4,16 @@ The calls of opencrypto(9) that hand requests out and take them back, as `Framew
 
 from __future__ import annotations
 
+from typing import Final
+
 from opencrypto._request import Cryptodesc, Cryptop
 from opencrypto._retq import ReturnQueue
-from opencrypto._state import REQUEST, RequestEvent, RequestState, step
+from opencrypto._state import RequestState
 from opencrypto.exceptions import BusyError, UsageError
+
+# The transitions are those of the table in `_state`; a look-up in it would cost as much as the rest.
+IDLE: Final = int(RequestState.IDLE)
+FREED: Final = int(RequestState.FREED)
 
 POOL_LIMIT = 1024
 """How many freed requests of one number of descriptors are kept for the next `getreq`."""
@@ -33,10 +39,11 @@ class RequestCalls:
             self._retq.drop()
             return None
         try:
-            crp = self._pools[n].pop() if n else _new_request(n)
+            crp = self._pools[n].pop()
         except (KeyError, IndexError):
-            return _new_request(n)
-        crp.state = RequestState.IDLE
+            crp = _new_request(n)
+            self._pools.setdefault(n, [])
+        crp.state = IDLE
         return crp
 
     def freereq(self, crp: Cryptop | None) -> None:
@@ -49,19 +56,20 @@ class RequestCalls:
         """
         if crp is None:
             return
-        if crp.state == RequestState.FREED:
+        if crp.state == FREED:
             raise UsageError("the request has been freed already; free it once")
         if crp.state:
             raise BusyError("the request is in use; free it in its callback or after")
-        crp.state = step(REQUEST, RequestState.IDLE, RequestEvent.FREEREQ)
+        crp.state = FREED
         crp.reset()
-        if type(crp) is Cryptop and isinstance(crp.desc, list):
-            pool = self._pools.setdefault(len(crp.desc), [])
-            if len(pool) < POOL_LIMIT:
-                pool.append(crp)
+        pool = self._pools.get(len(crp._own))
+        if pool is not None and len(pool) < POOL_LIMIT:
+            pool.append(crp)
 
 
 def _new_request(n: int) -> Cryptop:
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
         raise UsageError(f"a request has at least one descriptor, not {n!r}")
-    return Cryptop(desc=[Cryptodesc() for _ in range(n)])
+    crp = Cryptop(desc=[Cryptodesc() for _ in range(n)])
+    crp._own = tuple(crp.desc)
+    return crp

@@ -68,6 +68,11 @@ class Cryptoini(CryptoiniNames):
         self._next: Cryptoini | None = None
         self._ivs: IvSource | None = None
 
+    def reset(self) -> None:
+        """Set every field to its zero."""
+        self.alg = self.klen = self.rnd = self.mlen = self.limit = 0
+        self.key = self.iv = self._next = self._ivs = None
+
     def fresh_iv(self) -> bytes:
         """
         Return an IV never used before in this session. For drivers, on the `ini` they were given.
@@ -91,7 +96,7 @@ class Cryptodesc(CryptodescNames):
     stands, all in **bytes** from the start of the buffer. `flags` are ``CRD_F_*``.
     """
 
-    __slots__ = ("_next", "flags", "ini", "inject", "len", "skip")
+    __slots__ = ("_next", "_own", "flags", "ini", "inject", "len", "skip")
 
     def __init__(
         self,
@@ -108,7 +113,8 @@ class Cryptodesc(CryptodescNames):
         self.len = len
         self.inject = inject
         self.flags = flags
-        self.ini = Cryptoini(alg, iv=iv) if ini is None else ini
+        self._own = Cryptoini(alg, iv=iv) if ini is None else None
+        self.ini: Cryptoini = self._own or ini  # type: ignore[assignment]
         self._next: Cryptodesc | None = None
 
     @property
@@ -159,7 +165,12 @@ class Cryptodesc(CryptodescNames):
     def reset(self) -> None:
         """Set every field to its zero, as a new descriptor has it."""
         self.skip = self.len = self.inject = self.flags = 0
-        self.ini = Cryptoini()
+        ini = self._own
+        if ini is None:
+            ini = self._own = Cryptoini()
+        else:
+            ini.reset()
+        self.ini = ini
 
     def __repr__(self) -> str:
         return (
@@ -187,7 +198,7 @@ class Cryptop(CryptopNames):
     """
 
     __slots__ = (
-        "_dispatched", "_done", "_invoked", "_session", "_watch", "buf", "callback", "desc",
+        "_dispatched", "_done", "_invoked", "_own", "_session", "_watch", "buf", "callback", "desc",
         "error", "etype", "flags", "ilen", "mac", "olen", "opaque", "sid", "state",
     )  # fmt: skip
 
@@ -223,6 +234,8 @@ class Cryptop(CryptopNames):
         self.error = ""
         self.state: int = RequestState.IDLE
         self._session: Any = None
+        # The descriptors that getreq made, with which the request goes back to the pool.
+        self._own: tuple[Cryptodesc, ...] = ()
         self._watch: Any = None  # and, while it is watched, the moments: see _watch
 
     @property
@@ -258,8 +271,9 @@ class Cryptop(CryptopNames):
         self.sid = self.ilen = self.olen = self.etype = self.flags = 0
         self.buf = self.opaque = self.callback = self.mac = None
         self.error = ""
-        for crd in self.desc:
+        for crd in self._own:
             crd.reset()
+        self.desc = list(self._own)
 
     def __repr__(self) -> str:
         return (
