@@ -11,7 +11,7 @@ from opencrypto._retq import ReturnQueue
 from opencrypto._state import RequestState
 from opencrypto.exceptions import BusyError, UsageError
 
-# The transitions are those of the table in `_state`; a look-up in it would cost as much as the rest.
+# The transitions are those of the table in `_state`, where a look-up costs as much as all of this.
 IDLE: Final = int(RequestState.IDLE)
 FREED: Final = int(RequestState.FREED)
 
