@@ -37,18 +37,20 @@ class KernelCapability(Capability):
         known: Callable[[], str] = self._known  # type: ignore[attr-defined]
         return known()
 
-    def absence(self) -> str:
-        """Say why the kernel cannot, or return an empty string. The first time, binds a socket."""
+    def served(self, cri: Cryptoini | None = None) -> Served | str:
+        """Return what serves it, or why nothing does. The first time, this binds a socket."""
         find: Callable[[], Served | str] = self._find  # type: ignore[attr-defined]
         found = find()
-        return found if isinstance(found, str) else ""
+        if isinstance(found, str):
+            return f"cannot ({found})"
+        if cri is not None and cri.klen // 8 > MAX_KEY:
+            return f"takes no key of {cri.klen} bits"
+        return found
 
     def refusal(self, cri: Cryptoini) -> str:
         """Say why these parameters cannot be served, or return an empty string."""
-        absence = self.absence()
-        if absence:
-            return f"cannot ({absence})"
-        return f"takes no key of {cri.klen} bits" if cri.klen // 8 > MAX_KEY else ""
+        found = self.served(cri)
+        return found if isinstance(found, str) else ""
 
     def __eq__(self, other: object) -> bool:
         return self is other

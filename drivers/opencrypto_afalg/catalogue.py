@@ -55,17 +55,20 @@ class Catalogue:
     def __init__(self, kernel: Kernel, *, device: bool = False) -> None:
         self._kernel = kernel
         self._device = device
-        self._lock = threading.Lock()  # guards _found; held while probing, so that each is one
-        self._found: dict[Name, Served | str] = {}
+        self._lock = threading.Lock()  # held while probing, so that each name is probed once
+        self._found: dict[tuple[str, str], Served | str] = {}
 
     def find(self, names: Iterable[Name]) -> Served | str:
         """Return the first of these names that is served, or why none of them is."""
         reason = "the kernel has no name for it"
         for name in names:
-            with self._lock:
-                found = self._found.get(name)
-                if found is None:
-                    found = self._found[name] = self._probe(name)
+            key = name.type, name.name
+            found = self._found.get(key)
+            if found is None:
+                with self._lock:
+                    found = self._found.get(key)
+                    if found is None:
+                        found = self._found[key] = self._probe(name)
             if isinstance(found, Served):
                 return found
             reason = found
@@ -74,7 +77,7 @@ class Catalogue:
     def known(self, names: Iterable[Name]) -> str:
         """Say which implementation serves, or would, without binding anything."""
         for name in names:
-            found = self._found.get(name)
+            found = self._found.get((name.type, name.name))
             if isinstance(found, Served):
                 return found.text
             if found is None:

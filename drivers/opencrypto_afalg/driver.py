@@ -32,7 +32,7 @@ from opencrypto.driver import Process, WorkerPool
 from opencrypto.xform import Kind
 from opencrypto_afalg.authenc import FusedSession, authenc_key
 from opencrypto_afalg.build import TRIAL, Builder
-from opencrypto_afalg.capability import KernelCapability, capabilities, names_of
+from opencrypto_afalg.capability import KernelCapability, capabilities
 from opencrypto_afalg.catalogue import Catalogue, Served
 from opencrypto_afalg.kernel import Kernel
 from opencrypto_afalg.names import NAMES, Form, Name, authenc_name
@@ -85,7 +85,6 @@ class AfalgDriver(Driver):
         if device:
             self.name = "afalg.hw"
             self.flags = 0
-        self._names = names
         self._catalogue = Catalogue(self.kernel, device=device)
         offered = capabilities(self._catalogue, names)
         wanted = set(offered) if algs is None else {int(alg) for alg in algs}
@@ -113,8 +112,8 @@ class AfalgDriver(Driver):
 
         Binds each name once, which may load modules: from milliseconds to seconds in all.
         """
-        absent = {alg: each.absence() for alg, each in self.capabilities.items()}
-        return {alg: reason for alg, reason in absent.items() if reason}
+        found = {alg: each.served() for alg, each in self.capabilities.items()}
+        return {alg: reason for alg, reason in found.items() if isinstance(reason, str)}
 
     def newsession(self, ini: Sequence[Cryptoini]) -> tuple[int, Process]:
         """Open a session; its sockets are opened by its first request."""
@@ -140,8 +139,7 @@ class AfalgDriver(Driver):
 
     def _served(self, cri: Cryptoini) -> Served:
         capability = self.capabilities.get(cri.alg)
-        refusal = "is not offered" if capability is None else capability.refusal(cri)
-        served = refusal or self._catalogue.find(names_of(cri.alg, self._names))
+        served = "is not offered" if capability is None else capability.served(cri)
         if isinstance(served, str):
             raise UsageError(f"driver {self.name}: {cri!r} {served}")
         return served
