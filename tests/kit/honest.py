@@ -143,6 +143,18 @@ class Honest(ChainDriver):
     }
 
 
+class HonestLean(Honest):
+    """One algorithm of each kind, for what is tried often."""
+
+    name = "lean"
+    capabilities: Mapping[int, Capability] = {
+        CRYPTO_AES_CBC: Capability(keys=(16, 32)),
+        CRYPTO_AES_GCM_16: Capability(keys=(20,)),
+        CRYPTO_AES_128_GMAC: Capability(keys=(20,)),
+        CRYPTO_SHA2_256_HMAC: Capability(),
+    }
+
+
 class HonestPlain(Honest):
     """Hands back no process of a session: the framework checks the requests."""
 
