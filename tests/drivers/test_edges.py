@@ -32,6 +32,7 @@ from tests.drivers.rig import (
     attached,
     crd,
     esp_in,
+    esp_out,
     run,
     shape,
 )
@@ -111,10 +112,44 @@ def test_iv_rules(framework: Framework, name: str, kind: str) -> None:
         assert after[70:86] == left
         assert after[:3] + after[67:70] + after[86:] == DATA[:3] + DATA[67:70] + DATA[86:]
         work = shape(kind, after)
-        assert (
-            run(framework, sid, work.buf, crd(CRYPTO_AES_CBC, 3, 64, 0, EXPLICIT, used)).etype == 0
-        )
-        assert work.content()[3:67] == DATA[3:67]
+        # An explicit IV is not written on decryption, whatever `inject` says.
+        back = crd(CRYPTO_AES_CBC, 3, 64, 70, EXPLICIT, used)
+        assert run(framework, sid, work.buf, back).etype == 0
+        assert work.content() == DATA[:67] + after[67:]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("chain", [ESP, GCM], ids=["cbc+hmac", "gcm"])
+@pytest.mark.parametrize("name", BOTH)
+def test_iv_rules_in_a_chain(
+    framework: Framework, name: str, chain: list[Cryptoini], kind: str
+) -> None:
+    """The IV in the packet is not what is authenticated here, so that another one may be there."""
+    sid = framework.newsession(chain, driver=name)
+    iv = IV if chain is ESP else IV[:8]
+    mac = 8 if chain is GCM else 24 + 48
+    for flags in (EXPLICIT | PRESENT, EXPLICIT, PRESENT, 0):
+        way_in = esp_in(48) if chain is ESP else gcm(ENCRYPT, 56)
+        way_in[0].flags = ENCRYPT | flags
+        way_in[0].ini.iv = iv if flags & EXPLICIT else None
+        way_in[1].len = mac
+        work = shape(kind, DATA)
+        assert run(framework, sid, work.buf, *way_in).etype == 0
+        sealed = work.content()
+        at = slice(8, 8 + len(iv))
+        if flags & EXPLICIT:
+            assert sealed[at] == (DATA[at] if flags & PRESENT else iv)
+        else:
+            assert (sealed[at] == DATA[at]) == bool(flags & PRESENT)
+        for told in (EXPLICIT, EXPLICIT | PRESENT):
+            way_out = esp_out(48) if chain is ESP else gcm(0, 56)[::-1]
+            way_out[1].flags = told
+            way_out[1].ini.iv = iv if flags & EXPLICIT else sealed[at]
+            way_out[0].len = mac
+            work = shape(kind, sealed)
+            assert run(framework, sid, work.buf, *way_out).etype == 0
+            assert work.content()[:24] == sealed[:24]
+            assert work.content()[24:72] == DATA[24:72]
 
 
 @pytest.mark.parametrize("alg", [CRYPTO_AES_CTR, CRYPTO_AES_CBC])
