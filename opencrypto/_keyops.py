@@ -55,16 +55,19 @@ class Call:
     Attributes:
         hard: Which classes of driver may serve it, as for `newsession`.
         pinned: The one driver that may, if the consumer named one.
-        tried: Ids of the drivers that had it and did not answer it.
+        wanted: What tells the pinned driver from a later one in the same slot.
+        tried: The drivers that had it and did not answer it, likewise by their counters: ids and
+            slots are used again.
         slot: The driver that has it, or has it queued.
     """
 
-    __slots__ = ("hard", "pinned", "slot", "tried")
+    __slots__ = ("hard", "pinned", "slot", "tried", "wanted")
 
     def __init__(self, hard: int, pinned: Slot | None) -> None:
         self.hard = hard
         self.pinned = pinned
-        self.tried: set[int] = set()
+        self.wanted = pinned.shards if pinned is not None else None
+        self.tried: set[Shards] = set()
         self.slot: Slot | None = None
 
 
@@ -130,7 +133,8 @@ class KeyOps:
             slot
             for slot in (self._drivers if call.pinned is None else (call.pinned,))
             if krp.op in slot.kops
-            and slot.hid not in call.tried
+            and slot.shards not in call.tried
+            and (call.wanted is None or call.wanted is slot.shards)
             and slot.state is SlotState.ACTIVE
             and not _select.class_refusal(slot.tier, call.hard)
         ]
@@ -167,7 +171,8 @@ class KeyOps:
 
     def _hand_over(self, krp: Cryptkop, call: Call, slot: Slot, hint: int, unblocks: int) -> None:
         kprocess = slot.kprocess
-        assert kprocess is not None
+        if kprocess is None:
+            return  # the driver left with its time run out, and its requests went elsewhere
         try:
             answer = kprocess(krp, hint)
         except BaseException as error:
@@ -248,7 +253,7 @@ class KeyOps:
 
     def _move_on(self, krp: Cryptkop, call: Call, slot: Slot) -> None:
         """Have another driver serve a request that this one did not answer."""
-        call.tried.add(slot.hid)
+        call.tried.add(slot.shards)
         self.migrated.add()
         krp.state = RequestState.QUEUED
         krp.fail(0)

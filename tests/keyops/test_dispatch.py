@@ -324,6 +324,20 @@ def test_a_framework_that_closes_ends_what_is_queued() -> None:
     assert done.wait().status == errno.ENODEV
 
 
+def test_a_slot_that_is_used_again_is_another_driver(framework: Framework) -> None:
+    """A request that one driver lost may go to the next that has the same id."""
+    first = Scripted("first", keep)
+    hid = framework.attach(first)
+    second = Scripted("second", keep, flags=SOFTWARE)
+    framework.attach(second)
+    done = go(framework)[0]
+    framework.detach("first", timeout=0.01)
+    assert second.kept
+    assert framework.attach(Scripted("third")) == hid
+    framework.detach("second", timeout=0.01)
+    assert hids([done]) == [hid]
+
+
 # Broken drivers.
 
 
