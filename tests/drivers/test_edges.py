@@ -33,6 +33,7 @@ from tests.drivers.rig import (
     crd,
     esp_in,
     esp_out,
+    gcm,
     run,
     shape,
 )
@@ -148,8 +149,8 @@ def test_iv_rules_in_a_chain(
             way_out[0].len = mac
             work = shape(kind, sealed)
             assert run(framework, sid, work.buf, *way_out).etype == 0
-            assert work.content()[:24] == sealed[:24]
-            assert work.content()[24:72] == DATA[24:72]
+            assert work.content()[: at.stop] == sealed[: at.stop]
+            assert work.content()[at.stop : 72] == DATA[at.stop : 72]
 
 
 @pytest.mark.parametrize("alg", [CRYPTO_AES_CTR, CRYPTO_AES_CBC])
