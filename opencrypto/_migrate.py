@@ -248,6 +248,7 @@ class Sessions:
             try:
                 self._tell_driver(slot, session.sid)
             finally:
+                session.process = _forgotten  # the driver's own may hold on to keys
                 session.chain.release()
                 self._returned(slot)
         if session.state is SessionState.DRAINING:
@@ -389,3 +390,7 @@ def _no_driver(chain: Chain, reasons: dict[str, str], refusal: CryptoError | Non
 
 def _not_yet(crp: Cryptop) -> None:
     raise AssertionError("the framework is not put together yet")
+
+
+def _forgotten(crp: Cryptop, hint: int) -> int:
+    raise AssertionError("a session that its driver has forgotten is served no more")
