@@ -27,6 +27,9 @@ from opencrypto.exceptions import DriverBug, UsageError
 NewSession = Callable[[Sequence[Cryptoini]], "int | tuple[int, Process]"]
 
 
+MAX_NAMES: Final = 256
+"""How many names of drivers that left are remembered with their counts."""
+
 MAX_DEPARTED: Final = 16
 """How many drivers that left have counts of their own still, before these are added up."""
 
@@ -158,8 +161,8 @@ class DriverTable:
         self._slots: list[Slot] = []
         # The counts of drivers whose slots are free again; under the lock. They are summed late:
         # a request that met its session while that was being freed may still be counted.
-        self._departed: deque[Shards] = deque()
-        self._long_gone = Shards()
+        self._departed: deque[tuple[str, Shards]] = deque()
+        self._long_gone: dict[str, Shards] = {}
         self.changes = 0  # goes up whenever a driver offers something
 
     def reserve(self, flags: int, name: str = "") -> Slot:
@@ -235,20 +238,23 @@ class DriverTable:
         with self.lock, slot.lock:
             left = slot.state is SlotState.CLEANUP and slot.drained.is_set()
             if left and not slot.names and slot.driver is None:
-                self._depart(slot.shards)
+                self._depart(slot.name, slot.shards)
                 slot.move(SlotEvent.EMPTY)
 
-    def _depart(self, shards: Shards) -> None:
-        self._departed.append(shards)
+    def _depart(self, name: str, shards: Shards) -> None:
+        self._departed.append((name, shards))
         if len(self._departed) > MAX_DEPARTED:
-            self._long_gone.absorb(self._departed.popleft())
+            oldest, shards = self._departed.popleft()
+            if oldest not in self._long_gone and len(self._long_gone) >= MAX_NAMES:
+                oldest = "others"
+            self._long_gone.setdefault(oldest, Shards()).absorb(shards)
 
-    def counts(self) -> tuple[dict[str, Shards], list[Shards]]:
-        """Return the counts of the drivers in use, by name, and those of the drivers gone."""
+    def counts(self) -> tuple[dict[str, Shards], list[tuple[str, Shards]]]:
+        """Return the counts of the drivers in use, and those of the drivers gone, by name."""
         with self.lock:
             present = {slot.name: slot.shards for slot in self if not slot.gone}
-            gone = [slot.shards for slot in self if slot.gone]
-            return present, [self._long_gone, *self._departed, *gone]
+            gone = [(slot.name, slot.shards) for slot in self if slot.gone]
+            return present, [*self._long_gone.items(), *self._departed, *gone]
 
 
 def check_lid(lid: Any, slot: Slot) -> int:

@@ -49,10 +49,13 @@ class Look:
         self.dispatcher = dispatcher
 
     @cached_property
-    def _counts(self) -> tuple[dict[str, Shard], Shard, Shard]:
+    def _counts(self) -> tuple[dict[str, Shard], dict[str, Shard], Shard]:
         present, departed = self._drivers.counts()
+        gone: dict[str, Shard] = {}
+        for name, shards in departed:
+            shards.add_to(gone.setdefault(name, sum_shards([])))
         strays = self.dispatcher.strays.total()
-        return {name: s.total() for name, s in present.items()}, sum_shards(departed), strays
+        return {name: shards.total() for name, shards in present.items()}, gone, strays
 
     @property
     def drivers(self) -> dict[str, Shard]:
@@ -60,9 +63,17 @@ class Look:
         return self._counts[0]
 
     @property
-    def departed(self) -> Shard:
-        """The counts of drivers that left."""
+    def gone(self) -> dict[str, Shard]:
+        """The counts of drivers that left, by the names they had."""
         return self._counts[1]
+
+    @cached_property
+    def departed(self) -> Shard:
+        """The counts of all drivers that left."""
+        departed = sum_shards([])
+        for each in self.gone.values():
+            departed.add(each)
+        return departed
 
     @property
     def strays(self) -> Shard:
@@ -376,3 +387,14 @@ def rest_branch(look: Look) -> Iterator[Node]:
             yield Node(
                 f"opencrypto.rest.{name}.{count}", f"{count} {meaning}", _attribute(shard, count)
             )
+    for driver, counts in look.gone.items():
+        for count in (*COUNTERS, "bytes", "migrated"):
+            yield Node(
+                f"opencrypto.rest.drivers.{driver}.{count}",
+                f"{count} by a driver of this name that left",
+                _attribute(_constant(counts), count),
+            )
+
+
+def _constant(shard: Shard) -> Callable[[], Shard]:
+    return lambda: shard

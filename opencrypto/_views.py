@@ -87,7 +87,7 @@ def take_stats(drivers: DriverTable, dispatcher: Dispatcher, keyops: KeyOps) -> 
     kops, kerrs = keyops.counts()
     present, departed = drivers.counts()
     sums = {name: shards.total() for name, shards in present.items()}
-    total = sum_shards([*departed, dispatcher.strays])
+    total = sum_shards([*(shards for _, shards in departed), dispatcher.strays])
     for each in sums.values():
         total.add(each)
     return Stats(

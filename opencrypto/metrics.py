@@ -62,7 +62,10 @@ DRIVER_COUNTERS: Final = {
     "kblocks": ("key_blocks", "Times that the driver could take no key operation"),
     "migrated": ("sessions_migrated", "Sessions that left the driver"),
 }
-"""Counters by driver. Their sums over ``driver``, "(departed)" and "(none)" included, are exact."""
+"""
+Counters by driver. A driver that left keeps its series, and one of its name goes on with it, so
+that rates are right and sums exact; "(none)" is for requests that met no session.
+"""
 
 DRIVER_GAUGES: Final = {
     "sessions": ("driver_sessions", "Sessions open on the driver"),
@@ -123,6 +126,7 @@ class Collector(_Collector):
 
     def _drivers(self, values: Mapping[str, Value]) -> Iterator[Metric]:
         names = _between(values, "opencrypto.drivers.", ".hid")
+        gone = _between(values, "opencrypto.rest.drivers.", ".migrated")
         info = InfoMetricFamily("opencrypto_driver", "A driver attached", labels=self._keys())
         for driver in names:
             tier = str(values[f"opencrypto.drivers.{driver}.class"])
@@ -130,13 +134,19 @@ class Collector(_Collector):
         yield info
         for key, (name, text) in DRIVER_COUNTERS.items():
             counter = CounterMetricFamily(f"opencrypto_{name}", text, labels=self._keys("driver"))
-            for driver in names:
-                value = _number(values, f"opencrypto.drivers.{driver}.{key}")
+            for driver in sorted({*names, *gone}):
+                value = sum(
+                    _number(values, f"{branch}.{driver}.{key}")
+                    for branch, those in (
+                        ("opencrypto.drivers", names),
+                        ("opencrypto.rest.drivers", gone),
+                    )
+                    if driver in those
+                )
                 counter.add_metric(self._values(driver), value)
-            for label, rest in (("(departed)", "departed"), ("(none)", "strays")):
-                if f"opencrypto.rest.{rest}.{key}" in values:
-                    value = _number(values, f"opencrypto.rest.{rest}.{key}")
-                    counter.add_metric(self._values(label), value)
+            if f"opencrypto.rest.strays.{key}" in values:
+                value = _number(values, f"opencrypto.rest.strays.{key}")
+                counter.add_metric(self._values("(none)"), value)
             yield counter
         for key, (name, text) in DRIVER_GAUGES.items():
             gauge = GaugeMetricFamily(f"opencrypto_{name}", text, labels=self._keys("driver"))

@@ -59,15 +59,19 @@ def instrument(framework: Framework, provider: MeterProvider | None = None) -> M
 
 
 def _reader(framework: Framework, leaf: str) -> Callback:
-    prefix = "opencrypto.drivers."
+    present, gone = "opencrypto.drivers.", "opencrypto.rest.drivers."
 
     def read(_: CallbackOptions) -> Iterable[Observation]:
-        nodes = framework.sysctl.nodes(prefix)
-        for name in nodes:
-            driver = name.removeprefix(prefix).removesuffix(".hid")
-            if name == f"{prefix}{driver}.hid":
-                value = nodes[f"{prefix}{driver}.{leaf}"].get()
+        sums: dict[str, int] = {}
+        for prefix, mark in ((present, ".hid"), (gone, ".migrated")):
+            nodes = framework.sysctl.nodes(prefix)
+            for name in nodes:
+                driver = name.removeprefix(prefix).removesuffix(mark)
+                node = nodes.get(f"{prefix}{driver}.{leaf}")
+                value = node.get() if node is not None and name.endswith(mark) else None
                 if isinstance(value, int):
-                    yield Observation(value, {"driver": driver})
+                    # A driver that left keeps its series, and one of its name goes on with it.
+                    sums[driver] = sums.get(driver, 0) + value
+        return [Observation(value, {"driver": driver}) for driver, value in sums.items()]
 
     return read

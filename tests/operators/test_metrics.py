@@ -94,6 +94,22 @@ def test_values_are_those_of_the_tree() -> None:
         assert sample("driver_info", driver="sw", **{"class": "software"}) == 1
 
 
+def test_the_series_of_a_driver_that_left_goes_on() -> None:
+    """A driver's counters neither vanish nor fall nor jump when it leaves and comes again."""
+    with Framework(plugins=[Instant("it")]) as framework:
+        seen = []
+        for _ in range(40):
+            sid = framework.newsession(Cryptoini(CRYPTO_NULL_CBC))
+            framework.dispatch(Cryptop(sid, flags=CRYPTO_F_CBIMM, callback=lambda crp: None))
+            framework.freesession(sid)
+            for act in (lambda: framework.detach("it"), lambda: framework.attach(Instant("it"))):
+                act()
+                found = registry(framework)
+                seen.append(found.get_sample_value("opencrypto_requests_total", {"driver": "it"}))
+        assert seen == [float(n) for n in range(1, 41) for _ in range(2)]
+        assert framework.stats.ops == 40
+
+
 def test_buckets_begin_at_a_microsecond() -> None:
     """The histograms' bounds are seconds, from 1 us to 10 s."""
     with Framework(plugins=[Instant()]) as framework:
@@ -108,10 +124,10 @@ def test_buckets_begin_at_a_microsecond() -> None:
 class Server:
     """A Prometheus server with a folder and a port of its own."""
 
-    def __init__(self, folder: Path, target: int) -> None:
+    def __init__(self, folder: Path, target: int, interval: str = "200ms") -> None:
         config = folder / "prometheus.yml"
         config.write_text(
-            "global: {scrape_interval: 200ms, scrape_timeout: 200ms}\n"
+            f"global: {{scrape_interval: {interval}, scrape_timeout: {interval}}}\n"
             "scrape_configs:\n- job_name: opencrypto\n  static_configs:\n"
             f"  - targets: ['127.0.0.1:{target}']\n"
         )
@@ -225,7 +241,7 @@ def test_opentelemetry_reads_the_same() -> None:
         data = reader.get_metrics_data()
         assert data is not None
         points = {
-            (metric.name, point.attributes["driver"]): getattr(point, "value", None)
+            (metric.name, (point.attributes or {})["driver"]): getattr(point, "value", None)
             for resource in data.resource_metrics
             for scope in resource.scope_metrics
             for metric in scope.metrics

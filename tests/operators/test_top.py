@@ -169,7 +169,12 @@ def test_a_process_that_ends_is_a_sentence(tmp_path: Path) -> None:
     path = tmp_path / "it.sock"
     python = f"{shlex.quote(sys.executable)} -c 'from opencrypto.cli import main; main()'"
     with watched(path):
-        terminal = Terminal(tmp_path, 80, 24, f"cd {ROOT}; {python} top -w 0.3 --socket {path}")
+        terminal = Terminal(
+            tmp_path,
+            80,
+            24,
+            f"cd {ROOT}; PYTHONPATH=.:drivers:consumers {python} top -w 0.3 --socket {path}",
+        )
         try:
             terminal.wait_for("rate/s")
         except BaseException:
