@@ -32,12 +32,16 @@ class NameOfTwoWords(Fault):
 
 
 class LiesAboutSync(Fault):
-    """Answers from a thread, although it says SYNC."""
+    """Answers once in a while from a thread, although it says SYNC."""
 
     clause = "D1"
+    _taken = 0
 
     def serve(self, process: Process, crp: Cryptop, hint: int) -> int:
-        """Answer a little later."""
+        """Answer the third request a little later."""
+        self._taken += 1
+        if self._taken != 3:
+            return super().serve(process, crp, hint)
         threading.Timer(0.002, process, (crp, hint)).start()
         return 0
 
