@@ -60,7 +60,7 @@ def draw_top(folder: Path, width: int, height: int) -> None:
         console.print(Text.from_ansi(line), no_wrap=True, overflow="crop")
     text = console.export_svg(title="opencrypto top")
     # rich names fonts to fetch from elsewhere; any monospace one does, and nobody is asked.
-    text = re.sub(r"@font-face\s*{[^}]*}", "", text)
+    text = re.sub(r"@font-face\s*{[^}]*}|<!--.*?-->", "", text, flags=re.DOTALL)
     (folder / f"top-{width}x{height}.svg").write_text(text)
 
 
