@@ -1,0 +1,351 @@
+"""A request's way: straight, queued, refused for the moment, completed once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from opencrypto import (
+    CRYPTO_F_BATCH,
+    CRYPTO_F_CBIFSYNC,
+    CRYPTO_F_CBIMM,
+    CRYPTO_HINT_MORE,
+    CRYPTO_SYMQ,
+    CRYPTOCAP_F_SOFTWARE,
+    ERESTART,
+    Cryptop,
+    DriverBug,
+    UsageError,
+)
+from opencrypto._dispatch import TURN
+from opencrypto._state import RequestState
+from tests.core.support import (
+    KEY,
+    SYNC,
+    Log,
+    Toy,
+    newsession,
+    nothing_left,
+    request,
+    step,
+    stepped,
+    the_session,
+    threaded,
+)
+
+BATCH = CRYPTO_F_BATCH
+CBIMM = CRYPTO_F_CBIMM
+MORE = CRYPTO_HINT_MORE
+
+
+def test_the_straight_way_stays_in_the_callers_thread() -> None:
+    """With CBIMM driver and callback run inside dispatch, and the answer is right."""
+    with stepped(Toy()) as fw:
+        where: list[int] = []
+        crp = request(newsession(fw), lambda _: where.append(threading.get_ident()))
+        fw.dispatch(crp)
+        assert where == [threading.get_ident()]
+        assert crp.buf == bytes([KEY[0]]) * 16
+        assert crp.state == RequestState.IDLE
+
+
+@pytest.mark.parametrize(
+    ("flags", "driver_flags", "at_once"),
+    [
+        (0, SYNC, False),
+        (CRYPTO_F_CBIMM, CRYPTOCAP_F_SOFTWARE, True),
+        (CRYPTO_F_CBIFSYNC, SYNC, True),
+        (CRYPTO_F_CBIFSYNC, CRYPTOCAP_F_SOFTWARE, False),
+        (CRYPTO_F_CBIMM | CRYPTO_F_CBIFSYNC, SYNC, True),
+    ],
+)
+def test_when_the_callback_comes(flags: int, driver_flags: int, at_once: bool) -> None:
+    """CBIMM in done; CBIFSYNC in done if the driver is SYNC; else by the return interrupt."""
+    with stepped(Toy(flags=driver_flags)) as fw:
+        log = Log()
+        crp = request(newsession(fw), log, 1, flags=flags)
+        fw.dispatch(crp)
+        assert log.order == ([1] if at_once else [])
+        assert crp.state == (RequestState.IDLE if at_once else RequestState.RETURNING)
+        step(fw)
+        assert log.order == [1]
+
+
+def test_batched_requests_go_with_the_hint() -> None:
+    """BATCH queues; the driver gets them in order, each but the last with HINT_MORE."""
+    toy = Toy()
+    with stepped(toy) as fw:
+        sid, log = newsession(fw), Log()
+        for number in range(4):
+            fw.dispatch(request(sid, log, number, flags=CBIMM | BATCH))
+        assert toy.seen == []
+        step(fw)
+        assert toy.seen == [(0, MORE), (1, MORE), (2, MORE), (3, 0)]
+
+
+def test_what_follows_a_queued_request_of_its_session_queues_behind_it() -> None:
+    """A plain request does not overtake a batched one; once all went, the way is straight again."""
+    toy = Toy()
+    with stepped(toy) as fw:
+        sid, other, log = newsession(fw), newsession(fw), Log()
+        fw.dispatch(request(sid, log, "batched", flags=CBIMM | BATCH))
+        fw.dispatch(request(sid, log, "behind"))
+        fw.dispatch(request(other, log, "of another session"))
+        assert toy.seen == [("of another session", 0)]
+        step(fw)
+        assert toy.seen[1:] == [("batched", MORE), ("behind", 0)]
+        fw.dispatch(request(sid, log, "straight"))
+        assert toy.seen[-1] == ("straight", 0)
+
+
+def test_one_drivers_turn_ends_so_that_another_has_its() -> None:
+    """After so many requests of one driver the next one's come, and the turn's last has no hint."""
+    one, two = Toy("one"), Toy("two")
+    with stepped(one, two) as fw:
+        busy, other, log = newsession(fw, driver="one"), newsession(fw, driver="two"), Log()
+        for number in range(TURN + 2):
+            fw.dispatch(request(busy, log, number, flags=CBIMM | BATCH))
+        fw.dispatch(request(other, log, "other", flags=CBIMM | BATCH))
+        step(fw)
+        assert log.order == [*range(TURN), "other", TURN, TURN + 1]
+        hints = [hint for _, hint in one.seen]
+        assert hints == [MORE] * (TURN - 1) + [0, MORE, 0]
+
+
+def test_a_blocked_driver_delays_nobody_else() -> None:
+    """ERESTART blocks: its requests wait in order, other drivers' go on, unblock lets them go."""
+    one, two = Toy("one"), Toy("two")
+    with stepped(one, two) as fw:
+        waits, goes, log = newsession(fw, driver="one"), newsession(fw, driver="two"), Log()
+        one.full = True
+        for number in range(3):
+            fw.dispatch(request(waits, log, number))
+            fw.dispatch(request(goes, log, f"other {number}"))
+        step(fw)
+        assert one.refused == [0]
+        assert log.order == ["other 0", "other 1", "other 2"]
+        assert fw.drivers[0].blocked
+        assert fw.drivers[0].queued == 3
+        one.full = False
+        one.unblock(CRYPTO_SYMQ)
+        step(fw)
+        assert one.seen == [(0, MORE), (1, MORE), (2, 0)]
+        assert fw.stats.blocks == 1
+
+
+def test_an_unblock_inside_process_is_not_lost() -> None:
+    """A driver that unblocks before it returns ERESTART is asked again by itself."""
+
+    class Hasty(Toy):
+        def process(self, crp: Cryptop, hint: int) -> int:
+            if not self.refused:
+                self.refused.append(crp.opaque)
+                self.unblock(CRYPTO_SYMQ)
+                return ERESTART
+            return super().process(crp, hint)
+
+    with stepped(Hasty()) as fw:
+        log = Log()
+        fw.dispatch(request(newsession(fw), log, 1))
+        step(fw)
+        assert log.order == [1]
+        assert not fw.drivers[0].blocked
+
+
+def test_refused_from_the_queue_keeps_its_place() -> None:
+    """A queued request that is refused stays before those behind it."""
+    toy = Toy()
+    with stepped(toy) as fw:
+        sid, log = newsession(fw), Log()
+        toy.full = True
+        for number in range(3):
+            fw.dispatch(request(sid, log, number, flags=CBIMM | BATCH))
+        step(fw)
+        assert toy.refused == [0]
+        toy.full = False
+        toy.unblock(CRYPTO_SYMQ)
+        step(fw)
+        assert log.order == [0, 1, 2]
+
+
+def test_freesession_waits_for_the_last_request() -> None:
+    """A session in use is marked, refuses new requests, and is freed with its last."""
+    toy = Toy(hold=True)
+    with stepped(toy) as fw:
+        sid, log = newsession(fw), Log()
+        fw.dispatch(request(sid, log, 1))
+        fw.freesession(sid)
+        assert toy.freed == []
+        fw.dispatch(request(sid, log, "late"))
+        assert [(o, e) for o, e, _ in log.calls] == [("late", 2)]
+        toy.answer()
+        assert log.etypes == [2, 0]
+        assert toy.freed == toy.opened
+        assert not toy.keys
+        fw.dispatch(request(sid, log, "later"))
+        assert log.etypes[-1] == 2
+        assert fw._sessions.table == {}
+
+
+def test_accepted_before_the_free_is_served_after_a_refusal() -> None:
+    """ERESTART for a request whose session is being freed requeues it; it is not turned away."""
+    toy = Toy()
+    with stepped(toy) as fw:
+        sid, log = newsession(fw), Log()
+        toy.full = True
+        fw.dispatch(request(sid, log, 1))
+        fw.freesession(sid)
+        toy.unblock(CRYPTO_SYMQ)  # and is refused once more, now that the session drains
+        step(fw)
+        assert toy.refused == [1, 1]
+        toy.full = False
+        toy.unblock(CRYPTO_SYMQ)
+        step(fw)
+        assert log.etypes == [0]
+        assert toy.freed == toy.opened
+
+
+def test_a_second_done_is_heard_by_the_driver_alone() -> None:
+    """done for what is completed raises DriverBug and calls nobody back, whatever the flags."""
+    for flags in (CBIMM, 0):
+        toy = Toy()
+        with stepped(toy) as fw:
+            log = Log()
+            crp = request(newsession(fw), log, 1, flags=flags)
+            fw.dispatch(crp)
+            with pytest.raises(DriverBug, match="call it once"):
+                toy.done(crp)
+            step(fw)
+            assert log.order == [1]
+            assert fw.stats.driver_bugs == 1
+
+
+def test_what_waits_in_the_queue_is_not_the_drivers_to_answer() -> None:
+    """done for a request that the driver refused with ERESTART raises, and it is served later."""
+    toy = Toy()
+    with stepped(toy) as fw:
+        log = Log()
+        crp = request(newsession(fw), log, 1)
+        toy.full = True
+        fw.dispatch(crp)
+        with pytest.raises(DriverBug, match="does not hold"):
+            toy.done(crp)
+        toy.full = False
+        toy.unblock(CRYPTO_SYMQ)
+        step(fw)
+        assert log.order == [1]
+
+
+def test_a_request_may_be_dispatched_again_from_its_callback() -> None:
+    """Once called back a request is its consumer's, who may use it again at once or free it."""
+    with stepped(Toy()) as fw:
+        sid = newsession(fw)
+        rounds: list[int] = []
+
+        def again(crp: Cryptop) -> None:
+            rounds.append(crp.etype)
+            if len(rounds) < 5:
+                fw.dispatch(crp)
+            else:
+                fw.freereq(crp)
+
+        for flags in (CBIMM, 0, BATCH):
+            rounds.clear()
+            crp = request(sid, again, flags=flags)
+            fw.dispatch(crp)
+            step(fw)
+            assert rounds == [0] * 5
+            assert crp.state == RequestState.FREED
+
+
+@pytest.mark.parametrize("flags", [CBIMM, 0, BATCH, CBIMM | BATCH])
+def test_a_callback_that_raises_stops_nothing(flags: int) -> None:
+    """It is counted; requests before and after it are called back."""
+
+    def fails(crp: Cryptop) -> None:
+        raise RuntimeError("of the consumer")
+
+    with stepped(Toy()) as fw:
+        sid, log = newsession(fw), Log()
+        callbacks: list[Callable[[Cryptop], object]] = [log, fails, log]
+        for number, callback in enumerate(callbacks):
+            fw.dispatch(request(sid, callback, number, flags=flags))
+        step(fw)
+        assert log.order == [0, 2]
+        assert fw.stats.callback_errors == 1
+
+
+@pytest.mark.parametrize("flags", [0, BATCH | CBIMM])
+def test_even_system_exit_in_a_callback_ends_no_interrupt(flags: int) -> None:
+    """SystemExit from a callback in an interrupt's thread is survived by that thread."""
+
+    def exits(crp: Cryptop) -> None:
+        raise SystemExit
+
+    with threaded(Toy()) as fw:
+        sid, log = newsession(fw), Log()
+        fw.dispatch(request(sid, exits, flags=flags))
+        fw.dispatch(request(sid, log, 1, flags=flags))
+        assert log.event.wait(10)
+
+
+def test_back_pressure_is_at_getreq() -> None:
+    """Over maxlen getreq returns None and counts a drop; dispatch itself refuses nothing."""
+    with stepped(Toy()) as fw:
+        sid, log = newsession(fw), Log()
+        fw.sysctl["opencrypto.crypto_ret_q.maxlen"] = 2
+        for number in range(3):
+            assert fw.getreq(1) is not None
+            fw.dispatch(request(sid, log, number, flags=0))
+        assert fw.sysctl["opencrypto.crypto_ret_q.len"] == 3
+        assert fw.getreq(1) is None
+        assert fw.sysctl["opencrypto.crypto_ret_q.drops"] == 1
+        step(fw)
+        assert fw.getreq(1) is not None
+
+
+def test_a_pool_hands_out_clean_requests() -> None:
+    """A freed request comes back with every field zero, and only for its number of descriptors."""
+    with stepped(Toy()) as fw:
+        crp = fw.getreq(2)
+        assert crp is not None
+        crp.desc[1].skip = 7
+        crp.opaque = crp.buf = crp.mac = "mine"
+        crp.desc[0].key = KEY
+        fw.freereq(crp)
+        other = fw.getreq(1)
+        again = fw.getreq(2)
+        assert again is crp
+        assert other is not crp
+        assert (crp.buf, crp.opaque, crp.mac, crp.callback) == (None, None, None, None)
+        assert [(crd.skip, crd.key) for crd in crp.desc] == [(0, None), (0, None)]
+
+
+@pytest.mark.parametrize("number", [0, -1, 1.5, "1", None])
+def test_a_request_has_descriptors(number: int) -> None:
+    """getreq of anything but a positive integer is refused, also after such one was freed."""
+    with stepped() as fw:
+        fw.freereq(Cryptop())
+        with pytest.raises(UsageError, match="at least one descriptor"):
+            fw.getreq(number)
+
+
+def test_close_completes_what_is_queued() -> None:
+    """Requests that wait when the framework closes end with ENODEV, and nothing is left."""
+    toy = Toy()
+    with stepped(toy) as fw:
+        sid, log = newsession(fw), Log()
+        chain = the_session(fw, sid).chain
+        toy.full = True
+        for number in range(3):
+            fw.dispatch(request(sid, log, number, flags=CBIMM if number else 0))
+        fw.close()
+        assert sorted(log.order) == [0, 1, 2]
+        assert set(log.etypes) == {19}
+        assert nothing_left(fw)
+        assert toy.closed == 1
+        assert not any(chain.inis[0].key or b"x")
+        fw.close()
+        assert toy.closed == 1

@@ -1,0 +1,269 @@
+"""Plugins: found, guarded, observed."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterable
+from importlib.metadata import EntryPoint
+from typing import Any
+
+import pytest
+
+from opencrypto import (
+    CRYPTO_SYMQ,
+    CRYPTOCAP_F_ACCEL_SOFTWARE,
+    CRYPTOCAP_F_SOFTWARE,
+    Driver,
+    DriverUnavailable,
+    Framework,
+    UsageError,
+    _plugins,
+    hookimpl,
+)
+from opencrypto._workers import ManualInterrupt
+from tests.core.support import Log, Toy, newsession, request, step
+
+
+def offering(name: str, *drivers: object) -> types.ModuleType:
+    """A module whose hook returns these."""
+    module = types.ModuleType(name)
+    module.opencrypto_drivers = hookimpl(  # type: ignore[attr-defined]
+        lambda: list(drivers), specname="opencrypto_drivers"
+    )
+    return module
+
+
+def failing(name: str, error: BaseException) -> types.ModuleType:
+    """A module whose hook raises this."""
+    module = types.ModuleType(name)
+
+    def hook() -> list[Driver]:
+        raise error
+
+    module.opencrypto_drivers = hookimpl(hook, specname="opencrypto_drivers")  # type: ignore[attr-defined]
+    return module
+
+
+def framework(*plugins: object, **options: Any) -> Framework:
+    return Framework(plugins=plugins, interrupt=ManualInterrupt, **options)
+
+
+def names(fw: Framework) -> list[str]:
+    return [each.name for each in fw.drivers if not each.reason]
+
+
+def reasons(fw: Framework) -> dict[str, str]:
+    return {each.name: each.reason for each in fw.drivers if each.reason}
+
+
+class Offers:
+    """A plugin that is a class."""
+
+    @hookimpl
+    def opencrypto_drivers(self) -> list[Driver]:
+        return [Toy("of a class")] if False else [Toy("of-a-class")]
+
+
+class OneDriver(Toy):
+    """A driver class that is itself the plugin."""
+
+    name = "one-driver"
+
+    def __init__(self) -> None:
+        super().__init__("one-driver")
+
+
+def test_a_module_a_class_an_instance_or_a_driver_is_a_plugin() -> None:
+    """All four ways of offering drivers are accepted."""
+    with framework(offering("module", Toy("of-a-module")), Offers, OneDriver, Toy("bare")) as fw:
+        assert names(fw) == ["bare", "of-a-class", "of-a-module", "one-driver"]
+        assert reasons(fw) == {}
+    with framework(Offers()) as fw:
+        assert names(fw) == ["of-a-class"]
+
+
+def test_ids_follow_class_and_name_never_the_order_of_loading() -> None:
+    """Hardware first, then accelerated, then software, each by name, whatever comes first."""
+    accelerated = CRYPTOCAP_F_SOFTWARE | CRYPTOCAP_F_ACCEL_SOFTWARE
+    plugins = [
+        offering("a", Toy("z-soft"), Toy("z-hard", flags=0)),
+        offering("b", Toy("a-soft"), Toy("m-acc", flags=accelerated)),
+        offering("c", Toy("a-hard", flags=0)),
+    ]
+    for order in (plugins, plugins[::-1]):
+        fresh = [offering(p.__name__, *(_twin(d) for d in p.opencrypto_drivers())) for p in order]
+        with framework(*fresh) as fw:
+            assert names(fw) == ["a-hard", "z-hard", "m-acc", "a-soft", "z-soft"]
+
+
+def _twin(driver: Toy) -> Toy:
+    return Toy(driver.name, flags=driver.flags)
+
+
+BROKEN: list[tuple[object, str, str]] = [
+    (failing("raises", ImportError("no such library")), "raises", "ImportError: no such library"),
+    (failing("cannot", DriverUnavailable("no device here")), "cannot", "no device here"),
+    (offering("garbage", "a string"), "garbage", "offers str, which is no Driver"),
+    (offering("none", None), "none", "offers NoneType, which is no Driver"),
+    (offering("class", Toy), "class", "offers type, which is no Driver"),
+    (types.ModuleType("empty"), "empty", "implements no hook; mark its functions"),
+    (offering("badname", Toy("two words")), "two words", "one token"),
+    (offering("noname", Toy(None)), "None", "one token"),  # type: ignore[arg-type]
+    (offering("badflags", Toy("bf", flags="x")), "bf", "CRYPTOCAP_F_"),  # type: ignore[arg-type]
+    ("no-such-plugin", "no-such-plugin", "no plugin 'no-such-plugin' is installed"),
+]
+
+
+@pytest.mark.parametrize(("plugin", "name", "reason"), BROKEN, ids=[each[1] for each in BROKEN])
+def test_a_broken_plugin_takes_nobody_down(plugin: object, name: str, reason: str) -> None:
+    """It is listed with its reason, before or after others, and they are attached."""
+    for plugins in ((plugin, offering("good", Toy())), (offering("good", Toy()), plugin)):
+        try:
+            fw = framework(*plugins)
+        except UsageError:  # a name that is no entry point is the caller's mistake
+            assert isinstance(plugin, str)
+            continue
+        with fw:
+            assert names(fw) == ["toy"]
+            assert reason in reasons(fw)[name]
+
+
+def test_a_constructor_or_a_generator_that_raises() -> None:
+    """A class that cannot be made, and a hook that fails half way, are listed too."""
+
+    class Cannot:
+        def __init__(self) -> None:
+            raise OSError("of the constructor")
+
+    def some() -> Iterable[Driver]:
+        yield Toy("first")
+        raise OSError("half way")
+
+    module = types.ModuleType("half")
+    module.opencrypto_drivers = hookimpl(some, specname="opencrypto_drivers")  # type: ignore[attr-defined]
+    with framework(Cannot, module) as fw:
+        assert reasons(fw) == {"Cannot": "OSError: of the constructor", "half": "OSError: half way"}
+        assert names(fw) == ["first"]
+
+
+def test_a_misspelt_hook_is_refused() -> None:
+    """A hook that nobody would ever call is an error, not silence."""
+
+    class Misspelt:
+        name = "misspelt"
+
+        @hookimpl
+        def opencrypto_driver(self) -> list[Driver]:
+            return []
+
+    with framework(Misspelt()) as fw:
+        assert "opencrypto_driver, which is no hook" in reasons(fw)["misspelt"]
+
+
+def test_strict_makes_a_failure_an_error_and_leaves_nothing_behind() -> None:
+    """A plugin named strict, or any if all are, raises its own error; what was attached is closed."""
+    toy = Toy("a")
+    for strict in (True, ["boom"]):
+        with pytest.raises(ImportError, match="no such library"):
+            framework(failing("boom", ImportError("no such library")), strict=strict)
+    with pytest.raises(UsageError, match="one token"):
+        framework(offering("x", toy, Toy("two words")), strict=True)
+    assert toy.closed == 1
+    with framework(failing("boom", ImportError()), strict=["other"]):
+        pass
+    with framework(failing("boom", DriverUnavailable("none here")), strict=True) as fw:
+        assert reasons(fw) == {"boom": "none here"}
+
+
+def test_blocked_names_are_not_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocked by argument or by OPENCRYPTO_BLOCK, a plugin is listed so and never called."""
+    monkeypatch.setenv("OPENCRYPTO_BLOCK", " second , ")
+    plugins = [failing(name, AssertionError("called")) for name in ("first", "second")]
+    with framework(*plugins, blocked=["first"], strict=True) as fw:
+        assert reasons(fw) == dict.fromkeys(("first", "second"), "blocked by configuration")
+
+
+def test_discovery_guards_each_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the installed plugins one that cannot be imported is listed, and the others are attached."""
+    found = [
+        EntryPoint("zzz", "tests.core.test_plugins:Offers", "opencrypto"),
+        EntryPoint("broken", "opencrypto_that_is_not_there", "opencrypto"),
+    ]
+    monkeypatch.setattr(_plugins, "entry_points", lambda **_: found)
+    with Framework(interrupt=ManualInterrupt) as fw:
+        assert names(fw) == ["of-a-class"]
+        assert "ModuleNotFoundError" in reasons(fw)["broken"]
+
+
+class Observer:
+    """Writes down every event."""
+
+    name = "observer"
+
+    def __init__(self) -> None:
+        self.events: list[tuple[object, ...]] = []
+
+    @hookimpl
+    def opencrypto_attached(self, hid: int, name: str) -> None:
+        self.events.append(("attached", hid, name))
+
+    @hookimpl
+    def opencrypto_detached(self, name: str) -> None:
+        self.events.append(("detached", name))
+
+    @hookimpl
+    def opencrypto_newsession(self, sid: int, driver: str) -> None:
+        self.events.append(("newsession", sid, driver))
+
+    @hookimpl
+    def opencrypto_migrated(self, sid: int, new_sid: int) -> None:
+        self.events.append(("migrated", sid, new_sid))
+
+    @hookimpl
+    def opencrypto_blocked(self, hid: int, what: int) -> None:
+        self.events.append(("blocked", hid, what))
+
+    @hookimpl
+    def opencrypto_unblocked(self, hid: int) -> None:
+        self.events.append(("unblocked", hid))
+
+
+def test_observers_hear_of_every_event_once() -> None:
+    """Attach, new session, block, unblock, detach and migration, in order, to who asks for them."""
+    observer = Observer()
+    with framework(observer) as fw:
+        one = Toy("one")
+        fw.attach(one)
+        fw.attach(Toy("two"))
+        sid, log = newsession(fw, driver="one"), Log()
+        one.full = True
+        fw.dispatch(request(sid, log))
+        one.full = False
+        one.unblock(CRYPTO_SYMQ)
+        step(fw)
+        fw.detach("one")
+        fw.dispatch(request(sid, log))
+        assert observer.events == [
+            ("attached", 0, "one"),
+            ("attached", 1, "two"),
+            ("newsession", sid, "one"),
+            ("blocked", 0, CRYPTO_SYMQ),
+            ("unblocked", 0),
+            ("detached", "one"),
+            ("migrated", sid, log.calls[-1][2]),
+        ]
+
+
+def test_an_observer_that_raises_stops_nothing() -> None:
+    """It is logged; what it observed goes on."""
+
+    class Grumpy:
+        name = "grumpy"
+
+        @hookimpl
+        def opencrypto_attached(self, name: str) -> None:
+            raise RuntimeError
+
+    with framework(Grumpy()) as fw:
+        fw.attach(Toy())
+        assert names(fw) == ["toy"]
