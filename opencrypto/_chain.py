@@ -35,8 +35,17 @@ class Chain:
     )  # fmt: skip
 
     def __init__(self, inis: Iterable[Cryptoini], *, copy: bool = True) -> None:
-        self.inis: tuple[Cryptoini, ...] = tuple(_own(cri) if copy else cri for cri in inis)
-        self.facts: tuple[Facts, ...] = tuple(FACTS[cri.alg] for cri in self.inis)
+        self.inis: tuple[Cryptoini, ...] = ()
+        self.facts: tuple[Facts, ...] = ()
+        try:
+            for cri in inis:
+                self.inis += (_own(cri) if copy else cri,)
+                self.facts += (FACTS[self.inis[-1].alg],)
+            _join_aead(self.inis, self.facts)
+        except UsageError:
+            if copy:
+                self.wipe()
+            raise
         self.ivlens = tuple(
             facts.ivlen(cri.klen // 8) for cri, facts in zip(self.inis, self.facts, strict=True)
         )
@@ -50,12 +59,6 @@ class Chain:
         self.positions: dict[int, list[int]] = {}
         for position, cri in enumerate(self.inis):
             self.positions.setdefault(cri.alg, []).append(position)
-        try:
-            _join_aead(self.inis, self.facts)
-        except UsageError:
-            if copy:
-                self.wipe()
-            raise
         for cri, facts, ivlen in zip(self.inis, self.facts, self.ivlens, strict=True):
             if ivlen and cri._ivs is None:
                 cri._ivs = IvSource(ivlen, counter=facts.counter_iv)
