@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from opencrypto import _views
+from opencrypto import _fork, _views
 from opencrypto._attach import Attachments
 from opencrypto._dispatch import Dispatcher
 from opencrypto._drivertable import DriverTable
@@ -94,6 +94,7 @@ class Framework(RequestCalls, KeyCalls, OperatorCalls):
         setattr(self, "dispatch", self._dispatcher.dispatch)  # noqa: B010 - shadows a method
         setattr(self, "done", self._dispatcher.done)  # noqa: B010 - shadows a method
         self._plugins = Plugins(strict=strict, blocked=blocked)
+        _fork.watch(self)
         try:
             self._load(plugins)
             self._open_control(control)

@@ -56,6 +56,12 @@ class ReturnQueue(Generic[R]):
         self._items.append(request)
         self.kick()
 
+    def drain(self) -> list[R]:
+        """Take everything, in order, calling nobody back."""
+        items = list(self._items)
+        self._items.clear()
+        return items
+
     def run(self, callback: Callable[[R], None]) -> int:
         """Call back what is here now, and return how many that was. Later ones wait a turn."""
         count = len(self._items)

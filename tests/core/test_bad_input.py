@@ -396,7 +396,8 @@ def test_a_closed_framework_says_so() -> None:
     with stepped(Toy()) as fw:
         sid = newsession(fw)
         fw.close()
-        for call in (lambda: newsession(fw), lambda: fw.attach(Toy())):
+        calls: list[Callable[[], object]] = [lambda: newsession(fw), lambda: fw.attach(Toy())]
+        for call in calls:
             with pytest.raises(UsageError, match="closed; make a new one"):
                 call()
         log = Log()

@@ -312,14 +312,14 @@ def test_a_pool_hands_out_clean_requests() -> None:
         crp = fw.getreq(2)
         assert crp is not None
         crp.desc[1].skip = 7
-        crp.opaque = crp.buf = crp.mac = "mine"
+        crp.opaque = crp.buf = crp.mac = bytearray(1)
         crp.desc[0].key = KEY
         fw.freereq(crp)
         other = fw.getreq(1)
         again = fw.getreq(2)
         assert again is crp
         assert other is not crp
-        assert (crp.buf, crp.opaque, crp.mac, crp.callback) == (None, None, None, None)
+        assert [crp.buf, crp.opaque, crp.mac, crp.callback] == [None] * 4
         assert [(crd.skip, crd.key) for crd in crp.desc] == [(0, None), (0, None)]
 
 

@@ -325,5 +325,5 @@ Machine.TestCase.settings = settings(
 )
 
 
-class TestMachine(Machine.TestCase):  # type: ignore[misc]  # hypothesis makes it at run time
+class TestMachine(Machine.TestCase):  # type: ignore[misc,valid-type]  # hypothesis makes it at run time
     """Any order of calls keeps the rules above."""

@@ -61,7 +61,7 @@ class Offers:
 
     @hookimpl
     def opencrypto_drivers(self) -> list[Driver]:
-        return [Toy("of a class")] if False else [Toy("of-a-class")]
+        return [Toy("of-a-class")]
 
 
 class OneDriver(Toy):
@@ -161,7 +161,7 @@ def test_a_misspelt_hook_is_refused() -> None:
 
 
 def test_strict_makes_a_failure_an_error_and_leaves_nothing_behind() -> None:
-    """A plugin named strict, or any if all are, raises its own error; what was attached is closed."""
+    """A plugin named strict, or any if all are, raises its error; what was attached is closed."""
     toy = Toy("a")
     for strict in (True, ["boom"]):
         with pytest.raises(ImportError, match="no such library"):
@@ -184,7 +184,7 @@ def test_blocked_names_are_not_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_discovery_guards_each_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the installed plugins one that cannot be imported is listed, and the others are attached."""
+    """Of the installed plugins one that cannot be imported is listed, the others are attached."""
     found = [
         EntryPoint("zzz", "tests.core.test_plugins:Offers", "opencrypto"),
         EntryPoint("broken", "opencrypto_that_is_not_there", "opencrypto"),

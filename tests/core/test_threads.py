@@ -1,14 +1,15 @@
-"""Threads: many consumers, drivers that come and go, forks; all answers right, none lost or twice."""
+"""Many consumers, drivers that come and go, forks: all answers right, none lost or twice."""
 
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import random
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
@@ -131,8 +132,8 @@ class Consumer:
 class Moody(Toy):
     """Now and then full, until another thread has it unblocked."""
 
-    def __init__(self, name: str, **options: int) -> None:
-        super().__init__(name, **options)
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
         self.rng = random.Random(name)
 
     def process(self, crp: Cryptop, hint: int) -> int:
@@ -215,16 +216,15 @@ def test_many_threads_on_one_session(restless: None) -> None:
 
 
 def test_sessions_are_freed_under_load(restless: None) -> None:
-    """Each request accepted before the free is served, each after it is ENOENT; no session stays."""
+    """What was accepted before the free is served, what comes after is ENOENT; none stays."""
     toy = Moody("one")
     with threaded(toy) as fw:
         for _ in range(30):
             sid, log = newsession(fw), Log()
             begun = threading.Event()
-            count = 40
 
             def work(sid: int = sid, log: Log = log, begun: threading.Event = begun) -> None:
-                for number in range(count):
+                for number in range(40):
                     fw.dispatch(request(sid, log, number, flags=FLAGS[number % len(FLAGS)]))
                     begun.set()
 
@@ -232,7 +232,7 @@ def test_sessions_are_freed_under_load(restless: None) -> None:
                 begun.wait(10)
                 fw.freesession(sid)
             deadline = time.monotonic() + PATIENCE
-            while len(log.calls) < 2 * count:
+            while len(log.calls) < 80:
                 assert time.monotonic() < deadline
                 time.sleep(0.001)
             assert set(log.etypes) <= {0, errno.ENOENT}
@@ -304,7 +304,7 @@ def test_a_migration_happens_once_for_all_threads(restless: None) -> None:
             sid = newsession(fw, driver="one")
             fw.detach("one")
             logs = [Log() for _ in range(CONSUMERS)]
-            jobs = [lambda log=log: fw.dispatch(request(sid, log)) for log in logs]  # type: ignore[misc]
+            jobs = [functools.partial(fw.dispatch, request(sid, log)) for log in logs]
             with running(*jobs):
                 pass
             assert len({log.calls[0] for log in logs}) == 1
@@ -334,7 +334,7 @@ def in_a_child(job: Callable[[], bool]) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_forked_child_makes_requests() -> None:
-    """A child forked while the interrupts' threads run uses old and new sessions, queued and not."""
+    """A child forked while the threads run uses old and new sessions, queued and not."""
     with threaded(Toy()) as fw:
         sid, log = newsession(fw), Log()
         fw.dispatch(request(sid, log, flags=CRYPTO_F_BATCH))
@@ -357,7 +357,7 @@ def test_a_forked_child_makes_requests() -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_child_forked_under_load_makes_requests() -> None:
-    """Whatever the other threads held or had half done at the fork, the child is not stuck by it."""
+    """What other threads held or had half done at the fork does not stop the child."""
     stop = threading.Event()
     with threaded(Toy()) as fw:
         sid = newsession(fw)
@@ -424,8 +424,10 @@ def test_a_sessions_ivs_go_on_where_it_moves() -> None:
     """The sequence of fresh IVs is the session's: after a migration none comes again."""
 
     class Fresh(Toy):
-        def newsession(self, ini: object) -> int:
-            (self.cri,) = ini  # type: ignore[misc,has-type]
+        cri: Cryptoini
+
+        def newsession(self, ini: Sequence[Cryptoini]) -> int:
+            (self.cri,) = ini
             return self.newlid()
 
         def freesession(self, lid: int) -> None:

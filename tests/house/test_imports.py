@@ -41,6 +41,7 @@ ORDER = (
     "sysctl selftest _attach _views _tree",
     # The control socket is a part of the framework it speaks for, loaded when it is wanted.
     "control",
+    "_fork",
     "_reqcalls _keycalls _opercalls _framework",
     # Faces.
     "__init__",
