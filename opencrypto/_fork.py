@@ -70,8 +70,9 @@ def _every_session(framework: Framework) -> Iterator[Session]:
 def _every_shards(framework: Framework) -> Iterator[Shards]:
     table = framework._drivers
     yield from (slot.shards for slot in table._slots)
-    yield from table._departed
-    yield from (table._long_gone, framework._dispatcher._strays, framework._keyops._shards)
+    yield from (shards for _, shards in table._departed)
+    yield from table._long_gone.values()
+    yield from (framework._dispatcher._strays, framework._keyops._shards)
 
 
 def _every_count(framework: Framework) -> Iterator[Count]:
