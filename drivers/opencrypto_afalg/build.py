@@ -16,7 +16,7 @@ from opencrypto.xform import FACTS, Kind
 from opencrypto_afalg.catalogue import Served
 from opencrypto_afalg.kernel import Kernel
 from opencrypto_afalg.names import Form
-from opencrypto_afalg.sockets import Descriptors, KernelRefused
+from opencrypto_afalg.sockets import DEVICE_MOST, Descriptors, KernelRefused
 from opencrypto_afalg.sockets import Transform as Socketed
 from opencrypto_afalg.transforms import Aead, Cipher, Mac
 
@@ -38,7 +38,8 @@ class Builder:
         authsize: int = 0,
     ) -> Socketed:
         """Return the sockets of one name and key, none of them open yet."""
-        return Socketed(self._kernel, self._descriptors, served.address, key, authsize)
+        most = DEVICE_MOST if served.device else 0
+        return Socketed(self._kernel, self._descriptors, served.address, key, authsize, most)
 
     def build(self, served: Served, cri: Cryptoini, maclen: int) -> tuple[Transform, Socketed]:
         """

@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from opencrypto_afalg.kernel import Implementation, Kernel
@@ -98,7 +98,12 @@ class Catalogue:
 
     def _bind_wanted(self, name: Name) -> Served | str:
         served = self._bind(name, name.name)
-        if isinstance(served, str) or served.device == self._device:
+        if isinstance(served, str):
+            return served
+        if served.device == self._device:
+            # By its own name: the general one would give software, silently, when it has left.
+            if self._device:
+                served = replace(served, address=(name.type, served.implementation))
             return served
         # The other class has the higher priority. An implementation that the kernel lists may be
         # bound by its own name; that changes nothing for anybody else.

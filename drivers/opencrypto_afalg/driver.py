@@ -64,6 +64,7 @@ class AfalgDriver(Driver):
         algs: Offer only these algorithms.
         inline_ns: How long a caller may be kept, in nanoseconds.
         limit: How many sockets to keep open; 0 for a quarter of what the process may have.
+        threads: How many threads at most do what takes longer.
     """
 
     name = "afalg"
@@ -79,6 +80,7 @@ class AfalgDriver(Driver):
         algs: Iterable[int] | None = None,
         inline_ns: int = INLINE_NS,
         limit: int = 0,
+        threads: int = THREADS,
     ) -> None:
         self.kernel = kernel or Kernel()
         self.device = device
@@ -100,7 +102,7 @@ class AfalgDriver(Driver):
         self.keyops = frozenset() if device else frozenset({int(CRK_RANDOM)})
         self._random = RandomOp(self.kernel)
         self._sessions: dict[int, tuple[Process, list[Socketed]]] = {}
-        self.pool = WorkerPool(self.name, self._unblock, size=THREADS, depth=DEPTH)
+        self.pool = WorkerPool(self.name, self._unblock, size=threads, depth=DEPTH)
         _every.add(self)
 
     def _unblock(self) -> None:

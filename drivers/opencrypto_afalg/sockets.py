@@ -33,6 +33,9 @@ MAX_SOCKETS: Final = 256
 CHUNK: Final = 128 * 1024
 """Bytes of one piece of a request that is done in pieces; less if sockets' buffers are small."""
 
+DEVICE_MOST: Final = 64 * 1024
+"""Bytes of one request to a device. Some stop for ever at larger ones: virtio-crypto at 128 KiB."""
+
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -160,11 +163,12 @@ class Transform:
         key: Called for the key when a socket is opened, so that it is kept in one place only;
             None for transforms without one. A key may be empty.
         authsize: For AEAD: the bytes of tag.
+        most: The most bytes that one request may have; 0 for what the socket takes.
     """
 
     __slots__ = (
         "_address", "_authsize", "_descriptors", "_idle", "_kernel", "_key", "_lock", "_socket",
-        "hot",
+        "hot", "most",
     )  # fmt: skip
 
     def __init__(
@@ -174,7 +178,9 @@ class Transform:
         address: tuple[str, str],
         key: Callable[[], bytes | bytearray] | None = None,
         authsize: int = 0,
+        most: int = 0,
     ) -> None:
+        self.most = most
         self._kernel = kernel
         self._descriptors = descriptors
         self._address = address
@@ -230,7 +236,18 @@ class Transform:
     @property
     def piece(self) -> int:
         """How many bytes any operation socket takes at once without more ado."""
-        return self._descriptors.piece or _PAGE
+        piece = self._descriptors.piece or _PAGE
+        return min(piece, self.most) if self.most else piece
+
+    def fit(self, operation: socket.socket, size: int) -> None:
+        """
+        Make room for a request that is larger than is sure to fit.
+
+        Raises:
+            KernelRefused: there is none; nothing has been done.
+        """
+        if size > self.piece and (self.most or room(operation, size) < size):
+            raise KernelRefused("the request is larger than the kernel takes", errno.E2BIG)
 
     def make(self) -> socket.socket:
         """Return a new socket bound and keyed like this one's, which the caller closes."""
@@ -251,7 +268,9 @@ class Transform:
 
     def single(self) -> Transform:
         """Return another transform of the same name and key."""
-        return Transform(self._kernel, self._descriptors, self._address, self._key, self._authsize)
+        return Transform(
+            self._kernel, self._descriptors, self._address, self._key, self._authsize, self.most
+        )
 
     def release(self) -> bool:
         """

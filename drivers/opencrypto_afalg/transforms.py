@@ -27,7 +27,6 @@ from opencrypto_afalg.sockets import (
     KernelBroke,
     KernelRefused,
     Transform,
-    room,
 )
 
 U32: Final = struct.Struct("=I")
@@ -106,7 +105,7 @@ class Cipher:
         transform = self._transform
         operation = transform.take()
         try:
-            exchange(operation, ancillary, parts, out, transform.piece)
+            exchange(transform, operation, ancillary, parts, out)
         except OSError as error:
             transform.drop(operation)
             raise transform.refused(error) from None
@@ -144,7 +143,7 @@ class Cipher:
         try:
             operation = single.take()
             try:
-                exchange(operation, control(encrypt, b""), [view], view, single.piece)
+                exchange(single, operation, control(encrypt, b""), [view], view)
             except OSError as error:
                 raise single.refused(error) from None
             finally:
@@ -154,20 +153,18 @@ class Cipher:
 
 
 def exchange(
-    operation: socket.socket, ancillary: Control, parts: Segments, out: memoryview, sure: int
+    transform: Transform,
+    operation: socket.socket,
+    ancillary: Control,
+    parts: Segments,
+    out: memoryview,
 ) -> None:
     """Send a cipher's request and receive its answer over `out`, which is as long."""
     total = len(out)
-    fit(operation, total, sure)
+    transform.fit(operation, total)
     send_all(operation, parts, ancillary, total)
     if operation.recv_into(out, total, MSG_DONTWAIT) != total:
         raise KernelBroke("the kernel answered with less than the request", errno.EIO)
-
-
-def fit(operation: socket.socket, size: int, sure: int) -> None:
-    """Make room for a request that is larger than is sure to fit, or refuse it untouched."""
-    if size > sure and room(operation, size) < size:
-        raise KernelRefused("the request is larger than the socket's buffer", errno.E2BIG)
 
 
 class Mac:
@@ -272,7 +269,7 @@ class Aead:
         operation = transform.take()
         try:
             largest = max(sent, sent + growth)
-            fit(operation, largest, transform.piece)
+            transform.fit(operation, largest)
             send_all(operation, parts, ancillary, sent)
             got, _, _, _ = operation.recvmsg_into(into, 0, MSG_DONTWAIT)
             if got != sent + growth:

@@ -77,6 +77,7 @@ class Run:
         command = [
             str(ROOT / self._script), "-t", str(self._seconds), "-d", str(self._folder),
             "env", f"{REPORTS}={reports}", "PYTHONDONTWRITEBYTECODE=1",
+            f"PYTHONPATH={os.environ.get('PYTHONPATH', '')}",
             sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider",
             f"--basetemp={self._folder}/pytest", f"@{listing}",
         ]  # fmt: skip

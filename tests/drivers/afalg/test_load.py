@@ -23,6 +23,7 @@ from opencrypto.constants import (
     CRYPTO_F_CBIMM,
 )
 from opencrypto_afalg import AfalgDriver
+from tests.drivers.afalg import modules
 from tests.drivers.afalg.support import attached, run
 from tests.drivers.rig import crd
 
@@ -39,7 +40,7 @@ def encryption(size: int) -> Cryptodesc:
 
 
 class Flood:
-    """Ten thousand requests on a few sessions, followed wherever their sessions go."""
+    """Many requests on a few sessions, followed wherever their sessions go."""
 
     def __init__(self, framework: Framework, sids: list[int], size: int) -> None:
         self.framework = framework
@@ -86,9 +87,7 @@ def flood(driver: AfalgDriver, disturb: Callable[[Framework], object], size: int
     """Dispatch ten thousand requests and disturb them when a part has been done."""
     with attached(driver, fallback=True) as framework:
         ini = Cryptoini(Alg.AES_CBC, KEY)
-        flood = Flood(
-            framework, [framework.newsession(ini, driver="afalg") for _ in range(8)], size
-        )
+        flood = Flood(framework, [framework.newsession(ini, driver=driver) for _ in range(8)], size)
         flood.dispatch()
         while sum(flood.outcomes.values()) < MANY // 20:
             time.sleep(0.001)
@@ -132,6 +131,18 @@ def test_no_descriptors_at_all() -> None:
         assert flood(driver, disturb).migrated > 0
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_a_module_goes_away_under_load() -> None:
+    """algif_skcipher is unloaded with ten thousand requests in flight, and cannot be loaded."""
+    driver = AfalgDriver(modules.GatedKernel(), inline_ns=1)
+    driver.probe()  # loads what there is
+    with modules.no_loading():
+        try:
+            done = flood(driver, lambda _: modules.remove("algif_skcipher", driver))
+        finally:
+            modules.load("algif_skcipher")
+    assert done.migrated > 0
 
 
 def test_little_socket_memory() -> None:

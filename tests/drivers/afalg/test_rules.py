@@ -140,6 +140,18 @@ def test_an_unplugged_device_moves_its_sessions() -> None:
         assert encrypt(framework, moved)[:2] == right[:2]
 
 
+def test_a_device_that_left_is_not_replaced_in_silence() -> None:
+    """When its module is gone the general name binds software: a hardware session must not."""
+    kernel = FakeKernel(listed=[GENERIC, VIRTIO])
+    with on(kernel, fallback=True) as framework:
+        sid = framework.newsession(AES, 1)
+        kernel.listed.remove(VIRTIO)
+        kernel.allows = lambda kind, name: "virtio" not in name
+        etype, buf, moved = encrypt(framework, sid)
+        assert (etype, buf) == (errno.EAGAIN, bytes(48))
+        assert encrypt(framework, moved)[0] == 0
+
+
 def test_a_module_unloaded_in_the_middle_of_life(caplog: pytest.LogCaptureFixture) -> None:
     """A session that cannot open its sockets again migrates; the reason is said once."""
     kernel = FakeKernel(listed=[GENERIC])

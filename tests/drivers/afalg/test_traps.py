@@ -196,7 +196,6 @@ def test_without_the_right_to_enlarge_buffers(monkeypatch: pytest.MonkeyPatch, s
     def no_more(operation: socket.socket, wanted: int = 0) -> int:
         return 208896
 
-    monkeypatch.setattr(afalg_transforms, "room", no_more)
     monkeypatch.setattr(afalg_sockets, "room", no_more)
     with attached(AfalgDriver(), fallback=True) as framework:
         for alg, key in ((Alg.AES_XTS, bytes(range(32))), (Alg.AES_CBC, KEY)):
