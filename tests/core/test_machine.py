@@ -12,6 +12,7 @@ import errno
 from collections import Counter
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -325,5 +326,6 @@ Machine.TestCase.settings = settings(
 )
 
 
+@pytest.mark.slow
 class TestMachine(Machine.TestCase):  # type: ignore[misc,valid-type]  # hypothesis makes it at run time
     """Any order of calls keeps the rules above."""

@@ -354,6 +354,7 @@ def test_a_forked_child_makes_requests() -> None:
         fw.freesession(sid)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_child_forked_under_load_makes_requests() -> None:
@@ -381,7 +382,7 @@ def test_a_child_forked_under_load_makes_requests() -> None:
 
         with running(load, load):
             try:
-                for _ in range(25):
+                for _ in range(10):
                     in_a_child(child)
             finally:
                 stop.set()
