@@ -12,7 +12,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -85,10 +85,13 @@ class Catalogue:
                 return f"{best.driver} ({best.priority})" if best is not None else ""
         return ""
 
-    def forget(self) -> None:
-        """Forget all answers, the negative ones too."""
+    def lost(self, gone: Mapping[tuple[str, str], int]) -> None:
+        """Take note of addresses that could be bound once and cannot now."""
         with self._lock:
-            self._found.clear()
+            for key, found in self._found.items():
+                code = gone.get(found.address) if isinstance(found, Served) else None
+                if code is not None:
+                    self._found[key] = f"it has gone: {reason_of(OSError(code, ''), key[1])}"
 
     def _probe(self, name: Name) -> Served | str:
         served = self._bind_wanted(name)

@@ -225,7 +225,9 @@ class AfalgDriver(Driver):
         return process
 
     def _note(self, refusal: KernelRefused) -> None:
-        """Say once why sessions are handed back."""
+        """Say once why sessions are handed back; open no new ones on what has gone."""
+        if self.descriptors.gone:
+            self._catalogue.lost(self.descriptors.gone)
         with self._lock:
             if refusal.what in self._reasons:
                 return

@@ -39,6 +39,10 @@ DEVICE_MOST: Final = 64 * 1024
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 
+GONE: Final = frozenset({errno.ENOENT, errno.EAFNOSUPPORT, errno.EPERM, errno.EACCES, errno.ENODEV})
+"""What the kernel answers when a module or a device has left, or a policy has come."""
+
+
 class KernelRefused(Exception):
     """
     The kernel does not do this, or does it no more; nothing of the request has been done.
@@ -69,6 +73,7 @@ class Descriptors:
         self._lock = threading.Lock()  # guards _transforms, and evicting
         self._transforms: dict[Transform, None] = {}  # in the order of opening
         self._limit = limit
+        self.gone: dict[tuple[str, str], int] = {}  # what cannot be opened any more, and the errno
         self.piece = 0  # learned from the first operation socket
         _every.add(self)
 
@@ -251,7 +256,15 @@ class Transform:
 
     def make(self) -> socket.socket:
         """Return a new socket bound and keyed like this one's, which the caller closes."""
-        opened = self._descriptors.obtain(self._kernel.socket)
+        gone = self._descriptors.gone.get(self._address)
+        if gone is not None:
+            # Asked again, the kernel would start a modprobe for each request that still comes.
+            raise OSError(gone, "")
+        try:
+            opened = self._descriptors.obtain(self._kernel.socket)
+        except OSError as error:
+            self._forgo(error)
+            raise
         try:
             # accept() on a socket with a timeout waits by poll, which these do not have.
             opened.setblocking(True)
@@ -261,10 +274,18 @@ class Transform:
             if self._authsize:
                 # The size travels as the length of an absent value; as a value it would say 4.
                 opened.setsockopt(SOL_ALG, ALG_SET_AEAD_AUTHSIZE, None, self._authsize)
+        except OSError as error:
+            self._descriptors.close(opened)
+            self._forgo(error)
+            raise
         except BaseException:
             self._descriptors.close(opened)
             raise
         return opened
+
+    def _forgo(self, error: OSError) -> None:
+        if error.errno in GONE:
+            self._descriptors.gone[self._address] = error.errno
 
     def single(self) -> Transform:
         """Return another transform of the same name and key."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import faulthandler
 import hashlib
 import random
 import resource
@@ -72,8 +73,15 @@ class Flood:
         for crp in self.requests:
             self.framework.dispatch(crp)
 
+    def _lost(self) -> str:
+        """Say what became of those that did not come back, for who has to find out why."""
+        lost = [crp for crp in self.requests if crp.opaque not in self.calls]
+        faulthandler.dump_traceback()
+        states = Counter((crp.state, crp.etype, hex(crp.sid)) for crp in lost)
+        return f"{len(lost)} lost: {states}; {self.framework.drivers}; {self.framework.stats}"
+
     def check(self) -> None:
-        assert self._ended.wait(60), f"lost: {MANY - len(self.calls)}"
+        assert self._ended.wait(60), self._lost()
         time.sleep(0.05)
         assert max(self.calls.values()) == 1, "completed twice"
         assert self.outcomes == {0: MANY}

@@ -162,6 +162,10 @@ def test_a_module_unloaded_in_the_middle_of_life(caplog: pytest.LogCaptureFixtur
             etype, _, moved = encrypt(framework, sid)
             assert etype == errno.EAGAIN
             assert encrypt(framework, moved)[0] == 0
+        count = len(kernel.bound)
+        assert count < 10, "asked again for each session"
+        framework.newsession(AES)
+        assert len(kernel.bound) == count, "what has gone is not offered"
     said = [record for record in caplog.records if "hands sessions back" in record.getMessage()]
     assert len(said) == 1
 
