@@ -115,7 +115,7 @@ class Run:
 
     def close(self) -> None:
         """End the kernel, if it has not ended by itself."""
-        if self._process is not None:
+        if self._process is not None and self._process.poll() is None:
             self._process.terminate()
             self._process.wait()
         if self._file is not None:
