@@ -14,7 +14,6 @@ from typing import Final
 from opencrypto import CRD_F_ENCRYPT, CRD_F_VERIFY, CryptoError, Cryptoini, Cryptop
 from opencrypto.chain import (
     UNVERIFIED,
-    AeadTransform,
     Chain,
     ChainSession,
     Plan,
@@ -26,6 +25,7 @@ from opencrypto.chain import (
     request_iv,
     scatter,
 )
+from opencrypto_afalg.transforms import Aead
 
 # struct rtattr { len, type = CRYPTO_AUTHENC_KEYA_PARAM }, then the cipher's key length, big-endian.
 _RTATTR: Final = struct.Struct("=HH")
@@ -47,13 +47,11 @@ def authenc_key(mac: Cryptoini, cipher: Cryptoini) -> bytearray:
 class FusedSession(ChainSession):
     """A session of one cipher and one MAC that can do both at once."""
 
-    __slots__ = ("_both",)
+    __slots__ = ("both",)
 
-    def __init__(
-        self, chain: Chain, transforms: list[Transform | None], both: AeadTransform
-    ) -> None:
+    def __init__(self, chain: Chain, transforms: list[Transform | None], both: Aead) -> None:
         super().__init__(chain, transforms)
-        self._both = both
+        self.both = both
 
     def run(self, crp: Cryptop) -> None:
         """Carry a request out, in one call if its regions allow."""
@@ -99,6 +97,6 @@ class FusedSession(ChainSession):
             assert crp.mac is not None
             place = [memoryview(crp.mac).cast("B")[mac.mac_at : mac.mac_at + maclen]]
         if not crd.flags & CRD_F_ENCRYPT:
-            return self._both.open(iv, before, payload, b"".join(place))
-        scatter(place, self._both.seal(iv, before, payload, maclen))
+            return self.both.open(iv, before, payload, b"".join(place))
+        scatter(place, self.both.seal(iv, before, payload, maclen))
         return True

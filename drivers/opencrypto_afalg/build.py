@@ -56,7 +56,7 @@ class Builder:
         salt = facts.salt if size in facts.salted else 0
         keeps_salt = form is Form.SALTED
         stop = size if keeps_salt else size - salt
-        nonce = bytes((cri.key or b"")[size - salt : size])
+        nonce = b"" if keeps_salt else bytes((cri.key or b"")[size - salt : size])
 
         def key() -> bytes | bytearray:
             held = cri.key or b""

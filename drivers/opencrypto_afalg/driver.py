@@ -36,6 +36,7 @@ from opencrypto_afalg.capability import KernelCapability, capabilities
 from opencrypto_afalg.catalogue import Catalogue, Served
 from opencrypto_afalg.kernel import Kernel
 from opencrypto_afalg.names import NAMES, Form, Name, authenc_name
+from opencrypto_afalg.quick import compile_session
 from opencrypto_afalg.random_op import INLINE_BITS, RandomOp
 from opencrypto_afalg.sockets import Descriptors, KernelBroke, KernelRefused
 from opencrypto_afalg.sockets import Transform as Socketed
@@ -188,21 +189,32 @@ class AfalgDriver(Driver):
 
     def _compile(self, session: ChainSession, inline: int, several: bool) -> Process:
         done, submit = self.done, self.pool.submit
+        both = session.both if isinstance(session, FusedSession) else None
+        quick = compile_session(session, both)
 
-        def run(crp: Cryptop) -> None:
+        def general(crp: Cryptop) -> None:
             undo = Undo(crp, session.chain) if several else None
             try:
                 session.run(crp)
-            except KernelBroke as broken:
-                crp.fail(errno.EIO, broken.what)
-            except KernelRefused as refusal:
+            except KernelBroke:
+                raise
+            except KernelRefused:
                 if undo is not None:
                     undo.restore()
-                self._note(refusal)
-                crp.fail(errno.EAGAIN, refusal.what)
+                raise
             finally:
                 if undo is not None:
                     undo.wipe()
+
+        def run(crp: Cryptop) -> None:
+            try:
+                if quick is None or not quick(crp):
+                    general(crp)
+            except KernelBroke as broken:
+                crp.fail(errno.EIO, broken.what)
+            except KernelRefused as refusal:
+                self._note(refusal)
+                crp.fail(errno.EAGAIN, refusal.what)
 
         def work(crp: Cryptop) -> None:
             try:
@@ -213,9 +225,8 @@ class AfalgDriver(Driver):
             done(crp)
 
         def process(crp: Cryptop, hint: int) -> int:
-            size = 0
-            for crd in crp.desc:
-                size += crd.len
+            desc = crp.desc
+            size = desc[0].len if len(desc) == 1 else sum([crd.len for crd in desc])
             if size > inline:
                 return 0 if submit(partial(work, crp)) else ERESTART
             run(crp)

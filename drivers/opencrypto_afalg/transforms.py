@@ -75,25 +75,25 @@ class Cipher:
     """A cipher of type ``skcipher``."""
 
     def __init__(self, transform: Transform, form: Form, nonce: bytes = b"") -> None:
-        self._transform = transform
-        self._form = form
-        self._nonce = nonce
+        self.transform = transform
+        self.form = form
+        self.nonce = nonce
 
     def crypt(self, iv: bytes, parts: Segments, encrypt: bool) -> None:
         """Encrypt or decrypt the region in place; all of it or nothing."""
-        if self._form is Form.COUNTER:
-            iv = self._nonce + iv + b"\0\0\0\1"
+        if self.form is Form.COUNTER:
+            iv = self.nonce + iv + b"\0\0\0\1"
         total = size_of(parts)
-        small = total <= self._transform.piece
-        if small and len(parts) == 1 and self._form is not Form.STREAM:
+        small = total <= self.transform.piece
+        if small and len(parts) == 1 and self.form is not Form.STREAM:
             self._once(control(encrypt, iv), parts, parts[0])
             return
         whole = gather(parts)
         try:
             view = memoryview(whole)
-            if self._form is Form.STREAM:
+            if self.form is Form.STREAM:
                 self._alone(view, encrypt)
-            elif small or self._form not in SPLITTABLE:
+            elif small or self.form not in SPLITTABLE:
                 self._once(control(encrypt, iv), [view], view)
             else:
                 self._pieces(iv, view, encrypt)
@@ -102,7 +102,7 @@ class Cipher:
             wipe(whole)
 
     def _once(self, ancillary: Control, parts: Segments, out: memoryview) -> None:
-        transform = self._transform
+        transform = self.transform
         operation = transform.take()
         try:
             exchange(transform, operation, ancillary, parts, out)
@@ -121,14 +121,14 @@ class Cipher:
         The kernel's own chaining would do for block modes, but it lives in the operation socket,
         and is wrong after a piece that is no whole number of blocks.
         """
-        size = self._transform.piece & -16
+        size = self.transform.piece & -16
         for start in range(0, len(view), size):
             piece = view[start : start + size]
             following = bytes(piece[-len(iv) :]) if iv and not encrypt else b""
             self._once(control(encrypt, iv), [piece], piece)
-            if self._form is Form.BLOCKS:
+            if self.form is Form.BLOCKS:
                 iv = bytes(piece[-len(iv) :]) if encrypt else following
-            elif self._form is Form.COUNTER:
+            elif self.form is Form.COUNTER:
                 counter = int.from_bytes(iv) + size // 16
                 iv = (counter % (1 << 128)).to_bytes(16)
 
@@ -139,7 +139,7 @@ class Cipher:
         Up to Linux 7.1 the key stream's state is in the transform, common to all its operation
         sockets and running on from request to request.
         """
-        single = self._transform.single()
+        single = self.transform.single()
         try:
             operation = single.take()
             try:
@@ -173,17 +173,17 @@ class Mac:
     def __init__(
         self, transform: Transform, length: int, before: bytes = b"", after: bytes = b""
     ) -> None:
-        self._transform = transform
-        self._length = length
-        self._before = before
-        self._after = after
+        self.transform = transform
+        self.length = length
+        self.before = before
+        self.after = after
 
     def mac(self, parts: Sequence[memoryview]) -> bytes:
         """Return the whole MAC of the region."""
         data: Sequence[memoryview | bytes] = parts
-        if self._before:
-            data = [self._before, *parts, self._after]
-        transform = self._transform
+        if self.before:
+            data = [self.before, *parts, self.after]
+        transform = self.transform
         operation = transform.take()
         try:
             # Sent even if empty: an answer to nothing sent could be an earlier request's.
@@ -193,8 +193,8 @@ class Mac:
                 more = MSG_MORE if at < last else 0
                 if operation.sendmsg(some, (), more) != sum(map(len, some)):
                     raise KernelRefused("the hash took only a part of the data")
-            digest = operation.recv(self._length)
-            if len(digest) != self._length:
+            digest = operation.recv(self.length)
+            if len(digest) != self.length:
                 raise KernelRefused("the hash has another length than expected")
         except OSError as error:
             transform.drop(operation)
@@ -210,9 +210,9 @@ class Aead:
     """An authenticated cipher of type ``aead``; ``authenc`` too."""
 
     def __init__(self, transform: Transform, form: Form, nonce: bytes = b"") -> None:
-        self._transform = transform
-        self._form = form
-        self._nonce = nonce
+        self.transform = transform
+        self.form = form
+        self.nonce = nonce
 
     def seal(self, iv: bytes, aad: Segments, parts: Segments, maclen: int) -> bytes:
         """Encrypt the payload in place and return the tag of `maclen` bytes."""
@@ -241,16 +241,20 @@ class Aead:
             wipe(plain)
         return True
 
-    def _shape(self, iv: bytes, aad: Segments) -> tuple[bytes, Segments]:
-        match self._form:
+    def shape_iv(self, iv: bytes) -> bytes:
+        """Return the IV as the kernel wants it."""
+        match self.form:
             case Form.CCM:
-                nonce = self._nonce + iv
-                return (bytes([14 - len(nonce)]) + nonce).ljust(16, b"\0"), aad
-            case Form.SALTED:
-                return iv, [*aad, memoryview(iv)]
-            case Form.PLAIN:
-                return iv, aad
-        return self._nonce + iv, aad
+                nonce = self.nonce + iv
+                return (bytes([14 - len(nonce)]) + nonce).ljust(16, b"\0")
+            case Form.SALTED | Form.PLAIN:
+                return iv
+        return self.nonce + iv
+
+    def _shape(self, iv: bytes, aad: Segments) -> tuple[bytes, Segments]:
+        if self.form is Form.SALTED:
+            return iv, [*aad, memoryview(iv)]
+        return self.shape_iv(iv), aad
 
     def _exchange(
         self,
@@ -265,7 +269,7 @@ class Aead:
         ancillary = control(encrypt, iv)
         ancillary.append((SOL_ALG, ALG_SET_AEAD_ASSOCLEN, U32.pack(extra)))
         sent = sum(map(len, parts))
-        transform = self._transform
+        transform = self.transform
         operation = transform.take()
         try:
             largest = max(sent, sent + growth)
