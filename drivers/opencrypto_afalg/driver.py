@@ -47,7 +47,8 @@ log: Final = logging.getLogger("opencrypto.afalg")
 INLINE_NS: Final = 200_000
 """How long `process` keeps its caller, in nanoseconds; what takes longer goes to a thread."""
 
-INLINE_MOST: Final = 64 * 1024
+INLINE_MOST: Final = 128 * 1024
+"""Bytes over which a request goes to a thread, however quick the kernel is."""
 
 THREADS: Final = 4
 DEPTH: Final = 256

@@ -38,10 +38,13 @@ from opencrypto_afalg.sockets import (
     KernelRefused,
     Transform,
 )
-from opencrypto_afalg.transforms import DECRYPT, ENCRYPT, U32, Aead, Cipher, Control, Mac, wipe
+from opencrypto_afalg.transforms import DECRYPT, ENCRYPT, U32, Aead, Cipher, Mac, wipe
 
 KINDS: Final = CRYPTO_F_IOV | CRYPTO_F_IMBUF
 EXTERNAL: Final = CRD_F_IV_EXPLICIT | CRD_F_IV_PRESENT
+
+ASSOCLEN: Final = {n: (SOL_ALG, ALG_SET_AEAD_ASSOCLEN, U32.pack(n)) for n in range(65)}
+"""For the usual lengths of additional data, made once."""
 
 Receive = Callable[[socket.socket], int]
 
@@ -91,9 +94,13 @@ def find_iv(crd: Cryptodesc, view: memoryview, start: int, end: int, ivlen: int)
 
 
 def exchange(
-    transform: Transform, parts: Sequence[memoryview], ancillary: Control, sent: int,
-    receive: Receive, wanted: int,
-) -> None:  # fmt: skip
+    transform: Transform,
+    parts: Sequence[memoryview],
+    ancillary: Sequence[tuple[int, int, bytes]],
+    sent: int,
+    receive: Receive,
+    wanted: int,
+) -> None:
     """Send one request and receive its answer, all of both."""
     operation = transform.take()
     try:
@@ -212,7 +219,9 @@ def _aead(session: ChainSession, aead: Aead, cipher_at: int, *, fused: bool) -> 
     tag_alg = chain.inis[1 - cipher_at].alg
     maclen = chain.macs[1 - cipher_at]
     ivlen, granule = chain.ivlens[cipher_at], chain.facts[cipher_at].granule
-    shape = aead.shape_iv
+    shaped = aead.shape_iv(bytes(ivlen))  # what goes before and after the IV is always the same
+    after = bytes(15 - len(aead.nonce) - ivlen) if aead.form is Form.CCM else b""
+    before = U32.pack(len(shaped)) + shaped[: len(shaped) - len(after) - ivlen]
     no_payload = cipher_alg == Alg.AES_GMAC
 
     def quick(crp: Cryptop) -> bool:
@@ -242,29 +251,40 @@ def _aead(session: ChainSession, aead: Aead, cipher_at: int, *, fused: bool) -> 
         if length % granule or (no_payload and length) or size > transform.piece:
             return False
         view = memoryview(buf)
-        given = find_iv(crd, view, start, end, ivlen)
-        if given is None:
-            return False
-        iv = shape(given)
-        ancillary = [
+        given: Any = crd.ini.iv
+        if crd.flags & EXTERNAL != EXTERNAL or type(given) is not bytes or len(given) != ivlen:
+            given = find_iv(crd, view, start, end, ivlen)
+            if given is None:
+                return False
+        ancillary = (
             ENCRYPT if encrypt else DECRYPT,
-            (SOL_ALG, ALG_SET_IV, U32.pack(len(iv)) + iv),
-            (SOL_ALG, ALG_SET_AEAD_ASSOCLEN, U32.pack(extra)),
-        ]
+            (SOL_ALG, ALG_SET_IV, before + given + after),
+            ASSOCLEN.get(extra) or (SOL_ALG, ALG_SET_AEAD_ASSOCLEN, U32.pack(extra)),
+        )
         together = aad_end == start
+        if together and encrypt and at == end:  # the usual case, without further calls
+            operation = transform.take()
+            try:
+                if operation.sendmsg((view[aad:end],), ancillary, MSG_DONTWAIT) != size - maclen:
+                    raise KernelRefused("the request does not fit the buffer", errno.E2BIG)
+                if operation.recv_into(view[aad:to], size, MSG_DONTWAIT) != size:
+                    raise KernelBroke("the kernel answered with less than the request")
+            except OSError as error:
+                transform.drop(operation)
+                raise transform.refused(error) from None
+            except BaseException:
+                transform.drop(operation)
+                raise
+            transform.give(operation)
+            return True
         parts = [view[aad:end]] if together else [view[aad:aad_end], view[start:end]]
         if encrypt:
-            if together and at == end:
-                out = view[aad:to]
-                exchange(transform, parts, ancillary, size - maclen,
-                         lambda op: op.recv_into(out, size, MSG_DONTWAIT), size)  # fmt: skip
-            else:
-                scattered: list[bytearray | memoryview] = [
-                    bytearray(extra), view[start:end], view[at:to],
-                ]  # fmt: skip
-                into = [each for each in scattered if len(each)]
-                exchange(transform, parts, ancillary, size - maclen,
-                         lambda op: op.recvmsg_into(into, 0, MSG_DONTWAIT)[0], size)  # fmt: skip
+            scattered: list[bytearray | memoryview] = [
+                bytearray(extra), view[start:end], view[at:to],
+            ]  # fmt: skip
+            into = [each for each in scattered if len(each)]
+            exchange(transform, parts, ancillary, size - maclen,
+                     lambda op: op.recvmsg_into(into, 0, MSG_DONTWAIT)[0], size)  # fmt: skip
             return True
         parts.append(view[at:to])
         # Private, since the kernel writes before it has verified; never empty, since an answer of
