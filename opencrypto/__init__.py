@@ -23,6 +23,7 @@ from opencrypto._request import (
     Cryptodesc,
     Cryptoini,
     Cryptop,
+    KeySerial,
 )
 from opencrypto._stats import (
     DriverStats,
@@ -310,6 +311,7 @@ __all__ = [
     "EOK",
     "ERESTART",
     "Framework",
+    "KeySerial",
     "Kop",
     "LimitError",
     "Mbuf",

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from opencrypto._iv import IvSource
 from opencrypto._profile import Profile
-from opencrypto._request import Cryptoini, alg_name
+from opencrypto._request import Cryptoini, KeySerial, alg_name
 from opencrypto.exceptions import UsageError
 from opencrypto.xform import AEAD_PARTNERS, FACTS, Facts, Kind
 
@@ -115,6 +115,8 @@ class Chain:
         Raises:
             UsageError: no place of the algorithm has this key.
         """
+        if any(map(key_serial, (cri, *self.inis))):
+            raise UsageError("a key given by its serial number tells no algorithms apart")
         key = bytes(cri.key or b"")[: cri.klen // 8]
         same = [
             position
@@ -195,7 +197,10 @@ def _own(cri: Cryptoini) -> Cryptoini:
 def _key_length(cri: Cryptoini, facts: Facts) -> int:
     """Return how many bytes of the key given are meant."""
     try:
-        held = 0 if cri.key is None else memoryview(cri.key).nbytes
+        if key_serial(cri) is not None:
+            held = len(cri.key or b"")
+        else:
+            held = 0 if cri.key is None else memoryview(cri.key).nbytes
     except TypeError:
         raise UsageError(
             f"{facts.name}: a key must be bytes-like, not {type(cri.key).__name__}"
@@ -208,7 +213,16 @@ def _key_length(cri: Cryptoini, facts: Facts) -> int:
     return bits // 8
 
 
-def _own_key(cri: Cryptoini, length: int) -> bytearray:
+def key_serial(cri: Cryptoini) -> KeySerial | None:
+    """Return the serial number that stands for the key, if it does."""
+    key: object = cri.key
+    return key if isinstance(key, KeySerial) else None
+
+
+def _own_key(cri: Cryptoini, length: int) -> bytearray | KeySerial:
+    serial = key_serial(cri)
+    if serial is not None:
+        return serial
     whole = bytearray() if cri.key is None else bytearray(cri.key)
     if len(whole) == length:
         return whole

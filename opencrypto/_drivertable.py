@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
-from opencrypto._chain import Chain
+from opencrypto._chain import Chain, key_serial
 from opencrypto._krequest import Cryptkop
 from opencrypto._queue import RequestQueue
 from opencrypto._request import Cryptoini, Cryptop, alg_name
@@ -132,6 +132,8 @@ class Slot:
         if missing:
             return f"has no {', '.join(missing)}"
         driver = self.driver  # once: it may be leaving meanwhile
+        if any(map(key_serial, chain.inis)) and not (driver and driver.key_serials):
+            return "takes no key by its serial number"
         if driver is None:
             return ""
         for cri in chain.inis:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from opencrypto._bsdnames import CryptodescNames, CryptoiniNames, CryptopNames
@@ -32,6 +33,26 @@ def alg_name(alg: int) -> str:
     return FACTS[alg].name if alg in FACTS else f"algorithm {alg!r}"
 
 
+@dataclass(frozen=True, slots=True)
+class KeySerial:
+    """
+    In place of a key: the serial number of one that the system's kernel keeps.
+
+    The key itself never comes into this process. Only drivers whose work is the kernel's take
+    sessions of it (``Driver.key_serials``); the others are passed over.
+
+    Attributes:
+        serial: The number, as ``keyctl`` prints it.
+        length: Its length in **bytes**.
+    """
+
+    serial: int
+    length: int
+
+    def __len__(self) -> int:
+        return self.length
+
+
 class Cryptoini(CryptoiniNames):
     """
     The parameters of one algorithm of a session (``struct cryptoini``).
@@ -39,6 +60,7 @@ class Cryptoini(CryptoiniNames):
     Args:
         alg: The algorithm, one of ``CRYPTO_*``.
         key: The key; counter modes and GCM have their nonce or salt at its end (RFC 3686, 4106).
+            Or a `KeySerial`.
         klen: The key's length in **bits**; taken from `key` if not given.
         rnd: Rounds, where an algorithm has a choice; 0 for the usual number.
         iv: The IV of a request, when its descriptor says ``CRD_F_IV_EXPLICIT``.
@@ -51,7 +73,7 @@ class Cryptoini(CryptoiniNames):
     def __init__(
         self,
         alg: int = 0,
-        key: BytesLike | None = None,
+        key: BytesLike | KeySerial | None = None,
         klen: int = 0,
         rnd: int = 0,
         iv: BytesLike | None = None,
@@ -59,7 +81,8 @@ class Cryptoini(CryptoiniNames):
         limit: int = 0,
     ) -> None:
         self.alg = alg
-        self.key = key
+        # Drivers that take no serial numbers, nearly all, are never given one.
+        self.key: BytesLike | None = key  # type: ignore[assignment]
         self.klen = klen or (len(key) * 8 if key is not None else 0)
         self.rnd = rnd
         self.iv = iv

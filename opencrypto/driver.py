@@ -104,9 +104,11 @@ class Driver:
         selftest: Whether known answers are run when it is attached. None: if it comes as a plugin,
             not if it is attached by hand. False is for drivers that find out late what they have,
             and try each algorithm themselves before its first session.
+        key_serials: Whether it takes sessions whose key is a `KeySerial`.
     """
 
     name: str = ""
+    key_serials: bool = False
     flags: int = CRYPTOCAP_F_SOFTWARE | CRYPTOCAP_F_SYNC
     capabilities: Mapping[int, Capability] = {}
     keyops: Collection[int] = ()

@@ -4,19 +4,20 @@ From an algorithm's parameters to its transform; and a trial of it, which also t
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable
 from typing import Final, Literal
 
-from opencrypto import Alg, Cryptoini
+from opencrypto import Alg, Cryptoini, KeySerial
 from opencrypto.chain import Transform
 from opencrypto.selftest import Answer, answers
 from opencrypto.xform import FACTS, Kind
 from opencrypto_afalg.catalogue import Served
 from opencrypto_afalg.kernel import Kernel
 from opencrypto_afalg.names import Form
-from opencrypto_afalg.sockets import DEVICE_MOST, Descriptors, KernelRefused
+from opencrypto_afalg.sockets import DEVICE_MOST, Descriptors, KernelRefused, Key
 from opencrypto_afalg.sockets import Transform as Socketed
 from opencrypto_afalg.transforms import Aead, Cipher, Mac
 
@@ -34,7 +35,7 @@ class Builder:
     def socketed(
         self,
         served: Served,
-        key: Callable[[], bytes | bytearray] | None,
+        key: Callable[[], Key] | None,
         authsize: int = 0,
     ) -> Socketed:
         """Return the sockets of one name and key, none of them open yet."""
@@ -52,6 +53,9 @@ class Builder:
         """
         facts = FACTS[cri.alg]
         form = served.name.form
+        serial = key_serial(cri)
+        if serial is not None:
+            return self._by_serial(served, cri, serial, maclen)
         size = cri.klen // 8
         salt = facts.salt if size in facts.salted else 0
         keeps_salt = form is Form.SALTED
@@ -80,6 +84,24 @@ class Builder:
         mac = self.socketed(served, key if keyed else None)
         return Mac(mac, facts.digest), mac
 
+    def _by_serial(
+        self, served: Served, cri: Cryptoini, serial: KeySerial, maclen: int
+    ) -> tuple[Transform, Socketed]:
+        """As `build`, with a key of the kernel's keyring; tried at once, to refuse it in time."""
+        facts, form = FACTS[cri.alg], served.name.form
+        if len(serial) in facts.salted or form in (Form.PREFIXED, Form.AROUND, Form.NO_KEY):
+            raise KernelRefused("it needs to see the key, which a serial number does not show")
+        sockets = self.socketed(served, lambda: serial, maclen)
+        try:
+            self._descriptors.close(sockets.make())
+        except OSError as error:
+            raise KernelRefused(_no_serial(error), error.errno or errno.EIO) from None
+        if facts.kind is Kind.CIPHER:
+            return Cipher(sockets, form), sockets
+        if facts.kind is Kind.AEAD:
+            return Aead(sockets, form), sockets
+        return Mac(sockets, facts.digest), sockets
+
     def trial(self, served: Served, alg: int, size: int) -> int:
         """
         Try a name before its first session: its known answer, and how long `TRIAL` bytes take.
@@ -105,6 +127,24 @@ class Builder:
             return _time(transform, bytes(FACTS[alg].ivlen(size)), alg != Alg.AES_GMAC)
         finally:
             sockets.close()
+
+
+def key_serial(cri: Cryptoini) -> KeySerial | None:
+    """Return the serial number that stands for the key, if it does."""
+    key: object = cri.key
+    return key if isinstance(key, KeySerial) else None
+
+
+def _no_serial(error: OSError) -> str:
+    match error.errno:
+        case errno.ENOPROTOOPT:
+            return "this kernel takes no key by its serial number; Linux 6.2 and later may"
+        case errno.ENOKEY | errno.EKEYREVOKED | errno.EKEYEXPIRED:
+            return "there is no such key in the kernel's keyrings"
+        case errno.EACCES | errno.EPERM:
+            return "this process may not search for that key"
+        case code:
+            return f"the kernel does not take that key: {os.strerror(code or errno.EIO)}"
 
 
 def _right(transform: Transform, answer: Answer) -> bool:

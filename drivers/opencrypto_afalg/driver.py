@@ -31,7 +31,7 @@ from opencrypto.chain import Chain, ChainSession, Segments, Transform, check
 from opencrypto.driver import Process, WorkerPool
 from opencrypto.xform import Kind
 from opencrypto_afalg.authenc import FusedSession, authenc_key
-from opencrypto_afalg.build import TRIAL, Builder
+from opencrypto_afalg.build import TRIAL, Builder, key_serial
 from opencrypto_afalg.capability import KernelCapability, capabilities
 from opencrypto_afalg.catalogue import Catalogue, Served
 from opencrypto_afalg.kernel import Kernel
@@ -71,6 +71,7 @@ class AfalgDriver(Driver):
 
     name = "afalg"
     flags = CRYPTOCAP_F_SOFTWARE
+    key_serials = True
     selftest = False  # it would load every module there is; each name is tried when first wanted
 
     def __init__(
@@ -131,7 +132,10 @@ class AfalgDriver(Driver):
                 transforms.append(None)
                 continue
             maclen = self._taglen(chain) if facts.kind is Kind.AEAD else 0
-            transform, opened = self._builder.build(served, cri, maclen)
+            try:
+                transform, opened = self._builder.build(served, cri, maclen)
+            except KernelRefused as refusal:
+                raise UsageError(f"driver {self.name}: {refusal.what}") from None
             transforms.append(transform)
             sockets.append(opened)
             inline = min(inline, self._pace(served, cri))
@@ -167,7 +171,9 @@ class AfalgDriver(Driver):
         at = kinds.index(Kind.MAC)
         mac = chain.inis[at]
         name = authenc_name(cipher.alg, mac.alg)
-        served = self._catalogue.find([name]) if name is not None else ""
+        # Its key is made of both, which a serial number does not show.
+        hidden = key_serial(cipher) or key_serial(mac)
+        served = self._catalogue.find([name]) if name is not None and not hidden else ""
         if isinstance(served, str):
             return ChainSession(chain, transforms)
         both = self._builder.socketed(served, lambda: authenc_key(mac, cipher), chain.macs[at])

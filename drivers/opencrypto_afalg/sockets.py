@@ -12,11 +12,13 @@ import errno
 import os
 import resource
 import socket
+import struct
 import threading
 import weakref
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeAlias
 
+from opencrypto import KeySerial
 from opencrypto_afalg.kernel import Kernel
 
 SOL_ALG: Final = 279
@@ -58,6 +60,18 @@ class KernelRefused(Exception):
 
 class KernelBroke(KernelRefused):
     """The kernel went wrong after it had begun to write: the request cannot be given to another."""
+
+
+Key: TypeAlias = bytes | bytearray | KeySerial
+
+
+def set_key(transform: socket.socket, key: Key) -> None:
+    """Give a transform its key, or have the kernel take it from its keyring."""
+    if isinstance(key, KeySerial):
+        # key_serial_t is an int32; the key must be one that this process may search.
+        transform.setsockopt(SOL_ALG, ALG_SET_KEY_BY_KEY_SERIAL, struct.pack("=i", key.serial))
+    else:
+        transform.setsockopt(SOL_ALG, ALG_SET_KEY, key)
 
 
 class Descriptors:
@@ -181,7 +195,7 @@ class Transform:
         kernel: Kernel,
         descriptors: Descriptors,
         address: tuple[str, str],
-        key: Callable[[], bytes | bytearray] | None = None,
+        key: Callable[[], Key] | None = None,
         authsize: int = 0,
         most: int = 0,
     ) -> None:
@@ -270,7 +284,7 @@ class Transform:
             opened.setblocking(True)
             opened.bind(self._address)
             if self._key is not None:
-                opened.setsockopt(SOL_ALG, ALG_SET_KEY, self._key())
+                set_key(opened, self._key())
             if self._authsize:
                 # The size travels as the length of an absent value; as a value it would say 4.
                 opened.setsockopt(SOL_ALG, ALG_SET_AEAD_AUTHSIZE, None, self._authsize)

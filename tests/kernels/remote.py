@@ -18,8 +18,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 import pytest
 
@@ -59,7 +60,7 @@ class Run:
         self.reports: dict[str, list[dict[str, Any]]] = {}
         self._script, self._command, self._packages, self._seconds = BOOTS[kernel]
         self._process: subprocess.Popen[bytes] | None = None
-        self._file: IO[str] | None = None
+        self._read_to = 0
         # Not below /tmp: kernels put a file system of their own there if they like.
         self._folder = Path(tempfile.mkdtemp(prefix=f"opencrypto-{kernel}-", dir="/var/tmp"))
         self._rest = ""
@@ -71,7 +72,6 @@ class Run:
     def _boot(self, items: list[pytest.Item]) -> None:
         reports = self._folder / "reports"
         reports.touch()
-        self._file = reports.open()
         listing = self._folder / "tests"
         listing.write_text("".join(f"{item.nodeid}\n" for item in items))
         command = [
@@ -96,8 +96,11 @@ class Run:
             time.sleep(0.02)
 
     def _read(self) -> None:
-        assert self._file is not None
-        *lines, self._rest = (self._rest + self._file.read()).split("\n")
+        # Opened each time: one that stays open would be a leak to the tests that run here.
+        with (self._folder / "reports").open() as file:
+            file.seek(self._read_to)
+            *lines, self._rest = (self._rest + file.read()).split("\n")
+            self._read_to = file.tell()
         for line in lines:
             report = json.loads(line)
             self.reports.setdefault(report["nodeid"], []).append(report)
@@ -118,15 +121,13 @@ class Run:
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
             self._process.wait()
-        if self._file is not None:
-            self._file.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
 RUNS: Final = pytest.StashKey[dict[str, Run]]()
 
 
-def run_remotely(item: pytest.Item) -> bool:
+def run_remotely(item: pytest.Item, nextitem: pytest.Item | None) -> bool:
     """Report a test from its kernel; False if it is to run in this process after all."""
     kernel = kernel_of(item)
     if kernel == HERE:
@@ -140,7 +141,24 @@ def run_remotely(item: pytest.Item) -> bool:
     for report in _reports(item, run):
         item.ihook.pytest_runtest_logreport(report=report)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    _end_fixtures(item, nextitem)
     return True
+
+
+def _end_fixtures(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """
+    End the fixtures of tests before this one that ran here, if the next one has no use for them.
+
+    Neither call is public. They are what pytest's own protocol does, which ours replaces; output
+    is captured as it is then, since fixtures compare what is open before and after.
+    """
+    capture: Any = item.config.pluginmanager.getplugin("capturemanager")
+    try:
+        with capture.item_capture("teardown", item) if capture else nullcontext():
+            item.session._setupstate.teardown_exact(nextitem)
+    except (Exception, pytest.fail.Exception) as error:
+        why = f"the fixtures of earlier tests: {error}"
+        item.ihook.pytest_runtest_logreport(report=_made_here(item, "failed", why))
 
 
 def kernel_of(item: pytest.Item) -> str:
