@@ -12,10 +12,11 @@ from opencrypto import Driver, DriverUnavailable, hookimpl
 from opencrypto_afalg.capability import names_of
 from opencrypto_afalg.catalogue import reason_of
 from opencrypto_afalg.driver import AfalgDriver
+from opencrypto_afalg.hashing import KernelHash
 from opencrypto_afalg.kernel import Kernel
 from opencrypto_afalg.rng import GENERATORS, KernelRng
 
-__all__ = ["GENERATORS", "AfalgDriver", "Kernel", "KernelRng", "drivers"]
+__all__ = ["GENERATORS", "AfalgDriver", "Kernel", "KernelHash", "KernelRng", "drivers"]
 
 
 def drivers(kernel: Kernel | None = None) -> list[Driver]:

@@ -40,7 +40,8 @@ from opencrypto_afalg.quick import compile_session
 from opencrypto_afalg.random_op import INLINE_BITS, RandomOp
 from opencrypto_afalg.sockets import Descriptors, KernelBroke, KernelRefused
 from opencrypto_afalg.sockets import Transform as Socketed
-from opencrypto_afalg.transforms import Aead, wipe
+from opencrypto_afalg.transforms import Aead, Mac, wipe
+from opencrypto_afalg.zerocopy import refusal as refusal_of_zerocopy
 
 log: Final = logging.getLogger("opencrypto.afalg")
 
@@ -49,6 +50,9 @@ INLINE_NS: Final = 200_000
 
 INLINE_MOST: Final = 128 * 1024
 """Bytes over which a request goes to a thread, however quick the kernel is."""
+
+ZEROCOPY: Final = "OPENCRYPTO_AFALG_ZEROCOPY"
+"""Environment variable: 1 to switch zero copy on."""
 
 THREADS: Final = 4
 DEPTH: Final = 256
@@ -67,6 +71,8 @@ class AfalgDriver(Driver):
         inline_ns: How long a caller may be kept, in nanoseconds.
         limit: How many sockets to keep open; 0 for a quarter of what the process may have.
         threads: How many threads at most do what takes longer.
+        zerocopy: Hand large regions to hashes by splice. None for what the environment's
+            OPENCRYPTO_AFALG_ZEROCOPY says, which is no if it is not there. It does not pay.
     """
 
     name = "afalg"
@@ -84,6 +90,7 @@ class AfalgDriver(Driver):
         inline_ns: int = INLINE_NS,
         limit: int = 0,
         threads: int = THREADS,
+        zerocopy: bool | None = None,
     ) -> None:
         self.kernel = kernel or Kernel()
         self.device = device
@@ -99,6 +106,8 @@ class AfalgDriver(Driver):
         self.descriptors = Descriptors(limit)
         self._builder = Builder(self.kernel, self.descriptors)
         self._inline_ns = inline_ns
+        wanted_copy = os.environ.get(ZEROCOPY, "") == "1" if zerocopy is None else zerocopy
+        self.zerocopy = wanted_copy and not self._no_zerocopy()
         self._lock = threading.Lock()  # guards _inline and _reasons
         self._inline: dict[tuple[str, str], int] = {}
         self._reasons: set[str] = set()
@@ -107,6 +116,12 @@ class AfalgDriver(Driver):
         self._sessions: dict[int, tuple[Process, list[Socketed]]] = {}
         self.pool = WorkerPool(self.name, self._unblock, size=threads, depth=DEPTH)
         _every.add(self)
+
+    def _no_zerocopy(self) -> str:
+        reason = refusal_of_zerocopy(self.kernel)
+        if reason:
+            log.warning("driver %s: no zero copy: %s", self.name, reason)
+        return reason
 
     def _unblock(self) -> None:
         self.unblock(CRYPTO_SYMQ | CRYPTO_ASYMQ)
@@ -136,6 +151,8 @@ class AfalgDriver(Driver):
                 transform, opened = self._builder.build(served, cri, maclen)
             except KernelRefused as refusal:
                 raise UsageError(f"driver {self.name}: {refusal.what}") from None
+            if self.zerocopy and isinstance(transform, Mac):
+                transform.zerocopy = True
             transforms.append(transform)
             sockets.append(opened)
             inline = min(inline, self._pace(served, cri))

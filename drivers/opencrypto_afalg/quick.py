@@ -56,7 +56,9 @@ def compile_session(session: ChainSession, both: Aead | None = None) -> Quick | 
         only = session.transforms[0]
         if isinstance(only, Cipher) and only.form not in (Form.STREAM, Form.NO_KEY):
             return _cipher(session, only)
-        return _mac(session, only) if isinstance(only, Mac) and not only.before else None
+        if isinstance(only, Mac) and not only.before and not only.zerocopy:
+            return _mac(session, only)
+        return None
     if len(kinds) != 2:
         return None
     if Kind.AEAD in kinds:

@@ -28,6 +28,7 @@ from opencrypto_afalg.sockets import (
     KernelRefused,
     Transform,
 )
+from opencrypto_afalg.zerocopy import LEAST, splice_parts
 
 U32: Final = struct.Struct("=I")
 DECRYPT: Final = (SOL_ALG, ALG_SET_OP, U32.pack(0))
@@ -170,6 +171,9 @@ def exchange(
 class Mac:
     """A hash or MAC of type ``hash``, of any length of data."""
 
+    zerocopy = False
+    """Whether large regions are handed over by splice; set before the first request."""
+
     def __init__(
         self, transform: Transform, length: int, before: bytes = b"", after: bytes = b""
     ) -> None:
@@ -186,6 +190,9 @@ class Mac:
         transform = self.transform
         operation = transform.take()
         try:
+            if self.zerocopy and _splices(data):
+                splice_parts(operation, data)
+                data = [b""]
             # Sent even if empty: an answer to nothing sent could be an earlier request's.
             last = max(0, len(data) - 1) // IOV_MAX * IOV_MAX
             for at in range(0, last + 1, IOV_MAX):
@@ -204,6 +211,12 @@ class Mac:
             raise
         transform.give(operation)
         return digest
+
+
+def _splices(data: Sequence[memoryview | bytes]) -> bool:
+    """Tell whether a region is worth splicing, and may be."""
+    large = sum(map(len, data)) >= LEAST
+    return large and all(isinstance(each, memoryview) and not each.readonly for each in data)
 
 
 class Aead:
