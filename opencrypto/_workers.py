@@ -201,6 +201,7 @@ class WorkerPool:
     def _run(self, crew: list[threading.Thread]) -> None:
         while (job := self._next(crew)) is not None:
             self._do(job)
+            del job  # or what it was about would live on while this thread waits
 
     def _do(self, job: Callable[[], object]) -> None:
         try:

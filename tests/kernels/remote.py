@@ -103,6 +103,8 @@ class Run:
             self._read_to = file.tell()
         for line in lines:
             report = json.loads(line)
+            if isinstance(report.get("longrepr"), list):
+                report["longrepr"] = tuple(report["longrepr"])  # a skip's place; JSON has no tuples
             self.reports.setdefault(report["nodeid"], []).append(report)
 
     def console(self) -> str:
