@@ -7,6 +7,8 @@ Exit status 0 if every packet came back byte for byte, else 1.
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -15,6 +17,8 @@ from opencrypto import Framework
 from opencrypto.cli.captures import reading
 from opencrypto_esp import Counters, Esp, Flow, SecurityAssociation
 
+RUN_IN_UML = Path(__file__).with_name("run-in-uml")
+INSIDE = "OPENCRYPTO_KERNEL" in os.environ
 CAPTURE = Path(__file__).parents[1] / "tests" / "data" / "capture.pcap"
 
 
@@ -84,6 +88,24 @@ def run(packets: list[bytes], sa: SecurityAssociation) -> bool:
     return bool(counters.protected.migrations) and not lost and not differing
 
 
+def in_a_kernel(path: Path) -> bool:
+    """
+    Show the same on a kernel that has AF_ALG, with the kernel's own algorithms unplugged.
+
+    Only where User Mode Linux is installed (Debian's package user-mode-linux); else it is no part.
+    """
+    if INSIDE or shutil.which("linux.uml") is None:
+        return True
+    print("\n\nThe same inside User Mode Linux, by the kernel's algorithms and then by swcrypto:\n")
+    command = [
+        str(RUN_IN_UML), "env", "OPENCRYPTO_BLOCK=openssl", sys.executable, __file__, str(path),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    _, _, ours = done.stdout.partition(path.name)  # what comes before is the kernel's
+    print("\n".join(line for line in ours.splitlines()[1:] if not line.startswith("reboot:")))
+    return done.returncode == 0
+
+
 def main() -> int:
     """Show every association on the capture named on the command line, or ours."""
     path = Path(sys.argv[1]) if len(sys.argv) > 1 else CAPTURE
@@ -93,6 +115,7 @@ def main() -> int:
     for title, sa in associations():
         print(f"\n{title}")
         well &= run(packets, sa)
+    well &= in_a_kernel(path)
     print("\nevery packet came back byte for byte" if well else "\nFAILED: see above")
     return 0 if well else 1
 

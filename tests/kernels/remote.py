@@ -32,8 +32,13 @@ HERE: Final = os.environ.get("OPENCRYPTO_KERNEL", "host")
 
 REPORTS: Final = "OPENCRYPTO_KERNEL_REPORTS"
 BOOTS: Final = {
-    "uml": ("tools/run-in-uml", "linux.uml", "user-mode-linux kmod", 300),
-    "qemu": ("tools/run-in-qemu", "qemu-system-x86_64", "qemu-system-x86 kmod cpio", 300),
+    "uml": ("tools/run-in-uml", "linux.uml", "user-mode-linux kmod", 900),
+    "qemu": (
+        "tools/run-in-qemu",
+        "qemu-system-x86_64",
+        "qemu-system-x86 busybox-static kmod cpio",
+        900,
+    ),
 }
 """By kernel: what boots it, the command without which that cannot be, its packages, seconds."""
 
@@ -134,17 +139,24 @@ def run_remotely(item: pytest.Item, nextitem: pytest.Item | None) -> bool:
     kernel = kernel_of(item)
     if kernel == HERE:
         return False
-    runs = item.session.stash.setdefault(RUNS, {})
-    if kernel not in runs:
-        mine = [other for other in item.session.items if kernel_of(other) == kernel]
-        runs[kernel] = Run(kernel, mine)
-    run = runs[kernel]
+    run = _all_runs(item.session)[kernel]
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     for report in _reports(item, run):
         item.ihook.pytest_runtest_logreport(report=report)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
     _end_fixtures(item, nextitem)
     return True
+
+
+def _all_runs(session: pytest.Session) -> dict[str, Run]:
+    """Return the boots of a session; the first call starts them all, each on a CPU of its own."""
+    if RUNS not in session.stash:
+        wanted: dict[str, list[pytest.Item]] = {}
+        for item in session.items:
+            if kernel_of(item) != HERE:
+                wanted.setdefault(kernel_of(item), []).append(item)
+        session.stash[RUNS] = {kernel: Run(kernel, items) for kernel, items in wanted.items()}
+    return session.stash[RUNS]
 
 
 def _end_fixtures(item: pytest.Item, nextitem: pytest.Item | None) -> None:
