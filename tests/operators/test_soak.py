@@ -88,7 +88,7 @@ def rate(ops: Callable[[], int], seconds: float) -> float:
     [pytest.param(8, id="short"), pytest.param(60, id="minute", marks=pytest.mark.slow)],
 )
 def test_sixteen_threads_watched_by_all_views(tmp_path: Path, seconds: int) -> None:
-    """Sums are exact at the end, and the views take less than a tenth of the rate."""
+    """Sums are exact at the end; what the views take of the rate is printed, not asserted."""
     window = seconds / WINDOWS / 2
     watched: list[float] = []
     alone: list[float] = []
@@ -120,5 +120,3 @@ def test_sixteen_threads_watched_by_all_views(tmp_path: Path, seconds: int) -> N
     print(
         f"\n{load.ops} requests; alone {statistics.median(alone):.0f}/s, watched {share:.2f} of it"
     )
-    # The short one, among other tests on a busy machine, must not fail for its neighbours' sake.
-    assert share >= (0.9 if seconds >= 60 else 0.5)
