@@ -32,6 +32,7 @@ class DriverInfo:
         flags: ``CRYPTOCAP_F_*``.
         algorithms: Names of what it offers, in order of number.
         keyops: Names of its key operations, likewise.
+        implementations: Names of algorithms that something with a name of its own serves, and it.
         failed: Names of what it is not trusted with, and why: its known answers failed.
         sessions: How many it has open.
         queued: How many requests wait for it.
@@ -45,6 +46,7 @@ class DriverInfo:
     flags: int = 0
     algorithms: tuple[str, ...] = ()
     keyops: tuple[str, ...] = ()
+    implementations: tuple[tuple[str, str], ...] = ()
     failed: tuple[tuple[str, str], ...] = ()
     sessions: int = 0
     queued: int = 0
@@ -75,10 +77,21 @@ def _info(slot: Slot) -> DriverInfo:
         flags=slot.flags,
         algorithms=tuple(FACTS[alg].name for alg in sorted(slot.algs)),
         keyops=tuple(KOPS[op].name for op in sorted(slot.kops)),
+        implementations=_implementations(slot),
         failed=tuple((FACTS[alg].name, slot.failed[alg]) for alg in sorted(slot.failed)),
         sessions=len(slot.sessions),
         queued=len(slot.queue),
         blocked=slot.queue.blocked,
+    )
+
+
+def _implementations(slot: Slot) -> tuple[tuple[str, str], ...]:
+    driver = slot.driver
+    known = driver.capabilities if driver is not None else {}
+    return tuple(
+        (FACTS[alg].name, known[alg].implementation)
+        for alg in sorted(slot.algs)
+        if alg in known and known[alg].implementation
     )
 
 

@@ -19,6 +19,9 @@ from typing import Final
 from opencrypto_afalg.kernel import Implementation, Kernel
 from opencrypto_afalg.names import Name
 
+LOOK_S: Final = 2.0
+"""Seconds for which a look at the kernel's list is good enough for people."""
+
 log: Final = logging.getLogger("opencrypto.afalg")
 
 
@@ -55,6 +58,8 @@ class Catalogue:
     def __init__(self, kernel: Kernel, *, device: bool = False) -> None:
         self._kernel = kernel
         self._device = device
+        self._looked = float("-inf")
+        self._seen: list[Implementation] = []
         self._lock = threading.Lock()  # held while probing, so that each name is probed once
         self._found: dict[tuple[str, str, str], Served | str] = {}
 
@@ -124,19 +129,25 @@ class Catalogue:
             return served
         return Served(name, served.address, best.driver, best.priority, best.device)
 
-    def _ranked(self, name: Name) -> list[Implementation]:
+    def _ranked(
+        self, name: Name, listing: list[Implementation] | None = None
+    ) -> list[Implementation]:
         """Return the implementations of a name in our class, the best first."""
         if self._device and not self._kernel.devices_reachable:
             return []
         found = [
             each
-            for each in self._kernel.implementations()
+            for each in (self._kernel.implementations() if listing is None else listing)
             if each.name == name.name and not each.internal and each.device == self._device
         ]
         return sorted(found, key=lambda each: -each.priority)
 
     def _best(self, name: Name) -> Implementation | None:
-        ranked = self._ranked(name)
+        # For people, who ask for all names at once: one look at the kernel's list will do.
+        if time.monotonic() > self._looked + LOOK_S:
+            self._seen = self._kernel.implementations()
+            self._looked = time.monotonic()
+        ranked = self._ranked(name, self._seen)
         return ranked[0] if ranked else None
 
     def _bind(self, name: Name, wanted: str) -> Served | str:

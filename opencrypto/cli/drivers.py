@@ -33,6 +33,10 @@ def drivers(
             ("hid", "driver", "class", "sessions", "algorithms"),
             ((i.hid, i.name, i.tier, i.sessions, " ".join(i.algorithms)) for i in attached),
         )
+    served = [(i.name, alg, by) for i in attached for alg, by in i.implementations]
+    if served:
+        typer.echo()
+        show.table(("driver", "algorithm", "served by"), served)
     if missing:
         if attached:
             typer.echo()
@@ -46,6 +50,7 @@ def _document(info: DriverInfo) -> dict[str, object]:
         "hid": info.hid,
         "class": info.tier or None,
         "algorithms": list(info.algorithms),
+        "implementations": dict(info.implementations),
         "sessions": info.sessions,
         "queued": info.queued,
         "blocked": info.blocked,

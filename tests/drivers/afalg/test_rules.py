@@ -103,6 +103,9 @@ def test_a_device_is_an_entry_of_its_own() -> None:
         by_device, by_software = framework.newsession(AES, 1), framework.newsession(AES, -1)
         assert by_device >> 32 != by_software >> 32
         assert framework.newsession(AES) >> 32 == by_device >> 32
+        named = {each.name: dict(each.implementations) for each in framework.drivers}
+        assert named["afalg.hw"] == {"AES_CBC": "virtio_crypto_aes_cbc (150)"}
+        assert named["afalg"]["AES_CBC"] == "cbc(aes-generic) (100)"
         assert encrypt(framework, by_device)[:2] == encrypt(framework, by_software)[:2]
         assert hardware.capabilities[Alg.AES_CBC].implementation == "virtio_crypto_aes_cbc (150)"
         assert software.capabilities[Alg.AES_CBC].implementation == "cbc(aes-generic) (100)"
