@@ -11,11 +11,20 @@ from __future__ import annotations
 import errno
 import hmac
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 from opencrypto._buffer import Segments, gather, region, replace_region, scatter, segments
 from opencrypto._chain import Chain
 from opencrypto._check import Plan, Step, check
+from opencrypto._flat import (
+    SEGMENTED,
+    UNVERIFIED,
+    Quick,
+    TakeIv,
+    compile_flat,
+    is_flat,
+    iv_taker,
+)
 from opencrypto._request import DECOMPRESSED_LIMIT, Cryptodesc, Cryptoini, Cryptop
 from opencrypto.constants import (
     CRD_F_COMP,
@@ -40,22 +49,24 @@ __all__ = [
     "MacTransform",
     "Plan",
     "Quick",
+    "SEGMENTED",
     "Segments",
     "Step",
+    "TakeIv",
     "Transform",
     "TransformFactory",
     "UNVERIFIED",
     "check",
+    "compile_flat",
     "gather",
     "in_one_piece",
+    "is_flat",
+    "iv_taker",
     "region",
     "request_iv",
     "scatter",
     "segments",
 ]
-
-UNVERIFIED: Final = "the MAC does not verify; discard the data"
-"""The sentence that goes with EBADMSG."""
 
 
 class CipherTransform(Protocol):
@@ -96,9 +107,6 @@ Transform: TypeAlias = CipherTransform | MacTransform | AeadTransform | CompTran
 """What does the mathematics. One that has a ``wipe()`` has it called when its session ends."""
 
 TransformFactory: TypeAlias = Callable[[Cryptoini], Transform]
-
-Quick: TypeAlias = Callable[[Cryptop], bool]
-"""Carries a request out and returns True, or leaves it as it is and returns False."""
 
 
 def in_one_piece(parts: Segments, work: Callable[[memoryview], object]) -> None:
@@ -176,7 +184,16 @@ class ChainSession:
                     crp.fail(errno.EBADMSG, UNVERIFIED)
                     return
         except CryptoError as error:
-            crp.fail(error.errno or errno.EINVAL, error.strerror or "")
+            _fail(crp, error)
+
+    def faults(self, crp: Cryptop) -> bool:
+        """Fail a request that is malformed; return whether it is."""
+        try:
+            check(crp, self.chain)
+        except CryptoError as error:
+            _fail(crp, error)
+            return True
+        return False
 
     def _step(self, crp: Cryptop, step: Step, plan: Plan) -> bool:
         parts = plan.parts
@@ -249,6 +266,10 @@ class ChainSession:
         return True
 
 
+def _fail(crp: Cryptop, error: CryptoError) -> None:
+    crp.fail(error.errno or errno.EINVAL, error.strerror or "")
+
+
 def _mac_place(crp: Cryptop, step: Step, parts: Segments, length: int) -> Segments:
     if step.mac_at < 0:
         return region(parts, step.crd.inject, length)
@@ -292,11 +313,12 @@ class ChainDriver(Driver):
         """
         Return a shorter way for the shapes of request that this session mostly sees.
 
-        A driver that knows one overrides this. It must find out by itself that a request has that
-        shape and is sound, and return False before it touches anything if not: the request then
-        goes the general way, which also words the refusals.
+        It must find out by itself that a request has that shape and is sound, and return False
+        before it touches anything if not: the request then goes the general way, which also words
+        the refusals. This one is for a request over one contiguous buffer; a driver that knows a
+        shorter one for its library overrides it.
         """
-        return None
+        return compile_flat(session.chain, session.transforms)
 
     def compile(self, session: ChainSession) -> Process:
         """Return the ``process`` of one session: the quick way, if there is one, or else `run`."""
@@ -308,8 +330,14 @@ class ChainDriver(Driver):
             return 0
 
         def quick_process(crp: Cryptop, hint: int) -> int:
-            if not quick(crp):  # type: ignore[misc]
-                run(crp)
+            try:
+                if not quick(crp):  # type: ignore[misc]
+                    run(crp)
+            except CryptoError as error:
+                _fail(crp, error)
+            except (AttributeError, TypeError, ValueError):
+                if not session.faults(crp):
+                    raise
             done(crp)
             return 0
 

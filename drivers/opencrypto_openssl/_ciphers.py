@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.ciphers import BlockCipherAlgorithm, Cipher,
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 
 from opencrypto import Cryptoini
-from opencrypto.chain import Segments, TransformFactory, in_one_piece
+from opencrypto.chain import CipherTransform, Segments, TransformFactory, in_one_piece
 from opencrypto.constants import (
     CRYPTO_3DES_CBC,
     CRYPTO_AES_CBC,
@@ -40,31 +40,12 @@ WHOLE: Final = 1 << 12
 BytesLike = bytes | bytearray | memoryview
 
 
-class RegionCipher(Protocol):
-    """A cipher of a region of a view, which is what the quick ways want."""
-
-    def crypt(self, iv: bytes, parts: Segments, encrypt: bool) -> None:
-        """Encrypt or decrypt a region in segments, in place."""
-
-    def encrypt(self, view: memoryview, start: int, end: int, iv: BytesLike) -> None:
-        """Encrypt ``view[start:end]`` in place; there is at least one block."""
-
-    def decrypt(self, view: memoryview, start: int, end: int, iv: BytesLike) -> None:
-        """Decrypt ``view[start:end]`` in place; there is at least one block."""
-
-
 class Null:
     """RFC 2410: the plaintext is the ciphertext."""
 
     __slots__ = ()
 
     def crypt(self, iv: bytes, parts: Segments, encrypt: bool) -> None:
-        """Leave it as it is."""
-
-    def encrypt(self, view: memoryview, start: int, end: int, iv: BytesLike) -> None:
-        """Leave it as it is."""
-
-    def decrypt(self, view: memoryview, start: int, end: int, iv: BytesLike) -> None:
         """Leave it as it is."""
 
 
@@ -103,7 +84,10 @@ class Cbc:
     def crypt(self, iv: bytes, parts: Segments, encrypt: bool) -> None:
         """Encrypt or decrypt whole blocks in place."""
         work = self.encrypt if encrypt else self.decrypt
-        in_one_piece(parts, lambda view: work(view, 0, len(view), iv))
+        if len(parts) == 1:
+            work(parts[0], 0, len(parts[0]), iv)
+        else:
+            in_one_piece(parts, lambda view: work(view, 0, len(view), iv))
 
     def encrypt(self, view: memoryview, start: int, end: int, iv: BytesLike) -> None:
         """Encrypt whole blocks, at least one, in place."""
@@ -192,15 +176,6 @@ class Ctr:
             context.update_into(part, part)
         self._give(context)
 
-    def encrypt(self, view: memoryview, start: int, end: int, iv: BytesLike) -> None:
-        """Encrypt or decrypt any number of bytes in place."""
-        context = self._take(iv)
-        part = view[start:end]
-        context.update_into(part, part)
-        self._give(context)
-
-    decrypt = encrypt
-
     def wipe(self) -> None:
         """Drop the contexts and the key."""
         self._algorithm = None
@@ -208,7 +183,7 @@ class Ctr:
         self._contexts.clear()
 
 
-def _cbc(make: Callable[[Any], BlockCipherAlgorithm], cri: Cryptoini) -> RegionCipher:
+def _cbc(make: Callable[[Any], BlockCipherAlgorithm], cri: Cryptoini) -> CipherTransform:
     try:
         return Cbc(make(cri.key or b""))
     except UnsupportedAlgorithm:

@@ -2,7 +2,7 @@
 The quick way for CBC + HMAC, which is the chain of ESP: all of it in one function.
 
 Calls, and what they look up again, are a third of the cost of a small packet. So here stands once
-more, in line, what `_ciphers.Cbc`, `_macs.Hmac` and `_quick.iv_taker` do; see there for why.
+more, in line, what `_ciphers.Cbc`, `_macs.Hmac` and `chain.iv_taker` do; see there for why.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from hmac import compare_digest
 from typing import Any
 
 from opencrypto import Cryptop
-from opencrypto.chain import UNVERIFIED, ChainSession, Quick
+from opencrypto.chain import SEGMENTED, UNVERIFIED, ChainSession, Quick, is_flat
 from opencrypto.constants import (
     CRD_F_ENCRYPT,
     CRD_F_IV_EXPLICIT,
@@ -21,7 +21,6 @@ from opencrypto.constants import (
 )
 from opencrypto_openssl._ciphers import WHOLE, Cbc
 from opencrypto_openssl._macs import Hmac
-from opencrypto_openssl._shape import KINDS, flat
 
 
 def compile_esp(session: ChainSession, cipher_at: int, mac_at: int) -> Quick:
@@ -44,7 +43,7 @@ def compile_esp(session: ChainSession, cipher_at: int, mac_at: int) -> Quick:
     def quick(crp: Cryptop) -> bool:
         desc = crp.desc
         buf: Any = crp.buf
-        if len(desc) != 2 or crp.mac is not None or crp.flags & KINDS:
+        if len(desc) != 2 or crp.mac is not None or crp.flags & SEGMENTED:
             return False
         crd, mac = desc
         ini = crd.ini
@@ -58,7 +57,7 @@ def compile_esp(session: ChainSession, cipher_at: int, mac_at: int) -> Quick:
             if ini.alg != cipher_alg or flags & CRD_F_ENCRYPT or not mac.flags & CRD_F_VERIFY:
                 return False
             encrypting = False
-        if mac.ini.alg != mac_alg or not (type(buf) is bytearray or flat(buf)):
+        if mac.ini.alg != mac_alg or not (type(buf) is bytearray or is_flat(buf)):
             return False
         size = len(buf)
         start = crd.skip

@@ -10,14 +10,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.hmac import HMAC
 
 from opencrypto import Cryptoini
-from opencrypto.chain import TransformFactory
+from opencrypto.chain import MacTransform, TransformFactory
 from opencrypto.constants import (
     CRYPTO_MD5,
     CRYPTO_MD5_HMAC,
@@ -36,26 +36,12 @@ from opencrypto.xform import FACTS
 BytesLike = bytes | bytearray | memoryview
 
 
-class ViewMac(Protocol):
-    """An authenticator of one view, which is what the quick ways want."""
-
-    def mac(self, parts: Sequence[memoryview]) -> bytes:
-        """Return the whole MAC of a region in segments."""
-
-    def digest(self, view: memoryview) -> bytes:
-        """Return the whole MAC of a view."""
-
-
 class NullMac:
     """NetBSD's NULL_HMAC: zeros."""
 
     __slots__ = ()
 
     def mac(self, parts: Sequence[memoryview]) -> bytes:
-        """Return zeros."""
-        return bytes(FACTS[CRYPTO_NULL_HMAC].digest)
-
-    def digest(self, view: memoryview) -> bytes:
         """Return zeros."""
         return bytes(FACTS[CRYPTO_NULL_HMAC].digest)
 
@@ -80,12 +66,6 @@ class Hmac:
             state.update(part)
         return state.finalize()
 
-    def digest(self, view: memoryview) -> bytes:
-        """Return the MAC of a view."""
-        state = self.keyed[0].copy()
-        state.update(view)
-        return state.finalize()
-
     def wipe(self) -> None:
         """Drop the keyed state; OpenSSL wipes its memory."""
         self.keyed.clear()
@@ -107,20 +87,15 @@ class Digest:
         result: bytes = state.digest()
         return result
 
-    def digest(self, view: memoryview) -> bytes:
-        """Return the digest of a view."""
-        result: bytes = self._new(view).digest()
-        return result
 
-
-def _hmac(algorithm: hashes.HashAlgorithm, cri: Cryptoini) -> ViewMac:
+def _hmac(algorithm: hashes.HashAlgorithm, cri: Cryptoini) -> MacTransform:
     try:
         return Hmac(cri.key or b"", algorithm)
     except UnsupportedAlgorithm:
         raise UsageError(f"this OpenSSL has no HMAC with {algorithm.name}") from None
 
 
-def _hash(new: Callable[..., Any], cri: Cryptoini) -> ViewMac:
+def _hash(new: Callable[..., Any], cri: Cryptoini) -> MacTransform:
     try:
         new(usedforsecurity=False)
     except ValueError:

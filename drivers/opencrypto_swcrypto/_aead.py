@@ -1,7 +1,7 @@
 """
-Authenticated ciphers. A later one is a row in `FACTORIES`.
+Authenticated ciphers by the library's public interface, where an object is one nonce's.
 
-pycryptodome keeps nothing from one GCM request to the next: an object is one nonce's.
+A later one is a row in `FACTORIES`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from opencrypto import Cryptoini
 from opencrypto.chain import AeadTransform, Segments, TransformFactory, scatter
 from opencrypto.constants import CRYPTO_AES_GCM_16, CRYPTO_AES_GMAC
 from opencrypto.xform import FACTS
+from opencrypto_swcrypto._gcm import USABLE, KeptGcm
 
 BytesLike = bytes | bytearray | memoryview
 
@@ -71,7 +72,8 @@ def _gcm(alg: int) -> TransformFactory:
 
     def factory(cri: Cryptoini) -> AeadTransform:
         key = cri.key or b""
-        return Gcm(key, facts.salt if len(key) in facts.salted else 0)
+        transform = KeptGcm if USABLE else Gcm
+        return transform(key, facts.salt if len(key) in facts.salted else 0)
 
     return factory
 

@@ -23,7 +23,7 @@ from opencrypto.constants import (
     CRYPTO_DES_CBC,
     CRYPTO_NULL_CBC,
 )
-from opencrypto.xform import FACTS
+from opencrypto_swcrypto._counter import Ctr
 
 KEPT: Final = 8
 """How many idle objects of one direction a session keeps: as many threads run without waste."""
@@ -105,27 +105,6 @@ class Cbc:
         self._encryptors.clear()
         self._decryptors.clear()
         self._key = b""
-
-
-class Ctr:
-    """AES-CTR as RFC 3686 has it: nonce, IV, and a counter of 32 bits that begins with 1."""
-
-    __slots__ = ("_key", "_nonce")
-
-    def __init__(self, key: BytesLike) -> None:
-        salt = FACTS[CRYPTO_AES_CTR].salt
-        self._key: BytesLike = memoryview(key)[:-salt]
-        self._nonce = bytes(key[-salt:])
-
-    def crypt(self, iv: bytes, parts: Segments, encrypt: bool) -> None:
-        """Encrypt or decrypt, which is the same; any number of bytes."""
-        cipher = AES.new(self._key, AES.MODE_CTR, nonce=self._nonce + iv, initial_value=1)
-        for part in parts:
-            cipher.encrypt(part, output=part)
-
-    def wipe(self) -> None:
-        """Drop the key."""
-        self._key = self._nonce = b""
 
 
 def _des3(cri: Cryptoini) -> Cbc:

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Final
 
 from Crypto.Cipher import AES
-from Crypto.Hash import CMAC, HMAC, RIPEMD160
+from Crypto.Hash import CMAC, RIPEMD160
 from Crypto.Hash.Poly1305 import Poly1305_MAC
 
 from opencrypto import Cryptoini
@@ -58,6 +58,34 @@ class Kept:
         self._keyed = None
 
 
+class Ripemd160Hmac:
+    """
+    RFC 2104 over RIPEMD-160, as the library's two states: a copy of its HMAC would be a new one.
+
+    hashlib has RIPEMD-160 only where OpenSSL's legacy provider is loaded.
+    """
+
+    __slots__ = ("_inner", "_outer")
+
+    def __init__(self, key: bytes) -> None:
+        size = RIPEMD160.block_size
+        padded = (RIPEMD160.new(key).digest() if len(key) > size else key).ljust(size, b"\0")
+        self._inner: Any = RIPEMD160.new(bytes(byte ^ 0x36 for byte in padded))
+        self._outer: Any = RIPEMD160.new(bytes(byte ^ 0x5C for byte in padded))
+
+    def mac(self, parts: Sequence[memoryview]) -> bytes:
+        """Return the whole MAC of a region."""
+        state, outer = self._inner.copy(), self._outer.copy()
+        for part in parts:
+            state.update(part)
+        outer.update(state.digest())
+        return bytes(outer.digest())
+
+    def wipe(self) -> None:
+        """Drop the keyed states."""
+        self._inner = self._outer = None
+
+
 class Anew:
     """An authenticator whose state the library cannot copy: it is made for each request."""
 
@@ -84,11 +112,6 @@ def _key(cri: Cryptoini) -> bytes:
     return bytes(cri.key or b"")
 
 
-def _ripemd160(cri: Cryptoini) -> MacTransform:
-    # hashlib has RIPEMD-160 only where OpenSSL's legacy provider is loaded.
-    return Kept(HMAC.new(_key(cri), digestmod=RIPEMD160))
-
-
 def _cmac(cri: Cryptoini) -> MacTransform:
     return Kept(CMAC.new(_key(cri), ciphermod=AES))
 
@@ -99,8 +122,8 @@ def _poly1305(cri: Cryptoini) -> MacTransform:
 
 
 FACTORIES: Final[Mapping[int, TransformFactory]] = {
-    CRYPTO_RIPEMD160_HMAC: _ripemd160,
-    CRYPTO_RIPEMD160_HMAC_96: _ripemd160,
+    CRYPTO_RIPEMD160_HMAC: lambda cri: Ripemd160Hmac(_key(cri)),
+    CRYPTO_RIPEMD160_HMAC_96: lambda cri: Ripemd160Hmac(_key(cri)),
     CRYPTO_MD5_KPDK: lambda cri: Kpdk("md5", _key(cri)),
     CRYPTO_SHA1_KPDK: lambda cri: Kpdk("sha1", _key(cri)),
     CRYPTO_AES_XCBC_MAC_96: lambda cri: Xcbc(_key(cri)),

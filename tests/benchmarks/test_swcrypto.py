@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from Crypto.Cipher import AES, ARC4, CAST, DES, DES3, Blowfish, ChaCha20_Poly1305
-from Crypto.Hash import CMAC, HMAC, SHA1, SHA256
+from Crypto.Hash import CMAC, HMAC, RIPEMD160, SHA1, SHA3_256, SHA256, SHA512, BLAKE2b
 
 import opencrypto_swcrypto
 from opencrypto import Alg, Cryptodesc, Cryptoini, Cryptop, Framework
@@ -40,6 +40,14 @@ def _gcm(key: bytes, iv: bytes) -> object:
     return AES.new(key[:-4], AES.MODE_GCM, nonce=key[-4:] + iv).encrypt_and_digest(DATA)
 
 
+def _gmac(key: bytes, iv: bytes) -> object:
+    return AES.new(key[:-4], AES.MODE_GCM, nonce=key[-4:] + iv).update(DATA).digest()
+
+
+def _ccm(key: bytes, iv: bytes) -> object:
+    return AES.new(key[:-3], AES.MODE_CCM, nonce=key[-3:] + iv).encrypt_and_digest(DATA)
+
+
 def _chacha(key: bytes, iv: bytes) -> object:
     return ChaCha20_Poly1305.new(key=key[:-4], nonce=key[-4:] + iv).encrypt_and_digest(DATA)
 
@@ -53,10 +61,18 @@ BARE: list[tuple[Alg, int, Callable[[bytes, bytes], object]]] = [
     (Alg.AES_CTR, 20, _ctr),
     (Alg.ARC4, 16, lambda key, iv: ARC4.new(key).encrypt(DATA)),
     (Alg.AES_GCM_16, 20, _gcm),
+    (Alg.AES_GMAC, 20, _gmac),
+    (Alg.AES_CCM_16, 19, _ccm),
     (Alg.CHACHA20_POLY1305, 36, _chacha),
     (Alg.SHA1_HMAC, 20, lambda key, iv: HMAC.new(key, DATA, SHA1).digest()),
     (Alg.SHA2_256_HMAC, 32, lambda key, iv: HMAC.new(key, DATA, SHA256).digest()),
+    (Alg.SHA2_512_HMAC, 64, lambda key, iv: HMAC.new(key, DATA, SHA512).digest()),
+    (Alg.RIPEMD160_HMAC, 20, lambda key, iv: HMAC.new(key, DATA, RIPEMD160).digest()),
     (Alg.AES_CMAC, 16, lambda key, iv: CMAC.new(key, DATA, AES).digest()),
+    (Alg.SHA1, 0, lambda key, iv: SHA1.new(DATA).digest()),
+    (Alg.SHA2_256, 0, lambda key, iv: SHA256.new(DATA).digest()),
+    (Alg.SHA3_256, 0, lambda key, iv: SHA3_256.new(DATA).digest()),
+    (Alg.BLAKE2B, 32, lambda key, iv: BLAKE2b.new(key=key, data=DATA, digest_bytes=64).digest()),
 ]
 
 
@@ -94,10 +110,11 @@ def _request(framework: Framework, alg: Alg, key: bytes, iv: bytes) -> Cryptop:
     facts = FACTS[alg]
     inis = [Cryptoini(alg, key)]
     flags = CRD_F_ENCRYPT | (CRD_F_IV_EXPLICIT | CRD_F_IV_PRESENT if iv else 0)
-    desc = [Cryptodesc(0, SIZE, SIZE, flags, alg=alg, iv=iv or None)]
+    payload = 0 if alg == Alg.AES_GMAC else SIZE
+    desc = [Cryptodesc(SIZE - payload, payload, SIZE, flags, alg=alg, iv=iv or None)]
     if facts.kind is Kind.AEAD:
         half = next(p for p in sorted(AEAD_PARTNERS[alg]) if FACTS[p].key_ok(len(key)))
         inis.append(Cryptoini(half, key))
-        desc.append(Cryptodesc(0, 0, SIZE, alg=half))
+        desc.append(Cryptodesc(0, SIZE - payload, SIZE, alg=half))
     sid = framework.newsession(inis)
     return Cryptop(sid, bytearray(DATA + bytes(64)), desc, lambda crp: None, CRYPTO_F_CBIMM)

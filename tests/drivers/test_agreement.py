@@ -1,8 +1,8 @@
 """
 Two drivers that share no code give the same answers: on any chain, region, IV rule and length.
 
-Each request is carried out by both, over every kind of buffer. So the openssl driver's quick ways
-are compared with its general way as well, which all but contiguous buffers take.
+Each request is carried out by both, over every kind of buffer. So each driver's quick ways are
+compared with its general way as well, which all but contiguous buffers take.
 """
 
 from __future__ import annotations

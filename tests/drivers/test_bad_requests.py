@@ -169,6 +169,26 @@ def test_a_wrong_request_is_refused_untouched(
 
 
 @pytest.mark.shared_framework
+@pytest.mark.parametrize(
+    ("place", "value"), [("skip", None), ("len", "16"), ("inject", b""), ("flags", None)]
+)
+def test_a_field_of_a_wrong_type_is_the_consumers_fault(
+    framework: Framework, driver: str, place: str, value: Any
+) -> None:
+    """It is EINVAL, and no bug of the driver, although the driver's quick way fell over it."""
+    sid = session(framework, (CRYPTO_AES_CBC,), driver)
+    crp = request(sid)
+    setattr(crp.desc[0], place, value)
+    bugs = framework.stats.driver_bugs
+    framework.dispatch(crp)
+    assert crp.etype == errno.EINVAL
+    assert "wrong type" in crp.error
+    assert crp.buf == bytearray(SIZE)
+    assert framework.stats.driver_bugs == bugs
+    framework.freesession(sid)
+
+
+@pytest.mark.shared_framework
 def test_a_read_only_buffer_will_do_where_nothing_is_written(
     framework: Framework, driver: str
 ) -> None:

@@ -25,7 +25,7 @@ ORDER = (
     # Data: what is asked for and what it is done to.
     "_state _iv _profile",
     "_request _krequest _buffer _kops",
-    "_chain _check _message",
+    "_chain _check _flat _message",
     # What the author of a driver imports: he may have threads, and they are all in one room.
     "_workers",
     "driver chain",
