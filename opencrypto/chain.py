@@ -35,7 +35,7 @@ from opencrypto.constants import (
     Alg,
 )
 from opencrypto.driver import Driver, Process
-from opencrypto.exceptions import CryptoError, UsageError
+from opencrypto.exceptions import CryptoError, LimitError, UsageError
 from opencrypto.xform import Kind
 
 __all__ = [
@@ -154,14 +154,20 @@ class ChainSession:
     A session of a `ChainDriver`: its chain, and the transform of each place in it.
 
     The transform of an authenticated cipher stands at its ciphering half; its authenticating
-    half has None.
+    half has None. `longest` is how many bytes of region each place takes, 0 for any number.
     """
 
-    __slots__ = ("chain", "transforms")
+    __slots__ = ("chain", "longest", "transforms")
 
-    def __init__(self, chain: Chain, transforms: Sequence[Transform | None]) -> None:
+    def __init__(
+        self,
+        chain: Chain,
+        transforms: Sequence[Transform | None],
+        longest: Sequence[int] | None = None,
+    ) -> None:
         self.chain = chain
         self.transforms = tuple(transforms)
+        self.longest = tuple(longest or ()) or (0,) * len(self.transforms)
 
     def wipe(self) -> None:
         """Have the transforms drop what they keep of the keys."""
@@ -179,12 +185,27 @@ class ChainSession:
         """
         try:
             plan = check(crp, self.chain)
+            self._check_lengths(plan)
             for step in plan.steps:
                 if not self._step(crp, step, plan):
                     crp.fail(errno.EBADMSG, UNVERIFIED)
                     return
         except CryptoError as error:
             _fail(crp, error)
+
+    def _check_lengths(self, plan: Plan) -> None:
+        if not any(self.longest):
+            return
+        for step in plan.steps:
+            self._check_length(step)
+            if step.partner is not None:
+                self._check_length(step.partner)
+
+    def _check_length(self, step: Step) -> None:
+        longest, length = self.longest[step.position], step.crd.len
+        if longest and length > longest:
+            name = self.chain.facts[step.position].name
+            raise LimitError(f"{name}: a region of {length} bytes; this driver takes {longest}")
 
     def faults(self, crp: Cryptop) -> bool:
         """Fail a request that is malformed; return whether it is."""
@@ -284,6 +305,8 @@ class ChainDriver(Driver):
         factories: For each algorithm in `capabilities`, what makes its transform from the
             session's parameters. An authenticating half (such as AES_128_GMAC) needs none: its
             cipher does the work. A factory may raise CryptoError to refuse a session.
+
+    A region longer than its capability's `maxlen` is refused with E2BIG.
     """
 
     factories: Mapping[int, TransformFactory] = {}
@@ -300,7 +323,8 @@ class ChainDriver(Driver):
             if refusal:
                 raise UsageError(f"driver {self.name}: {cri!r} {refusal}")
         chain = Chain.of_session(ini)
-        session = ChainSession(chain, [self._transform(cri) for cri in ini])
+        longest = [self.capabilities[cri.alg].maxlen for cri in ini]
+        session = ChainSession(chain, [self._transform(cri) for cri in ini], longest)
         lid = self.newlid()
         self._sessions[lid] = session
         return lid, self.compile(session)
@@ -318,6 +342,8 @@ class ChainDriver(Driver):
         the refusals. This one is for a request over one contiguous buffer; a driver that knows a
         shorter one for its library overrides it.
         """
+        if any(session.longest):
+            return None
         return compile_flat(session.chain, session.transforms)
 
     def compile(self, session: ChainSession) -> Process:

@@ -6,9 +6,16 @@ from collections.abc import Mapping
 
 import pytest
 
-from opencrypto import CRYPTO_SHA1, Capability
+from opencrypto import (
+    CRYPTO_AES_128_GMAC,
+    CRYPTO_AES_CBC,
+    CRYPTO_AES_GCM_16,
+    CRYPTO_SHA1,
+    Capability,
+)
 from opencrypto.testing import CLAUSES, DriverContract, check_driver
 from opencrypto.testing.check import Report
+from opencrypto_swcrypto._driver import SwcryptoDriver
 from tests.kit.honest import Honest, HonestPlain, HonestThreaded
 
 
@@ -30,6 +37,24 @@ class TestThreaded(DriverContract):
     """Answers from a thread, with room for eight requests, and ERESTART beyond."""
 
     driver_class = HonestThreaded
+
+
+class Short(SwcryptoDriver):
+    """Takes regions up to a length, which the base of drivers made of primitives sees to."""
+
+    name = "short"
+    capabilities: Mapping[int, Capability] = {
+        CRYPTO_SHA1: Capability(maxlen=1000),
+        CRYPTO_AES_CBC: Capability(maxlen=1000),
+        CRYPTO_AES_GCM_16: Capability(maxlen=1000),
+        CRYPTO_AES_128_GMAC: Capability(maxlen=1000),
+    }
+
+
+class TestShort(DriverContract):
+    """Says how much it takes at once."""
+
+    driver_class = Short
 
 
 class Named(Honest):
