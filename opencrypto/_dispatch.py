@@ -11,6 +11,8 @@ Guarantees:
   before ``inflight`` is found empty: one of the two sees the other, so no request reaches a
   session that the driver has been told to forget.
 * Nothing here holds a lock while driver or consumer code runs.
+* A callback within ``done`` may dispatch again, and so on without end: beyond some depth a
+  request is queued for the request interrupt, which begins with an empty stack.
 
 The straight path (`Dispatcher.dispatch`, the driver, `Dispatcher.done`, the callback) takes no
 lock, calls no hook and logs nothing.
@@ -28,7 +30,7 @@ from opencrypto._request import Cryptop
 from opencrypto._retq import ReturnQueue
 from opencrypto._session import Session, sid_text
 from opencrypto._state import RequestState, SessionState, SlotState
-from opencrypto._stats import Count, Shards, Tally
+from opencrypto._stats import DEEPEST, Count, Shards, Tally
 from opencrypto._watch import Watcher
 from opencrypto.constants import (
     CRYPTO_F_BATCH,
@@ -105,11 +107,13 @@ class Dispatcher:
         shard = slot.tally.shard
         shard.sizes[kind] += 1
         shard.bytes += size
-        if batch or not (session.direct and slot.direct):
-            if not self.watcher.straight(crp, session):
+        depth = shard.depth
+        if batch or depth >= DEEPEST or not (session.direct and slot.direct):
+            if not self.watcher.straight(crp, session) or depth >= DEEPEST:
                 self._detour(crp, session)
                 return
         unblocks = slot.queue.unblocks
+        shard.depth = depth + 1
         try:
             taken = session.process(crp, 0)
         except BaseException as error:
@@ -117,6 +121,8 @@ class Dispatcher:
         else:
             if taken:
                 self._not_taken(crp, session, taken, unblocks)
+        finally:
+            shard.depth = depth
 
     def _refuse(self, crp: Cryptop) -> None:
         if crp.state == FREED:

@@ -28,7 +28,7 @@ from opencrypto._krequest import Cryptkop
 from opencrypto._log import log, where
 from opencrypto._retq import ReturnQueue
 from opencrypto._state import RequestState, SlotState
-from opencrypto._stats import Count, Shards, Tally
+from opencrypto._stats import DEEPEST, Count, Shards, Tally
 from opencrypto.constants import (
     CRYPTO_ASYMQ,
     CRYPTO_F_CBIFSYNC,
@@ -143,6 +143,8 @@ class KeyOps:
     def _enter(self, krp: Cryptkop, call: Call, slot: Slot) -> bool:
         """Hand a request to a driver, or queue it there; False if that driver has just left."""
         queue = slot.kqueue
+        shard = slot.tally.shard
+        depth = shard.depth
         due = False
         with slot.lock:
             if slot.state is not SlotState.ACTIVE or krp.op not in slot.kops:
@@ -150,15 +152,19 @@ class KeyOps:
             slot.kinflight.add(krp)
             call.slot = slot
             krp.hid = slot.hid
-            straight = not queue.blocked and not queue
+            straight = not queue.blocked and not queue and depth < DEEPEST
             if straight:
                 krp.state = RequestState.SUBMITTED
             else:
                 due = queue.append(krp)
             unblocks = queue.unblocks
-        slot.tally.shard.kops += 1
+        shard.kops += 1
         if straight:
-            self._hand_over(krp, call, slot, 0, unblocks)
+            shard.depth = depth + 1
+            try:
+                self._hand_over(krp, call, slot, 0, unblocks)
+            finally:
+                shard.depth = depth
         elif due:
             self._schedule(slot)
         return True

@@ -67,6 +67,9 @@ class Stats:
 SIZE_BITS: Final = 7
 """Bits of a key of `Shard.sizes` that hold the size; those above hold the kind of session."""
 
+DEEPEST: Final = 32
+"""How deep calls of one driver may nest in a thread before a request is queued instead."""
+
 SIZE_CLASSES: Final = (64, 256, 1024, 4096, 16384, 65536, 262144, 1048576)
 """Upper bounds, in **bytes**, of the size classes shown; one more class is for what is longer."""
 
@@ -111,17 +114,20 @@ class Shard:
         sizes: Requests by kind of session and by size: ``kind << 7 | (ilen - 1).bit_length()``.
             Their sum is the number of requests, so that one addition serves three counts.
         times: Where `opencrypto.timing` puts what it measures; None while it never did.
+        depth: How many calls of the driver this thread is in the midst of: more than one where a
+            callback, called within ``done``, dispatches again.
     """
 
     __slots__ = (
-        "blocks", "bytes", "errs", "kblocks", "kerrs", "kops", "migrated", "sizes", "thread",
-        "times",
+        "blocks", "bytes", "depth", "errs", "kblocks", "kerrs", "kops", "migrated", "sizes",
+        "thread", "times",
     )  # fmt: skip
 
     def __init__(self, thread: Callable[[], threading.Thread | None]) -> None:
         self.thread = thread
         self.sizes: defaultdict[int, int] = defaultdict(int)
         self.times: Times | None = None
+        self.depth = 0
         self.bytes = 0
         self.errs = 0
         self.kops = 0
