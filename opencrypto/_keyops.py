@@ -249,7 +249,7 @@ class KeyOps:
             self._move_on(krp, call, slot)
             return
         if not krp.status and krp.verdict is None and KOPS[krp.op].verdict:
-            self._bug(slot, "a verification has a verdict, or an error")
+            self._bug(slot, "verification ends with a verdict, or an error")
             krp.fail(errno.EIO, f"driver {slot.name} gave no verdict")
         if krp.status:
             krp.verdict = None

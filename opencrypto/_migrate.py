@@ -105,7 +105,7 @@ class Sessions:
             {slot.hid: slot for slot in self._drivers} if pinned is None else {pinned.hid: pinned}
         )
         asked, reasons = _select.order(
-            (_candidate(slot, chain) for slot in slots.values() if slot.hid != avoid),
+            (self._candidate(slot, chain) for slot in slots.values() if slot.hid != avoid),
             hard if pinned is None else 0,
         )
         refusal: CryptoError | None = None
@@ -120,6 +120,18 @@ class Sessions:
                 return session
             reasons[candidate.name] = "left meanwhile"
         raise _no_driver(chain, reasons, refusal)
+
+    def _candidate(self, slot: Slot, chain: Chain) -> _select.Candidate:
+        try:
+            refusal = slot.refusal(chain)
+            if not isinstance(refusal, str):
+                raise TypeError
+        except Exception as error:
+            self.driver_bugs.add()
+            rule = "refusal returns a string, and raises nothing"
+            log.error("driver_bug", driver=slot.name, rule=rule, error=type(error).__name__)
+            refusal = f"cannot say whether it would: {type(error).__name__} in its refusal()"
+        return _select.Candidate(slot.hid, slot.name, slot.tier, len(slot.sessions), refusal)
 
     def _try(self, slot: Slot, chain: Chain, hard: int) -> Session | None:
         """Open the session on one driver, or return None if the driver left while it did."""
@@ -368,12 +380,6 @@ class Sessions:
         for session in list(self.table.values()):
             if session.target is None and session.state is SessionState.ORPHANED:
                 self.free(session.sid)
-
-
-def _candidate(slot: Slot, chain: Chain) -> _select.Candidate:
-    return _select.Candidate(
-        slot.hid, slot.name, slot.tier, len(slot.sessions), slot.refusal(chain)
-    )
 
 
 def _no_driver(chain: Chain, reasons: dict[str, str], refusal: CryptoError | None) -> CryptoError:

@@ -49,6 +49,14 @@ class ContractBase:
         finally:
             driver.close()
 
+    def keyops(self) -> frozenset[int]:
+        """Read which key operations a driver claims, likewise."""
+        driver = self.make_driver()
+        try:
+            return frozenset(driver.keyops)
+        finally:
+            driver.close()
+
     def rig(self) -> Rig:
         """Attach a new driver to a new framework."""
         return Rig(self.make_driver(), self.patience)

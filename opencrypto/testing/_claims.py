@@ -16,14 +16,21 @@ from opencrypto.constants import (
     CRYPTOCAP_F_SYNC,
     Kop,
 )
-from opencrypto.driver import Capability
+from opencrypto.driver import Capability, Driver, Profile
 from opencrypto.exceptions import CryptoError
 from opencrypto.testing._base import ContractBase, a_few, each_algorithm, each_key
 from opencrypto.testing._samples import Case, sample, some_length, usual_cases
-from opencrypto.testing.clauses import CLAUSES, Trial, clause, require
+from opencrypto.testing.clauses import CLAUSES, ContractBroken, Trial, clause, require
 from opencrypto.xform import AEAD_PARTNERS, FACTS, Kind
 
 FLAGS = CRYPTOCAP_F_SOFTWARE | CRYPTOCAP_F_SYNC | CRYPTOCAP_F_ACCEL_SOFTWARE
+
+PROFILES = tuple(
+    Profile(direction, ordered)
+    for direction in ("", "encrypt", "decrypt")
+    for ordered in (False, True)
+)
+"""All that a session may promise."""
 
 REGION = 96
 """Bytes that a region of every granule can have."""
@@ -176,6 +183,25 @@ class Claims(ContractBase):
                     except CryptoError:
                         continue
                     require(False, "D3", f"{case.id} opened, but is not claimed")
+
+    @clause("D3", combinations)
+    def test_D3_refusal_is_a_sentence(self, case: Combination) -> None:
+        """refusal() says why in words, or says nothing; asked again, it says the same."""
+        driver = self.make_driver()
+        try:
+            for profile in PROFILES:
+                said = [self._says(driver, case, profile) for _ in range(2)]
+                wrong = [each for each in said if not isinstance(each, str)]
+                require(not wrong, "D3", f"refusal() returned {wrong[:1]}, not a string")
+                require(said[0] == said[1], "D3", "refusal() says another thing the second time")
+        finally:
+            driver.close()
+
+    def _says(self, driver: Driver, case: Combination, profile: Profile) -> object:
+        try:
+            return driver.refusal(case.inis(), profile)
+        except Exception as error:
+            raise ContractBroken("D3", f"refusal() raised {type(error).__name__}") from error
 
     @clause("D3", combinations)
     def test_D3_a_chain_is_refused_at_once_or_served(self, case: Combination) -> None:

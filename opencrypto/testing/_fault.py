@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
+from opencrypto._krequest import Cryptkop
 from opencrypto._request import Cryptoini, Cryptop
 from opencrypto.driver import Driver, Process
 
@@ -21,6 +22,7 @@ class Fault(Driver):
 
     clause: ClassVar[str] = ""
     _port: Callable[[Cryptop], None]
+    _kport: Callable[[Cryptkop], None]
 
     @classmethod
     def of(cls, base: type[Driver]) -> type[Driver]:
@@ -28,15 +30,22 @@ class Fault(Driver):
         return type(f"{cls.__name__}{base.__name__}", (cls, base), {"__module__": base.__module__})
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Stand between the driver and the framework's ``done``."""
+        """Stand between the driver and the framework's ``done`` and ``kdone``."""
         if name == "done":
             super().__setattr__("_port", value)
             value = self.finish
+        elif name == "kdone":
+            super().__setattr__("_kport", value)
+            value = self.kfinish
         super().__setattr__(name, value)
 
     def finish(self, crp: Cryptop) -> None:
         """Complete a request, as the driver has asked."""
         self._port(crp)
+
+    def kfinish(self, krp: Cryptkop) -> None:
+        """Complete a key request, likewise."""
+        self._kport(krp)
 
     def serve(self, process: Process, crp: Cryptop, hint: int) -> int:
         """Carry a request out by the driver's own process."""

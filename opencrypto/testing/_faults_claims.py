@@ -14,7 +14,7 @@ from opencrypto._request import Cryptoini, Cryptop
 from opencrypto.constants import (
     CRD_F_ENCRYPT,
 )
-from opencrypto.driver import Process
+from opencrypto.driver import Process, Profile
 from opencrypto.exceptions import CryptoError, UsageError
 from opencrypto.testing._fault import Fault
 from opencrypto.xform import FACTS, Kind
@@ -29,6 +29,18 @@ class NameOfTwoWords(Fault):
 
     clause = "D1"
     name = "two words"
+
+
+class ShrugsItsShoulders(Fault):
+    """Has nothing to refuse, and says so by None."""
+
+    clause = "D3"
+
+    def refusal(self, ini: Sequence[Cryptoini], profile: Profile) -> str:
+        """Fall off the end of the function."""
+        if len(ini) > 1:
+            return None  # type: ignore[return-value]
+        return super().refusal(ini, profile)
 
 
 class LiesAboutSync(Fault):

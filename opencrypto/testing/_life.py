@@ -215,7 +215,7 @@ class Life(ContractBase):
                 crp = rig.wait(ticket)
                 ended = crp.etype in (0, errno.EAGAIN, errno.ENODEV)
                 require(ended, "D19", f"in flight when the driver left: {describe(crp)}")
-            left = _threads_left(before | ours, rig.patience)
+            left = threads_left(before | ours, rig.patience)
             require(not left, "D19", f"threads left after close: {', '.join(left)}")
 
     @clause("D19")
@@ -234,17 +234,17 @@ class Life(ContractBase):
         if case.keylen < 4:
             raise unittest.SkipTest("a key this short may turn up by chance")
         key = sample(case.keylen, "canary")
-        with _everything_logged() as lines, self.rig() as rig:
+        with everything_logged() as lines, self.rig() as rig:
             shown = lines
             sid, lay = rig.open(case.inis("canary")), self._one(case)
             for desc in (case.forward(lay), case.backward(lay), case.backward(lay), []):
                 crp = rig.run(sid, case.buffer(lay), desc)
                 shown += [repr(crp), crp.error]
-            shown += _reprs(rig.driver)
+            shown += reprs(rig.driver)
             for wrong in (key + b"x", key[:-1]):
                 shown += self._refusal(rig, case, wrong)
             rig.free(sid)
-            shown += _reprs(rig.driver)
+            shown += reprs(rig.driver)
         for text in shown:
             require(not _shows(text, key), "D20", f"key material in: {text[:40]!r}...")
 
@@ -318,7 +318,7 @@ def _watched_run(
     return [weakref.ref(each) for each in (crp, buf, *ivs)]
 
 
-def _threads_left(before: set[threading.Thread], patience: float) -> list[str]:
+def threads_left(before: set[threading.Thread], patience: float) -> list[str]:
     """Name the threads that are new and do not end; the framework's own are left out."""
     deadline = time.monotonic() + patience
     while True:
@@ -334,7 +334,7 @@ def _alive(refs: list[weakref.ref[object]]) -> list[str]:
     return [names[type(each)] for ref in refs if (each := ref()) is not None]
 
 
-def _reprs(driver: Driver) -> list[str]:
+def reprs(driver: Driver) -> list[str]:
     """Return the reprs of a driver and of the objects of its own classes that it holds."""
     own = type(driver).__module__.partition(".")[0]
     held = (
@@ -357,7 +357,7 @@ def _shows(text: str, key: bytes) -> bool:
 
 
 @contextlib.contextmanager
-def _everything_logged() -> Iterator[list[str]]:
+def everything_logged() -> Iterator[list[str]]:
     """Collect every log line, of every level, that anybody writes meanwhile."""
     lines: list[str] = []
 

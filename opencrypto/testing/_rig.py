@@ -29,8 +29,12 @@ _RULES = {
     "close": "D19",
     "done": "D7",
     "freesession": "D18",
+    "kdone": "K5",
+    "kprocess": "K5",
     "newsession": "D3",
     "process": "D9",
+    "refusal": "D3",
+    "verification": "K4",
 }
 _RULE = re.compile(r"driver_bug.*?rule='?(\w+)([^=]*)")
 
@@ -124,8 +128,12 @@ class Rig:
                 ticket.answered_on_return = ticket.answered.is_set()
 
         # The patience is with one call; of many, each may take a little of it.
-        if not self._caller.run(work, self.patience * (1 + len(tickets) / 50)):
+        if not self.call(work, self.patience * (1 + len(tickets) / 50)):
             raise ContractBroken("D9", f"process did not return within {self.patience} s")
+
+    def call(self, work: Callable[[], object], patience: float) -> bool:
+        """Make a call into the framework from a thread of its own; tell whether it came back."""
+        return self._caller.run(work, patience)
 
     def wait(self, ticket: Ticket) -> Cryptop:
         """Wait until a request is called back."""
@@ -208,8 +216,12 @@ def only_changed(
 
 def describe(crp: Cryptop) -> str:
     """Say how a request ended."""
-    name = errno.errorcode.get(crp.etype, str(crp.etype)) if crp.etype else "success"
-    return f"{name} {crp.error}".rstrip()
+    return f"{error_name(crp.etype)} {crp.error}".rstrip()
+
+
+def error_name(number: int) -> str:
+    """Name an errno."""
+    return errno.errorcode.get(number, str(number)) if number else "success"
 
 
 class _Bugs(logging.Handler):

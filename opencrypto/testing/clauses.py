@@ -40,6 +40,12 @@ CLAUSES: Final[Mapping[str, str]] = {
     "D20": "no key is in a repr, a log line, an exception or a request",
     "D21": "every length works: 0, 1, about a block, over 64 KiB; every byte counts",
     "D22": "after a fork, the child is served or gets a clean refusal; the parent goes on",
+    "K1": "a key operation takes its parameters in NetBSD's order, and its answer is right",
+    "K2": "lengths are in bits: none beyond is read or written; too little room is ERANGE",
+    "K3": "0, 1, m - 1, an even m have their answers; what has none ends with an errno",
+    "K4": "a bad signature is a verdict and no error; other operations have no verdict",
+    "K5": "kprocess soon returns 0 or ERESTART and raises nothing; kdone comes once for each",
+    "K6": "inputs stay as they are, nothing is kept after kdone, no parameter is shown",
 }
 """What each clause says, in one sentence."""
 

@@ -8,11 +8,12 @@ from opencrypto.testing._answers import Answers
 from opencrypto.testing._claims import Claims
 from opencrypto.testing._completion import Completion
 from opencrypto.testing._compression import Compression
+from opencrypto.testing._keyops import KeyOperations
 from opencrypto.testing._life import Life
 from opencrypto.testing._places import Places
 
 
-class DriverContract(Claims, Answers, Compression, Completion, Places, Life):
+class DriverContract(Claims, Answers, Compression, Completion, Places, Life, KeyOperations):
     """
     Every clause of `opencrypto.testing.CLAUSES`, tried on one driver. Subclass it::
 
@@ -22,8 +23,8 @@ class DriverContract(Claims, Answers, Compression, Completion, Places, Life):
         class TestMyDriver(DriverContract):
             driver_class = MyDriver
 
-    What is tried follows from the driver's capabilities. Test names carry the clause; the message
-    of a failure begins with the clause that is broken, which may be another.
+    What is tried follows from the driver's capabilities and key operations. Test names carry the
+    clause; the message of a failure begins with the clause that is broken, which may be another.
 
     Attributes:
         driver_class: The driver; `make_driver` calls it.

@@ -19,6 +19,7 @@ from opencrypto import (
     DriverBug,
     Framework,
     NoDriverError,
+    Profile,
 )
 from tests.core.support import Log, Toy, newsession, nothing_left, request, step, stepped, threaded
 
@@ -296,3 +297,30 @@ def test_requests_behind_a_callback_that_closes() -> None:
         threading.Event().wait(0.01)
     assert log.etypes == [errno.ENODEV] * 3
     fw.close()
+
+
+class Unsure(Toy):
+    """A driver that cannot say what it refuses."""
+
+    def __init__(self, answer: Any) -> None:
+        super().__init__("unsure")
+        self.said = answer
+
+    def refusal(self, ini: Sequence[Cryptoini], profile: Profile) -> str:
+        if isinstance(self.said, Exception):
+            raise self.said
+        text: str = self.said
+        return text
+
+
+@pytest.mark.parametrize("answer", [RuntimeError("of the driver"), None, 7])
+def test_a_refusal_that_is_none_is_in_nobodys_way(answer: Any) -> None:
+    """The driver is passed over and blamed; the next one serves."""
+    with stepped(Unsure(answer), Toy()) as fw:
+        sid = newsession(fw)
+        assert fw.stats.driver_bugs == 1
+        calls: list[Cryptop] = []
+        fw.dispatch(request(sid, calls.append))
+        assert not calls[0].etype
+        with pytest.raises(NoDriverError, match="unsure cannot say whether it would"):
+            newsession(fw, driver="unsure")

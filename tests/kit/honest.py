@@ -32,6 +32,7 @@ from opencrypto import (
 )
 from opencrypto.chain import ChainDriver, Segments, TransformFactory, in_one_piece
 from opencrypto.driver import Process
+from opencrypto_swcrypto._driver import SwcryptoDriver
 
 
 class Cbc:
@@ -216,3 +217,10 @@ class HonestThreaded(Honest):
             self.work.put(None)
             self.thread.join()
         super().close()
+
+
+class HonestKeys(SwcryptoDriver):
+    """Key operations and nothing else, the slow ones in threads."""
+
+    name = "keys"
+    capabilities: Mapping[int, Capability] = {}

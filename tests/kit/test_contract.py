@@ -85,7 +85,9 @@ def test_the_command_runs_the_same(report: Report) -> None:
     assert report.ok, str(report)
     assert not report.broken
     assert [result.clause for result in report.results] == list(CLAUSES)
-    assert {result.outcome for result in report.results} == {"passed"}
+    for result in report.results:
+        claimed = result.clause.startswith("D")  # it has no key operations
+        assert result.outcome == ("passed" if claimed else "skipped")
 
 
 def test_the_table_shows_every_clause(report: Report) -> None:

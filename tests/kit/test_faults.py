@@ -6,17 +6,23 @@ import inspect
 
 import pytest
 
+from opencrypto import Driver
 from opencrypto.testing import CLAUSES, FAULTS, Fault, check_driver
-from tests.kit.honest import HonestLean
+from tests.kit.honest import HonestKeys, HonestLean
 
 PATIENCE = 0.2
 """Seconds; short, since most of the time goes into waiting for what never comes."""
 
 
+def base_of(fault: type[Fault]) -> type[Driver]:
+    """Return the right driver that a fault is to be added to."""
+    return HonestKeys if fault.clause.startswith("K") else HonestLean
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 def test_it_is_caught_by_its_clause_alone(fault: type[Fault]) -> None:
-    driver = fault.of(HonestLean)
+    driver = fault.of(base_of(fault))
     report = check_driver(driver, patience=PATIENCE)
     if report.broken != {fault.clause}:
         # A machine that was busy for longer than that looks like a driver that is late.
@@ -26,12 +32,13 @@ def test_it_is_caught_by_its_clause_alone(fault: type[Fault]) -> None:
     assert own.failures, f"no test of {fault.clause} itself failed:\n{report}"
 
 
-QUICK = [fault for fault in FAULTS if fault.clause in {"D1", "D3", "D4", "D13", "D15", "D20"}]
+QUICK_CLAUSES = {"D1", "D3", "D4", "D13", "D15", "D20", "K1", "K4"}
+QUICK = [fault for fault in FAULTS if fault.clause in QUICK_CLAUSES]
 
 
 @pytest.mark.parametrize("fault", QUICK, ids=lambda fault: fault.__name__)
 def test_its_clause_catches_it(fault: type[Fault]) -> None:
-    report = check_driver(fault.of(HonestLean), clauses={fault.clause}, patience=PATIENCE)
+    report = check_driver(fault.of(base_of(fault)), clauses={fault.clause}, patience=PATIENCE)
     assert report.broken == {fault.clause}, str(report)
 
 
