@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from opencrypto.cli import drivers, esp, operators
+from opencrypto.cli import check, drivers, esp, operators
 from opencrypto.exceptions import CryptoError, UsageError
 
 FAILED = 1
@@ -27,6 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("drivers")(drivers.drivers)
+app.command("check")(check.check)
 app.add_typer(esp.app, name="esp")
 operators.register(app)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import struct
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,44 @@ def test_failures(tmp_path: Path, sa: Path, words: list[str], status: int, says:
     assert not paths["out"].exists(), "nothing half done under the name that was asked for"
     assert not list(tmp_path.glob("*.part")) + list(tmp_path.glob(".*.part"))
     assert "000102030405" not in done.stderr
+
+
+def test_a_driver_is_held_to_the_contract() -> None:
+    done = run("check", "opencrypto_null", "--clause", "D1", "--clause", "K1")
+    lines = done.stdout.splitlines()
+    assert lines[0] == "driver null: keeps the contract"
+    words = {line.split()[0]: line.split()[1] for line in lines[1:]}
+    assert words["D1"] == "passed"
+    assert words["K1"] == "skipped"
+
+
+def test_a_driver_that_breaks_the_contract_is_status_1(tmp_path: Path) -> None:
+    tmp_path.joinpath("liar.py").write_text(
+        "from opencrypto import hookimpl\n"
+        "from opencrypto.testing.faults import NameOfTwoWords\n"
+        "from opencrypto_null import NullDriver\n"
+        "@hookimpl\n"
+        "def opencrypto_drivers():\n"
+        "    return [NameOfTwoWords.of(NullDriver)()]\n"
+    )
+    words = [*RUN, "check", "liar", "--clause", "D1"]
+    env = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(words, capture_output=True, text=True, env=env, check=False, timeout=60)
+    assert done.returncode == 1, done.stderr
+    assert "breaks the contract" in done.stdout
+    assert "D1  failed" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["no_such_package"], "cannot be imported"),
+        (["json"], "brings no driver"),
+        (["opencrypto_null", "--clause", "D99"], "no clauses D99"),
+    ],
+)
+def test_what_cannot_be_checked(words: list[str], says: str) -> None:
+    assert says in run("check", *words, status=2).stderr
 
 
 def test_no_driver_is_said_at_once(tmp_path: Path, sa: Path) -> None:
