@@ -41,7 +41,7 @@ format: $(STAMP) ## let ruff fix and format
 	$(BIN)/ruff format .
 
 soak: $(STAMP) ## everything at once for ten minutes (SECONDS=600)
-	OPENCRYPTO_SOAK_SECONDS=$(or $(SECONDS),600) $(PYTEST) -s tests/soak
+	OPENCRYPTO_SOAK_SECONDS=$(or $(SECONDS),600) $(PYTEST) -s -o faulthandler_timeout=0 tests/soak
 
 bench: $(STAMP) ## the tables of docs/performance.md
 	$(PYTEST) -m bench -s tests/benchmarks
