@@ -262,8 +262,9 @@ class Relay:
             return
         if sub.etype:
             # Never EAGAIN from here: earlier runs have changed the buffer.
-            etype = errno.ENODEV if sub.etype == errno.EAGAIN else sub.etype
-            self._crp.fail(etype, sub.error)
+            if sub.etype == errno.EAGAIN:
+                sub.fail(errno.ENODEV, "the drivers pass a part of the session round in circles")
+            self._crp.fail(sub.etype, sub.error)
             self._done(self._crp)
             return
         self._crp.olen, self._crp.buf = sub.olen, sub.buf

@@ -116,7 +116,12 @@ class Driver:
 
     # Set by the framework when it attaches the driver, and only then.
     done: Callable[[Cryptop], None]
-    """Complete a request: exactly once each, from any thread, even before `process` returns."""
+    """
+    Complete a request: exactly once each, from any thread, even before `process` returns.
+
+    A driver that answers late calls it as ``self.done`` and keeps no copy: once the framework has
+    given up waiting for a driver that leaves, it puts another one here, which completes nothing.
+    """
     kdone: Callable[[Cryptkop], None]
     """Complete a key request, likewise."""
     unblock: Callable[[int], None]
