@@ -8,7 +8,7 @@ CODE   := opencrypto drivers consumers tests tools
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick lint format soak bench capture system clean
+.PHONY: help demo test quick lint format soak fuzz bench capture system clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -42,6 +42,9 @@ format: $(STAMP) ## let ruff fix and format
 
 soak: $(STAMP) ## everything at once for ten minutes (SECONDS=600)
 	OPENCRYPTO_SOAK_SECONDS=$(or $(SECONDS),600) $(PYTEST) -s -o faulthandler_timeout=0 tests/soak
+
+fuzz: $(STAMP) ## requests made of anything, for some minutes (EXAMPLES=40000)
+	OPENCRYPTO_FUZZ_EXAMPLES=$(or $(EXAMPLES),40000) $(PYTEST) -o faulthandler_timeout=0 tests/fuzz tests/keyops/test_fuzz.py
 
 bench: $(STAMP) ## the tables of docs/performance.md
 	$(PYTEST) -m bench -s tests/benchmarks

@@ -214,6 +214,8 @@ def _check_aead(chain: Chain, cipher: Step, tag: Step) -> None:
     crd, facts = cipher.crd, chain.facts[cipher.position]
     if facts.alg == Alg.AES_GMAC and crd.len:
         raise UsageError("AES_GMAC ciphers nothing: set len to 0, authenticate in the other region")
+    if crd.flags & CRD_F_ENCRYPT and tag.crd.flags & CRD_F_VERIFY:
+        raise UsageError(f"{facts.name}: an encryption makes its tag; verify it when decrypting")
     mac = chain.macs[tag.position]
     at = tag.crd.inject
     if tag.mac_at < 0 and crd.len and at < crd.skip + crd.len and crd.skip < at + mac:

@@ -94,6 +94,8 @@ def _aead(session: ChainSession, cipher_at: int, tag_at: int) -> Quick | None:
             return False
         view = memoryview(buf)
         flags = crd.flags
+        if flags & CRD_F_ENCRYPT and tag.flags & CRD_F_VERIFY:
+            return False
         iv: Any
         if flags & EXTERNAL == EXTERNAL:  # the usual case, without a call
             iv = crd.ini.iv

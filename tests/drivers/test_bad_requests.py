@@ -75,6 +75,16 @@ def gcm(length: int = 16, at: int = 40, *, both: bool = True) -> Any:
     return descriptors
 
 
+def gcm_that_verifies_what_it_makes(at: int = 32) -> Any:
+    """Describe an encryption whose tag is to be verified; right behind, as the quick ways want."""
+
+    def descriptors() -> list[Cryptodesc]:
+        payload = Cryptodesc(16, 16, 0, CRD_F_ENCRYPT, alg=CRYPTO_AES_GCM_16)
+        return [payload, Cryptodesc(8, 8, at, CRD_F_VERIFY, alg=CRYPTO_AES_128_GMAC)]
+
+    return descriptors
+
+
 GCM = (CRYPTO_AES_GCM_16, CRYPTO_AES_128_GMAC)
 GMAC = (CRYPTO_AES_GMAC, CRYPTO_AES_128_GMAC)
 
@@ -88,6 +98,12 @@ def gmac_with_payload() -> list[Cryptodesc]:
 
 
 CASES = (
+    Case("a tag made and verified at once", "an encryption makes its tag",
+         gcm_that_verifies_what_it_makes(), algs=GCM),
+    Case("the same, elsewhere", "an encryption makes its tag",
+         gcm_that_verifies_what_it_makes(40), algs=GCM),
+    Case("the same, into a read-only mac", "an encryption makes its tag",
+         gcm_that_verifies_what_it_makes(), algs=GCM, mac=bytes(16)),
     Case("no descriptor", "no descriptors", list),
     Case("no buffer", "no buffer; set buf", cipher(), buf=lambda: None),
     Case("a buffer that is none", "bytes-like, not int", cipher(), buf=lambda: 5),

@@ -1,6 +1,7 @@
 """Whole key requests of any shape, to the software driver: each ends once, as documented."""
 
 import errno
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -14,6 +15,7 @@ from tests.keyops.support import Completion
 
 pytestmark = pytest.mark.shared_framework
 
+EXAMPLES = int(os.environ.get("OPENCRYPTO_FUZZ_EXAMPLES", "400"))
 ENDS = {0, errno.EINVAL, errno.EFBIG, errno.ERANGE}
 GUARD = b"\xa5" * 8
 
@@ -45,7 +47,8 @@ def requests(draw: st.DrawFn) -> Cryptkop:
     return Cryptkop(op, param, *arity, None, draw(st.sampled_from([0, CRYPTO_F_CBIMM])))
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@pytest.mark.timeout(180 + EXAMPLES // 20)
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(requests())
 def test_any_request_ends_once(framework: Framework, krp: Cryptkop) -> None:
     """The status is one that is documented; inputs stay, and so does all beyond the outputs."""
