@@ -28,6 +28,10 @@ GZIP: Final = 31
 """zlib's name for a gzip file, with its header and its CRC."""
 
 
+PIECE: Final = 1 << 16
+"""Bytes handed to zlib at a time: of a file of many small members no more is copied for each."""
+
+
 class Compressor:
     """
     Compresses and decompresses whole regions.
@@ -54,34 +58,53 @@ class Compressor:
             LimitError: it is larger than the limit (EFBIG).
             OperationError: it is damaged, or ends early (EBADMSG).
         """
-        result = b""
-        rest = bytes(data)
+        view = memoryview(data).cast("B")
+        parts: list[bytes] = []
+        room, at = self._limit, 0
         while True:
-            stream = zlib.decompressobj(wbits=self._wbits)
+            room, at = self._member(view, at, parts, room)
+            if self._wbits == GZIP:
+                at = _past_padding(view, at)
+            elif at < len(view):
+                raise OperationError(
+                    "something follows the compressed data; give its exact region",
+                    errno=errno.EBADMSG,
+                )
+            if at == len(view):
+                return b"".join(parts)
+
+    def _member(self, view: memoryview, at: int, parts: list[bytes], room: int) -> tuple[int, int]:
+        """Add what one stream holds; return what room is left, and where the stream ends."""
+        stream = zlib.decompressobj(wbits=self._wbits)
+        while not stream.eof:
+            piece = view[at : at + PIECE]
+            if not piece:
+                raise OperationError(
+                    "the compressed data ends early; discard it", errno=errno.EBADMSG
+                )
             try:
-                result += stream.decompress(rest, self._limit + 1 - len(result))
+                part = stream.decompress(piece, room + 1)
             except zlib.error:
                 raise OperationError(
                     "the compressed data is damaged; discard it", errno=errno.EBADMSG
                 ) from None
-            if len(result) > self._limit:
+            if len(part) > room:
                 raise LimitError(
                     f"it decompresses to more than the limit of {self._limit} bytes; "
                     "raise the session's limit if you trust it",
                     errno=errno.EFBIG,
                 )
-            if not stream.eof:
-                raise OperationError(
-                    "the compressed data ends early; discard it", errno=errno.EBADMSG
-                )
-            rest = stream.unused_data.lstrip(b"\0") if self._wbits == GZIP else b""
-            if stream.unused_data and self._wbits != GZIP:
-                raise OperationError(
-                    "something follows the compressed data; give its exact region",
-                    errno=errno.EBADMSG,
-                )
-            if not rest:
-                return result
+            parts.append(part)
+            room -= len(part)
+            at += len(piece) - len(stream.unused_data)
+        return room, at
+
+
+def _past_padding(view: memoryview, at: int) -> int:
+    """Return where the next gzip member begins: some writers pad with zeros, as tapes did."""
+    while at < len(view) and not view[at]:
+        at += 1
+    return at
 
 
 def _factory(wbits: int) -> TransformFactory:
