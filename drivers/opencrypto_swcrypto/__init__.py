@@ -14,7 +14,8 @@ def opencrypto_drivers() -> list[Driver]:
     Offer the driver.
 
     Raises:
-        DriverUnavailable: pycryptodome is not installed.
+        DriverUnavailable: pycryptodome is not installed, or the environment asks for a library
+            for key operations that is not there.
     """
     try:
         from opencrypto_swcrypto._driver import SwcryptoDriver

@@ -3,8 +3,8 @@ The mathematics of key operations, on integers: values in, values out, bad ones 
 
 Exponents and keys are secret, moduli are not (but for the primes of RSA): what touches a secret
 is done by pycryptodome's ``Integer``, whose arithmetic runs in C, in constant time as far as that
-library gives it (since 4.0 throughout, before that for powers), without the GIL. gmpy2 was measured
-too: its ``powmod_sec`` takes longer from 2048 bits on, and holds the GIL.
+library gives it (since 4.0 throughout, before that for powers), without the GIL. The powers may be
+gmpy2's: see `_powers`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from typing import Final
 from Crypto.Math.Numbers import Integer
 
 from opencrypto.exceptions import LimitError, UsageError
+from opencrypto_swcrypto import _powers
+
+secret_power: _powers.SecretPower = _powers.chosen()
 
 MAX_EVEN_BITS: Final = 2048
 """The longest even modulus, in **bits**, of a power: Python does it, slowly and holding the GIL."""
@@ -33,7 +36,7 @@ def power(a: int, p: int, m: int) -> int:
     """
     if m & 1:
         modulus = Integer(m)
-        return int(pow(Integer(a) % modulus, Integer(p), modulus)) if m > 1 else 0
+        return int(secret_power(Integer(a) % modulus, Integer(p), modulus)) if m > 1 else 0
     _check_modulus(m)
     if m.bit_length() > MAX_EVEN_BITS:
         raise LimitError(
@@ -57,8 +60,8 @@ def power_crt(p: int, q: int, i: int, dp: int, dq: int, pinv: int) -> int:
     if inverse * prime_q % prime_p != 1:
         raise UsageError("pinv is not the inverse of q modulo p")
     base = Integer(i)
-    one = pow(base % prime_p, Integer(dp), prime_p)
-    two = pow(base % prime_q, Integer(dq), prime_q)
+    one = secret_power(base % prime_p, Integer(dp), prime_p)
+    two = secret_power(base % prime_q, Integer(dq), prime_q)
     # A p is added so that the difference is never negative.
     rest = (one + prime_p - two % prime_p) * inverse % prime_p
     return int(two + rest * prime_q)
@@ -96,7 +99,7 @@ def dsa_sign(digest: bytes, p: int, q: int, g: int, x: int) -> tuple[int, int]:
     order, key, z = Integer(q), Integer(x), Integer(_leftmost(digest, q))
     for _ in range(TRIES):
         nonce = Integer.random_range(min_inclusive=1, max_exclusive=order)
-        r = Integer(int(pow(Integer(g), nonce, Integer(p))) % q)
+        r = Integer(int(secret_power(Integer(g), nonce, Integer(p))) % q)
         # The inverse sees the nonce only times a random factor, which cancels out.
         blind = Integer.random_range(min_inclusive=1, max_exclusive=order)
         try:

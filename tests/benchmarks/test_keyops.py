@@ -1,8 +1,10 @@
 """What a key operation costs through the framework, against the library's own calls."""
 
+import functools
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 
 import pytest
 from Crypto.Math.Numbers import Integer
@@ -17,7 +19,9 @@ from opencrypto import (
     Cryptkop,
     Framework,
 )
+from opencrypto_swcrypto import _powers
 from tests.benchmarks.measure import compare, table
+from tests.support import missing
 
 pytestmark = [pytest.mark.bench, pytest.mark.shared_framework]
 
@@ -104,6 +108,28 @@ def test_rsa_private_operations(framework: Framework, key: RSA.RsaKey) -> None:
         rows.append([op, f"{result.us(op):.0f}", f"{result.us(bare):.0f}", f"{ratio:.3f}"])
     table("RSA-2048, private operation", ["", "kdispatch, us", "library, us", "ratio"], rows)
     assert max(over) <= MOST
+
+
+def test_the_libraries_for_powers() -> None:
+    """One power of each size by pycryptodome and by gmpy2, which is taken only if asked for."""
+    if find_spec("gmpy2") is None:
+        missing("gmpy2", "pip install 'opencrypto[gmpy2]'")
+    by_gmpy2 = _powers.by_gmpy2()
+    rows = []
+    for bits in (512, 1024, 2048, 3072, 4096):
+        modulus = Integer.random(exact_bits=bits) | 1
+        base, exponent = Integer.random(exact_bits=bits - 1), Integer.random(exact_bits=bits)
+        values = (base, exponent, modulus)
+        result = compare(
+            {
+                "pycryptodome": functools.partial(pow, *values),
+                "gmpy2": functools.partial(by_gmpy2, *values),
+            },
+            5,
+        )
+        times = [f"{result.us(name):.0f}" for name in ("pycryptodome", "gmpy2")]
+        rows.append([f"{bits}", *times, f"{result.ratio('pycryptodome', 'gmpy2'):.2f}"])
+    table("A power", ["bits", "pycryptodome, us", "gmpy2, us", "ratio"], rows)
 
 
 def test_two_at_once(framework: Framework, key: RSA.RsaKey) -> None:

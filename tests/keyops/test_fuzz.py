@@ -2,28 +2,23 @@
 
 import errno
 import os
-from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import opencrypto_swcrypto
 from opencrypto import CRYPTO_F_CBIMM, Crparam, Cryptkop, Framework, Kop
 from opencrypto.driver import KOPS
+from tests.keyops.powers import framework
 from tests.keyops.support import Completion
 
 pytestmark = pytest.mark.shared_framework
 
+__all__ = ["framework"]
+
 EXAMPLES = int(os.environ.get("OPENCRYPTO_FUZZ_EXAMPLES", "400"))
 ENDS = {0, errno.EINVAL, errno.EFBIG, errno.ERANGE}
 GUARD = b"\xa5" * 8
-
-
-@pytest.fixture(scope="module")
-def framework() -> Iterator[Framework]:
-    with Framework([opencrypto_swcrypto], strict=True) as made:
-        yield made
 
 
 @st.composite

@@ -3,14 +3,12 @@
 import errno
 import hashlib
 import os
-from collections.abc import Iterator
 
 import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import dsa, padding, rsa
 from cryptography.hazmat.primitives.asymmetric import utils as encodings
 
-import opencrypto_swcrypto
 from opencrypto import (
     CRK_DH_COMPUTE_KEY,
     CRK_DSA_SIGN,
@@ -21,15 +19,12 @@ from opencrypto import (
     Cryptkop,
     Framework,
 )
+from tests.keyops.powers import framework
 from tests.keyops.support import run
 
 pytestmark = pytest.mark.shared_framework
 
-
-@pytest.fixture(scope="module")
-def framework() -> Iterator[Framework]:
-    with Framework([opencrypto_swcrypto], strict=True) as made:
-        yield made
+__all__ = ["framework"]
 
 
 @pytest.fixture(scope="module")

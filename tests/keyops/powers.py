@@ -1,0 +1,24 @@
+"""Both libraries that may do the powers of key operations, one after the other."""
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+
+import pytest
+
+import opencrypto_swcrypto
+from opencrypto import Framework
+from tests.support import missing
+
+
+@pytest.fixture(scope="module", params=["pycryptodome", "gmpy2"])
+def framework(request: pytest.FixtureRequest) -> Iterator[Framework]:
+    """Open a framework with the software driver, whose powers one library does."""
+    from opencrypto_swcrypto import _keymath, _powers
+
+    if request.param == "gmpy2" and find_spec("gmpy2") is None:
+        missing("gmpy2", "pip install 'opencrypto[gmpy2]'")
+    power = _powers.by_gmpy2() if request.param == "gmpy2" else pow
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_keymath, "secret_power", power)
+        with Framework([opencrypto_swcrypto], strict=True) as made:
+            yield made
