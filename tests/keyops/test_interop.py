@@ -27,14 +27,15 @@ pytestmark = pytest.mark.shared_framework
 __all__ = ["framework"]
 
 
-@pytest.fixture(scope="module")
-def rsa_key() -> rsa.RSAPrivateKey:
-    return rsa.generate_private_key(65537, 2048)
+@pytest.fixture(scope="module", params=[2048, pytest.param(4096, marks=pytest.mark.slow)])
+def rsa_key(request: pytest.FixtureRequest) -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(65537, request.param)
 
 
-@pytest.fixture(scope="module")
-def dsa_key() -> dsa.DSAPrivateKey:
-    return dsa.generate_private_key(2048)
+@pytest.fixture(scope="module", params=[1024, pytest.param(2048, marks=pytest.mark.slow)])
+def dsa_key(request: pytest.FixtureRequest) -> dsa.DSAPrivateKey:
+    """Make a key; that of 1024 bits has a q of 160, shorter than most digests."""
+    return dsa.generate_private_key(request.param)
 
 
 def pkcs1(message: bytes, bits: int) -> int:
@@ -51,8 +52,9 @@ def test_an_rsa_signature_by_the_whole_exponent_verifies(
     """MOD_EXP with the private exponent is what another library accepts."""
     numbers = rsa_key.private_numbers()
     n = numbers.public_numbers.n
-    krp = run(framework, CRK_MOD_EXP, [pkcs1(b"message", 2048), numbers.d, n], [2048])
-    signature = krp.outputs[0].to_int().to_bytes(256)
+    bits = rsa_key.key_size
+    krp = run(framework, CRK_MOD_EXP, [pkcs1(b"message", bits), numbers.d, n], [bits])
+    signature = krp.outputs[0].to_int().to_bytes(bits // 8)
     rsa_key.public_key().verify(signature, b"message", padding.PKCS1v15(), hashes.SHA256())
 
 
@@ -60,10 +62,10 @@ def test_an_rsa_signature_by_its_primes_verifies(
     framework: Framework, rsa_key: rsa.RSAPrivateKey
 ) -> None:
     """MOD_EXP_CRT takes the parameters in the order p, q, I, d mod p-1, d mod q-1, q**-1 mod p."""
-    k = rsa_key.private_numbers()
-    encoded = pkcs1(b"message", 2048)
-    krp = run(framework, CRK_MOD_EXP_CRT, [k.p, k.q, encoded, k.dmp1, k.dmq1, k.iqmp], [2048])
-    signature = krp.outputs[0].to_int().to_bytes(256)
+    k, bits = rsa_key.private_numbers(), rsa_key.key_size
+    encoded = pkcs1(b"message", bits)
+    krp = run(framework, CRK_MOD_EXP_CRT, [k.p, k.q, encoded, k.dmp1, k.dmq1, k.iqmp], [bits])
+    signature = krp.outputs[0].to_int().to_bytes(bits // 8)
     rsa_key.public_key().verify(signature, b"message", padding.PKCS1v15(), hashes.SHA256())
 
 
@@ -73,8 +75,9 @@ def test_an_rsa_signature_of_another_library_is_undone(
     """MOD_EXP with the public exponent gives back what was signed."""
     signature = rsa_key.sign(b"message", padding.PKCS1v15(), hashes.SHA256())
     public = rsa_key.public_key().public_numbers()
-    krp = run(framework, CRK_MOD_EXP, [int.from_bytes(signature), public.e, public.n], [2048])
-    assert krp.outputs[0].to_int() == pkcs1(b"message", 2048)
+    bits = rsa_key.key_size
+    krp = run(framework, CRK_MOD_EXP, [int.from_bytes(signature), public.e, public.n], [bits])
+    assert krp.outputs[0].to_int() == pkcs1(b"message", bits)
 
 
 def test_a_dsa_signature_verifies_elsewhere(
