@@ -1,11 +1,14 @@
 """Every name of the man page exists, and is where the documents say."""
 
 import inspect
+import re
 from pathlib import Path
 
 import pytest
 
 from opencrypto import Framework, bsd
+from opencrypto.constants import CRYPTO_ALGORITHM_MAX
+from opencrypto.xform import FACTS
 
 ROOT = Path(__file__).parents[2]
 
@@ -59,10 +62,24 @@ def test_each_sysctl_is_in_the_tree() -> None:
 
 
 def test_the_document_maps_every_name() -> None:
-    """docs/opencrypto.9.md has each function, structure and field."""
+    """docs/opencrypto.9.md has each function, structure, field, constant and sysctl."""
     text = (ROOT / "docs" / "opencrypto.9.md").read_text()
-    wanted = [*FUNCTIONS, *STRUCTS, *SYSCTLS, *(f for fields in STRUCTS.values() for f in fields)]
+    fields = [field for fields in STRUCTS.values() for field in fields]
+    wanted = [*FUNCTIONS, *STRUCTS, *CONSTANTS, *SYSCTLS, *fields]
     assert not [name for name in wanted if f"`{name}" not in text]
+
+
+def test_the_documents_numbers_are_the_codes() -> None:
+    """Each row of the table of algorithms has the constant's number, and all 33 are there."""
+    text = (ROOT / "docs" / "opencrypto.9.md").read_text()
+    rows = re.findall(
+        r"^\| `(CRYPTO_\w+)` \| (\d+) \|.*\| ([^|]*) \|([^|]*)\|$", text, re.MULTILINE
+    )
+    assert [int(number) for _, number, *_ in rows] == list(range(1, CRYPTO_ALGORITHM_MAX + 1))
+    for name, number, _, mac in rows:
+        facts = FACTS[getattr(bsd, name)]
+        assert facts.alg == int(number)
+        assert mac.strip() == (str(facts.mac) if facts.authenticates else "")
 
 
 def test_exports_are_sorted_and_exist() -> None:
