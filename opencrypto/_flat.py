@@ -224,13 +224,16 @@ def _aead(chain: Chain, transforms: Sequence[Any], cipher_at: int, tag_at: int) 
             return False
         if no_payload and start != end:
             return False
+        encrypting = crd.flags & CRD_F_ENCRYPT
+        if encrypting and tag.flags & CRD_F_VERIFY:
+            return False
         view = memoryview(buf)
         iv = take_iv(crd, view, start, end)
         if iv is None:
             return False
         aad = [view[aad_start:aad_end]] if aad_start < aad_end else []
         payload = [view[start:end]] if start < end else []
-        if crd.flags & CRD_F_ENCRYPT:
+        if encrypting:
             view[at:to] = seal(iv, aad, payload, maclen)
         elif not unseal(iv, aad, payload, bytes(view[at:to])):
             crp.fail(errno.EBADMSG, UNVERIFIED)

@@ -26,6 +26,7 @@ from opencrypto.constants import (
     CRD_F_ENCRYPT,
     CRD_F_IV_EXPLICIT,
     CRD_F_IV_PRESENT,
+    CRD_F_VERIFY,
     CRYPTO_AES_GMAC,
 )
 from opencrypto.xform import Kind
