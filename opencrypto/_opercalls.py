@@ -58,6 +58,16 @@ class OperatorCalls:
         """What is attached, by hid; then what could not be attached, and why."""
         return _views.driver_infos(self._drivers, self._plugins.failures)
 
+    def probe(self) -> None:
+        """
+        Have drivers find out now what they would find out by the first session of an algorithm.
+
+        `drivers` then tells it. May take seconds, and load modules into the kernel.
+        """
+        for slot in self._drivers:
+            if slot.driver is not None:
+                slot.driver.probe()
+
     @property
     def sysctl(self) -> Sysctl:
         """The tree of names, as a mapping: read all, write some."""

@@ -4,14 +4,14 @@ What a framework shows of itself: its drivers and its counters; by name they are
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from opencrypto._drivertable import DriverTable, Slot
 from opencrypto._kops import KOPS
 from opencrypto._stats import Stats, sum_shards
-from opencrypto.driver import CLASS_NAMES
+from opencrypto.driver import CLASS_NAMES, Capability
 from opencrypto.xform import FACTS
 
 if TYPE_CHECKING:
@@ -33,7 +33,9 @@ class DriverInfo:
         algorithms: Names of what it offers, in order of number.
         keyops: Names of its key operations, likewise.
         implementations: Names of algorithms that something with a name of its own serves, and it.
+        absent: Names of algorithms that turned out not to be there after all, and why.
         failed: Names of what it is not trusted with, and why: its known answers failed.
+        remarks: What it says of itself, such as why it hands sessions back.
         sessions: How many it has open.
         queued: How many requests wait for it.
         blocked: Whether it takes none for now.
@@ -47,7 +49,9 @@ class DriverInfo:
     algorithms: tuple[str, ...] = ()
     keyops: tuple[str, ...] = ()
     implementations: tuple[tuple[str, str], ...] = ()
+    absent: tuple[tuple[str, str], ...] = ()
     failed: tuple[tuple[str, str], ...] = ()
+    remarks: tuple[str, ...] = ()
     sessions: int = 0
     queued: int = 0
     blocked: bool = False
@@ -77,22 +81,22 @@ def _info(slot: Slot) -> DriverInfo:
         flags=slot.flags,
         algorithms=tuple(FACTS[alg].name for alg in sorted(slot.algs)),
         keyops=tuple(KOPS[op].name for op in sorted(slot.kops)),
-        implementations=_implementations(slot),
+        implementations=_known(slot, lambda capability: capability.implementation),
+        absent=_known(slot, lambda capability: capability.absence),
         failed=tuple((FACTS[alg].name, slot.failed[alg]) for alg in sorted(slot.failed)),
+        remarks=tuple(slot.driver.remarks) if slot.driver is not None else (),
         sessions=len(slot.sessions),
         queued=len(slot.queue),
         blocked=slot.queue.blocked,
     )
 
 
-def _implementations(slot: Slot) -> tuple[tuple[str, str], ...]:
+def _known(slot: Slot, what: Callable[[Capability], str]) -> tuple[tuple[str, str], ...]:
+    """Return what is known of each algorithm, by name, where there is something to say."""
     driver = slot.driver
     known = driver.capabilities if driver is not None else {}
-    return tuple(
-        (FACTS[alg].name, known[alg].implementation)
-        for alg in sorted(slot.algs)
-        if alg in known and known[alg].implementation
-    )
+    said = ((FACTS[alg].name, what(known[alg])) for alg in sorted(slot.algs) if alg in known)
+    return tuple((name, text) for name, text in said if text)
 
 
 def take_stats(drivers: DriverTable, dispatcher: Dispatcher, keyops: KeyOps) -> Stats:

@@ -75,12 +75,14 @@ class Capability:
         maxlen: The longest region in **bytes** that it takes; 0 for no limit.
         macs: MAC lengths in **bytes** that it gives; None for all that are legal.
         implementation: What serves it underneath, where that has a name of its own.
+        absence: Why it is not to be had after all, where that is found out late.
     """
 
     keys: Collection[int] | None = None
     maxlen: int = 0
     macs: Collection[int] | None = None
     implementation: str = ""
+    absence: str = ""
 
     def refusal(self, cri: Cryptoini) -> str:
         """Say why these parameters cannot be served, or return an empty string."""
@@ -105,6 +107,7 @@ class Driver:
             not if it is attached by hand. False is for drivers that find out late what they have,
             and try each algorithm themselves before its first session.
         key_serials: Whether it takes sessions whose key is a `KeySerial`.
+        remarks: Sentences for an operator, such as why it hands sessions back. No content, no key.
     """
 
     name: str = ""
@@ -113,6 +116,7 @@ class Driver:
     capabilities: Mapping[int, Capability] = {}
     keyops: Collection[int] = ()
     selftest: bool | None = None
+    remarks: Collection[str] = ()
 
     # Set by the framework when it attaches the driver, and only then.
     done: Callable[[Cryptop], None]
@@ -141,6 +145,15 @@ class Driver:
             profile: What the session promises of its requests; as a rule, nothing.
         """
         return ""
+
+    def probe(self) -> Mapping[int, str]:
+        """
+        Find out now what else would be found out by the first session of each algorithm.
+
+        Returns:
+            For each algorithm that turned out not to be there, the reason.
+        """
+        return {}
 
     def newsession(self, ini: Sequence[Cryptoini]) -> int | tuple[int, Process]:
         """

@@ -25,6 +25,10 @@ TRIAL: Final = 4096
 """Bytes of a trial."""
 
 
+class WrongAnswer(KernelRefused):
+    """The kernel's algorithm does not give its known answer, so nobody may have it."""
+
+
 class Builder:
     """Makes transforms over one kernel's sockets."""
 
@@ -112,14 +116,15 @@ class Builder:
             Nanoseconds.
 
         Raises:
-            KernelRefused: the name can be bound, but does not work, or answers wrongly.
+            KernelRefused: the name can be bound, but does not work.
+            WrongAnswer: it answers wrongly.
         """
         answer = answers().get(alg)
         if answer is not None:
             transform, sockets = self.build(served, Cryptoini(alg, answer.key), len(answer.mac))
             try:
                 if not _right(transform, answer):
-                    raise KernelRefused(f"{served.name.name}: its known answer is wrong")
+                    raise WrongAnswer(f"{served.name.name}: its known answer is wrong")
             finally:
                 sockets.close()
         transform, sockets = self.build(served, Cryptoini(alg, os.urandom(size)), 16)

@@ -19,15 +19,22 @@ class KernelCapability(Capability):
     """
     What one algorithm is worth on this kernel: found out late, by `refusal`, and then known.
 
-    `implementation` says what serves it, or would by what is loaded now, with its priority.
+    `implementation` says what serves it, or would by what is loaded now, with its priority;
+    `absence` says why nothing does, once that is known. Neither asks the kernel for anything new.
     """
 
-    __slots__ = ("_find", "_known")
+    __slots__ = ("_find", "_known", "_missing")
 
-    def __init__(self, find: Callable[[], Served | str], known: Callable[[], str]) -> None:
-        # Frozen, so by way of object; `implementation` is not among them, being computed below.
+    def __init__(
+        self,
+        find: Callable[[], Served | str],
+        known: Callable[[], str],
+        missing: Callable[[], str],
+    ) -> None:
+        # Frozen, so by way of object; what is computed below is not among them.
         for field, value in (
-            ("keys", None), ("maxlen", 0), ("macs", None), ("_find", find), ("_known", known),
+            ("keys", None), ("maxlen", 0), ("macs", None),
+            ("_find", find), ("_known", known), ("_missing", missing),
         ):  # fmt: skip
             object.__setattr__(self, field, value)
 
@@ -36,6 +43,12 @@ class KernelCapability(Capability):
         """Its name in the kernel and its priority, such as ``cbc(aes-generic) (100)``."""
         known: Callable[[], str] = self._known  # type: ignore[attr-defined]
         return known()
+
+    @property
+    def absence(self) -> str:
+        """Why it is not to be had, as far as somebody has asked for it; else empty."""
+        missing: Callable[[], str] = self._missing  # type: ignore[attr-defined]
+        return missing()
 
     def served(self, cri: Cryptoini | None = None) -> Served | str:
         """Return what serves it, or why nothing does. The first time, this binds a socket."""
@@ -70,7 +83,11 @@ def capabilities(
     """Return what to promise for a table of names."""
 
     def one(wanted: tuple[Name, ...]) -> KernelCapability:
-        return KernelCapability(lambda: catalogue.find(wanted), lambda: catalogue.known(wanted))
+        return KernelCapability(
+            lambda: catalogue.find(wanted),
+            lambda: catalogue.known(wanted),
+            lambda: catalogue.missing(wanted),
+        )
 
     found = {alg: names_of(alg, names) for alg in (*NAMES, *HALVES)}
     return {int(alg): one(wanted) for alg, wanted in sorted(found.items()) if wanted}

@@ -90,6 +90,16 @@ class Catalogue:
                 return f"{best.driver} ({best.priority})" if best is not None else ""
         return ""
 
+    def missing(self, names: Iterable[Name]) -> str:
+        """Say why none of these names is served, if that is known of them all."""
+        reason = ""
+        for name in names:
+            found = self._found.get(_key(name))
+            if not isinstance(found, str):
+                return ""
+            reason = found
+        return reason
+
     def lost(self, gone: Mapping[tuple[str, str], int]) -> None:
         """Take note of addresses that could be bound once and cannot now."""
         with self._lock:
@@ -97,6 +107,13 @@ class Catalogue:
                 code = gone.get(found.address) if isinstance(found, Served) else None
                 if code is not None:
                     self._found[key] = f"it has gone: {reason_of(OSError(code, ''), key[1])}"
+
+    def distrust(self, address: tuple[str, str], reason: str) -> None:
+        """Offer an address no more."""
+        with self._lock:
+            for key, found in self._found.items():
+                if isinstance(found, Served) and found.address == address:
+                    self._found[key] = reason
 
     def _probe(self, name: Name) -> Served | str:
         served = self._bind_wanted(name)

@@ -31,7 +31,7 @@ from opencrypto.chain import Chain, ChainSession, Segments, Transform, check
 from opencrypto.driver import Process, WorkerPool
 from opencrypto.xform import Kind
 from opencrypto_afalg.authenc import FusedSession, authenc_key
-from opencrypto_afalg.build import TRIAL, Builder, key_serial
+from opencrypto_afalg.build import TRIAL, Builder, WrongAnswer, key_serial
 from opencrypto_afalg.capability import KernelCapability, capabilities
 from opencrypto_afalg.catalogue import Catalogue, Served
 from opencrypto_afalg.kernel import Kernel
@@ -106,11 +106,11 @@ class AfalgDriver(Driver):
         self.descriptors = Descriptors(limit)
         self._builder = Builder(self.kernel, self.descriptors)
         self._inline_ns = inline_ns
+        self.remarks: list[str] = []
         wanted_copy = os.environ.get(ZEROCOPY, "") == "1" if zerocopy is None else zerocopy
         self.zerocopy = wanted_copy and not self._no_zerocopy()
-        self._lock = threading.Lock()  # guards _inline and _reasons
+        self._lock = threading.Lock()  # guards _inline and remarks
         self._inline: dict[tuple[str, str], int] = {}
-        self._reasons: set[str] = set()
         self.keyops = frozenset() if device else frozenset({int(CRK_RANDOM)})
         self._random = RandomOp(self.kernel)
         self._sessions: dict[int, tuple[Process, list[Socketed]]] = {}
@@ -121,6 +121,7 @@ class AfalgDriver(Driver):
         reason = refusal_of_zerocopy(self.kernel)
         if reason:
             log.warning("driver %s: no zero copy: %s", self.name, reason)
+            self.remarks.append(f"no zero copy: {reason}")
         return reason
 
     def _unblock(self) -> None:
@@ -205,6 +206,8 @@ class AfalgDriver(Driver):
             try:
                 taken = self._builder.trial(served, cri.alg, cri.klen // 8)
             except KernelRefused as refusal:
+                if isinstance(refusal, WrongAnswer):
+                    self._catalogue.distrust(served.address, refusal.what)
                 raise UsageError(f"driver {self.name}: {refusal.what}") from None
             known = min(INLINE_MOST, TRIAL * self._inline_ns // max(1, taken))
             with self._lock:
@@ -264,10 +267,11 @@ class AfalgDriver(Driver):
         if self.descriptors.gone:
             self._catalogue.lost(self.descriptors.gone)
         with self._lock:
-            if refusal.what in self._reasons:
+            remark = f"hands sessions back: {refusal.what}"
+            if remark in self.remarks:
                 return
-            self._reasons.add(refusal.what)
-        log.warning("driver %s hands sessions back: %s", self.name, refusal.what)
+            self.remarks.append(remark)
+        log.warning("driver %s %s", self.name, remark)
 
     def freesession(self, lid: int) -> None:
         """Close a session's sockets."""
