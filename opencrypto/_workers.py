@@ -168,12 +168,18 @@ class WorkerPool:
         self._jobs: deque[Callable[[], object]] = deque()
         self._threads: list[threading.Thread] = []
         self._idle = 0  # threads that wait and that nobody has woken yet
+        self._held = 0  # jobs that nobody has been woken for, since more were to follow
         self._refused = False
         self._closing = False
 
-    def submit(self, job: Callable[[], object]) -> bool:
+    def submit(self, job: Callable[[], object], *, more: bool = False) -> bool:
         """
         Have a job done by a worker. It must not raise; what escapes is logged.
+
+        Args:
+            job: What to do.
+            more: Another one follows at once (``CRYPTO_HINT_MORE``). If a worker is awake that
+                will come to it, no other is woken for each: the last one wakes as many as needed.
 
         Returns:
             False if too many wait, or the pool is being closed: the job was not taken.
@@ -181,14 +187,26 @@ class WorkerPool:
         with self._mutex:
             if self._closing or len(self._jobs) >= self._depth:
                 self._refused = True
+                self._wake(self._held)
                 return False
             self._jobs.append(job)
+            if more and len(self._threads) > self._idle:
+                self._held += 1
+            else:
+                self._wake(1 + self._held)
+        return True
+
+    def _wake(self, count: int) -> None:
+        """Have as many more threads at work, or as many as there may be."""
+        self._held = 0
+        for _ in range(count):
             if self._idle:
                 self._idle -= 1
                 self._bell.notify()
             elif len(self._threads) < self._size:
                 self._start()
-        return True
+            else:
+                return
 
     def _start(self) -> None:
         # Daemonic, so that a program that forgets close() can end; close() drains and joins.

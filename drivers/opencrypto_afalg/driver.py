@@ -255,7 +255,7 @@ class AfalgDriver(Driver):
             desc = crp.desc
             size = desc[0].len if len(desc) == 1 else sum([crd.len for crd in desc])
             if size > inline:
-                return 0 if submit(partial(work, crp)) else ERESTART
+                return 0 if submit(partial(work, crp), more=bool(hint)) else ERESTART
             run(crp)
             done(crp)
             return 0
@@ -296,7 +296,7 @@ class AfalgDriver(Driver):
             self.kdone(krp)
 
         if krp.param[0].nbits > INLINE_BITS:
-            return 0 if self.pool.submit(work) else ERESTART
+            return 0 if self.pool.submit(work, more=bool(hint)) else ERESTART
         work()
         return 0
 

@@ -64,6 +64,47 @@ def test_two_jobs_at_once_run_at_once() -> None:
     pool.close()
 
 
+def test_more_to_follow_wakes_nobody_until_the_last() -> None:
+    """A worker that is awake comes to them; the last one has as many at work as are needed."""
+    pool = WorkerPool("test", lambda: None, size=3)
+    gate, started = threading.Event(), threading.Semaphore(0)
+
+    def job() -> None:
+        started.release()
+        gate.wait(10)
+
+    for _ in range(4):
+        assert pool.submit(job, more=True)
+    assert started.acquire(timeout=10), "the first is begun at once, whatever follows"
+    assert names() == {"opencrypto-test-1"}
+    assert pool.submit(job)
+    assert started.acquire(timeout=10)
+    assert started.acquire(timeout=10)
+    assert len(names()) == 3
+    gate.set()
+    pool.close()
+
+
+def test_what_was_held_back_is_begun_when_the_pool_is_full() -> None:
+    """The one that would have been the last is refused, and so wakes them."""
+    pool = WorkerPool("test", lambda: None, size=2, depth=2)
+    gate, started = threading.Event(), threading.Semaphore(0)
+
+    def job() -> None:
+        started.release()
+        gate.wait(10)
+
+    assert pool.submit(job, more=True)
+    assert started.acquire(timeout=10)
+    assert pool.submit(job, more=True)
+    assert pool.submit(job, more=True)
+    assert len(names()) == 1
+    assert not pool.submit(job)
+    assert started.acquire(timeout=10)
+    gate.set()
+    pool.close()
+
+
 def test_a_full_pool_refuses_and_calls_when_there_is_room() -> None:
     """One call of `room` for any number of refusals, once half of what waited is gone."""
     rooms: list[int] = []
