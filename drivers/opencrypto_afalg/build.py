@@ -14,6 +14,7 @@ from opencrypto import Alg, Cryptoini, KeySerial
 from opencrypto.chain import Transform
 from opencrypto.selftest import Answer, answers
 from opencrypto.xform import FACTS, Kind
+from opencrypto_afalg import ipsec
 from opencrypto_afalg.catalogue import Served
 from opencrypto_afalg.kernel import Kernel
 from opencrypto_afalg.names import Form
@@ -63,6 +64,8 @@ class Builder:
         size = cri.klen // 8
         salt = facts.salt if size in facts.salted else 0
         keeps_salt = form is Form.SALTED
+        if keeps_salt and not salt:
+            raise KernelRefused(f"{served.name.name} takes only keys with their nonce at the end")
         stop = size if keeps_salt else size - salt
         nonce = b"" if keeps_salt else bytes((cri.key or b"")[size - salt : size])
 
@@ -74,6 +77,8 @@ class Builder:
             cipher = self.socketed(served, None if form is Form.NO_KEY else key)
             return Cipher(cipher, form, nonce), cipher
         if facts.kind is Kind.AEAD:
+            if keeps_salt:
+                return self._ipsec(served, key, maclen)
             aead = self.socketed(served, key, maclen)
             return Aead(aead, form, nonce), aead
         if form in (Form.PREFIXED, Form.AROUND):
@@ -88,12 +93,22 @@ class Builder:
         mac = self.socketed(served, key if keyed else None)
         return Mac(mac, facts.digest), mac
 
+    def _ipsec(
+        self, served: Served, key: Callable[[], Key], maclen: int
+    ) -> tuple[Transform, Socketed]:
+        if served.name.name.startswith("rfc4543"):
+            whole = self.socketed(served, key, ipsec.TAG)
+            return ipsec.Gmac(whole, served.name.form), whole
+        aead = self.socketed(served, key, maclen)
+        return ipsec.Esp(aead, served.name.form), aead
+
     def _by_serial(
         self, served: Served, cri: Cryptoini, serial: KeySerial, maclen: int
     ) -> tuple[Transform, Socketed]:
         """As `build`, with a key of the kernel's keyring; tried at once, to refuse it in time."""
         facts, form = FACTS[cri.alg], served.name.form
-        if len(serial) in facts.salted or form in (Form.PREFIXED, Form.AROUND, Form.NO_KEY):
+        seen = (Form.PREFIXED, Form.AROUND, Form.NO_KEY, Form.SALTED)
+        if len(serial) in facts.salted or form in seen:
             raise KernelRefused("it needs to see the key, which a serial number does not show")
         sockets = self.socketed(served, lambda: serial, maclen)
         try:
@@ -119,7 +134,8 @@ class Builder:
             KernelRefused: the name can be bound, but does not work.
             WrongAnswer: it answers wrongly.
         """
-        answer = answers().get(alg)
+        esp = alg == Alg.AES_GCM_16 and served.name.form is Form.SALTED
+        answer = ipsec.ANSWER if esp else answers().get(alg)
         if answer is not None:
             transform, sockets = self.build(served, Cryptoini(alg, answer.key), len(answer.mac))
             try:

@@ -26,7 +26,7 @@ class Form(Enum):
     COUNTER = "counter"
     """``ctr``: a whole counter block, made of the key's nonce, the IV, and 1."""
     SALTED = "salted"
-    """The nonce stays at the key's end and the IV has 8 bytes (RFC 3686, RFC 4106)."""
+    """The nonce stays at the key's end and the IV has 8 bytes (RFC 3686, RFC 4106, RFC 4543)."""
     TWEAK = "tweak"
     """XTS: one request is one data unit and cannot be split."""
     STREAM = "stream"

@@ -265,8 +265,6 @@ class Aead:
         return self.nonce + iv
 
     def _shape(self, iv: bytes, aad: Segments) -> tuple[bytes, Segments]:
-        if self.form is Form.SALTED:
-            return iv, [*aad, memoryview(iv)]
         return self.shape_iv(iv), aad
 
     def _exchange(

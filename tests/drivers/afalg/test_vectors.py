@@ -66,6 +66,51 @@ def test_second_names(alg: Alg) -> None:
             cipher(framework, alg, "contiguous", v)
 
 
+@pytest.mark.parametrize(
+    ("alg", "lengths"), [(Alg.AES_GCM_16, {8, 12}), (Alg.AES_GMAC, set(range(16, 4096)))]
+)
+def test_the_names_for_ipsec(alg: Alg, lengths: set[int]) -> None:
+    """rfc4106 and rfc4543 alone: what they take is right, and the rest is handed back as it was."""
+    done = back = 0
+    with attached(AfalgDriver(names={alg: SECOND[alg]}), fallback=True) as framework:
+        for v in vectors.load(name_of(alg)):
+            assert v.mac is not None
+            inis = [Cryptoini(alg, v.key), Cryptoini(partner(alg, len(v.key)), v.key)]
+            aad, length = len(v.aad or b""), len(v.output)
+            tag = crd(inis[1].alg, 0, aad, aad + length)
+            opening = crd(alg, aad, length, 0, OUTSIDE, v.iv)
+            for kind in KINDS if len(v.mac) == 16 else ():
+                sid = framework.newsession(inis, driver="afalg")
+                work = shape(kind, (v.aad or b"") + v.output + v.mac)
+                before = work.content()
+                crp = run(framework, sid, work.buf, opening, tag)
+                if aad not in lengths:
+                    assert (crp.etype, work.content()) == (errno.EAGAIN, before)
+                    back += 1
+                    continue
+                wanted = (v.aad or b"") + v.input + v.mac
+                assert crp.etype == (0 if v.result == "valid" else errno.EBADMSG), v.id
+                assert work.content() == (wanted if v.result == "valid" else before), v.id
+                if v.result == "valid":
+                    sealing = crd(alg, aad, length, 0, OUTSIDE | CRD_F_ENCRYPT, v.iv)
+                    assert run(framework, sid, work.buf, sealing, tag).etype == 0
+                    assert work.content() == before, v.id
+                    work = shape(kind, before[:-1] + bytes([before[-1] ^ 1]))
+                    assert run(framework, sid, work.buf, opening, tag).etype == errno.EBADMSG
+                done += 1
+                framework.freesession(sid)
+    assert done > 20
+    assert back > 5
+
+
+def test_the_names_for_ipsec_want_a_nonce_in_the_key() -> None:
+    """A plain key is refused when the session is opened."""
+    with attached(AfalgDriver(names={Alg.AES_GCM_16: SECOND[Alg.AES_GCM_16]})) as framework:
+        inis = [Cryptoini(Alg.AES_GCM_16, bytes(16)), Cryptoini(Alg.AES_128_GMAC, bytes(16))]
+        with pytest.raises(OSError, match="nonce at the end"):
+            framework.newsession(inis)
+
+
 def cipher(framework: Framework, alg: int, kind: str, v: Vector) -> None:
     sid = framework.newsession(Cryptoini(alg, v.key))
     at, length = len(GUARD), len(v.input)
