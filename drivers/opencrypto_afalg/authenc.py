@@ -83,6 +83,9 @@ class FusedSession(ChainSession):
             return None
         crd, over = cipher.crd, mac.crd
         reaches = over.skip <= crd.skip and over.skip + over.len == crd.skip + crd.len
+        # One call cannot be done in pieces. Each of the two can, and takes any length.
+        if over.len + self.chain.macs[mac.position] > self.both.transform.piece:
+            return None
         return (cipher, mac) if reaches and crd.len else None
 
     def _once(self, crp: Cryptop, parts: Segments, cipher: Step, mac: Step) -> bool:

@@ -13,7 +13,7 @@ from opencrypto.constants import CRD_F_ENCRYPT, CRD_F_IV_EXPLICIT, CRD_F_IV_PRES
 from opencrypto.xform import FACTS, Kind
 from opencrypto_afalg.names import NAMES
 from tests.drivers.afalg.support import attached, follow, pair, run
-from tests.drivers.rig import KINDS, crd, shape
+from tests.drivers.rig import KINDS, SPLITS, crd, shape
 
 pytestmark = [pytest.mark.kernel, pytest.mark.shared_framework]
 
@@ -62,9 +62,14 @@ def make_chain(rng: random.Random) -> list[Cryptoini]:
     return [make_ini(rng, rng.choice(CIPHERS + MACS)) for _ in range(rng.randrange(2, 4))]
 
 
-def length_for(rng: random.Random, chain: list[Cryptoini], most: int) -> int:
+LONG = (1 << 14) + 1
+LONG_SPLITS = (4097, 0, 65_536, 7, 100_000, 16)
+
+
+def length_for(rng: random.Random, chain: list[Cryptoini], most: int, exactly: bool) -> int:
     most = min([most, *(SLOW.get(Alg(ini.alg), most) for ini in chain)])
-    length = int(2 ** rng.uniform(0, most.bit_length() - 1)) - 1
+    least = 14 if most > LONG else 0
+    length = most if exactly else int(2 ** rng.uniform(least, most.bit_length() - 1)) - 1
     granule = max(FACTS[ini.alg].granule for ini in chain)
     return length - length % granule
 
@@ -72,8 +77,10 @@ def length_for(rng: random.Random, chain: list[Cryptoini], most: int) -> int:
 class Message:
     """A buffer ``head | iv | payload | macs`` and the descriptors of both ways over it."""
 
-    def __init__(self, rng: random.Random, chain: list[Cryptoini], most: int) -> None:
-        self.length = length_for(rng, chain, most)
+    def __init__(
+        self, rng: random.Random, chain: list[Cryptoini], most: int, exactly: bool
+    ) -> None:
+        self.length = length_for(rng, chain, most, exactly)
         self.head = rng.randrange(40)
         sound = all(FACTS[ini.alg].kind is not Kind.AEAD_AUTH for ini in chain)
         self.start = self.head + 16
@@ -117,7 +124,7 @@ def agree(
     """Carry a request out by both; return what came of it, the same by both."""
     outcomes = []
     for sid in sids:
-        work = shape(kind, data)
+        work = shape(kind, data, LONG_SPLITS if len(data) > LONG else SPLITS)
         crp = (follow if may_migrate else run)(framework, sid, work.buf, *desc)
         outcomes.append((crp.etype, work.content()))
     assert outcomes[0] == outcomes[1], desc
@@ -130,6 +137,14 @@ def test_random_chains(framework: Framework, seed: int) -> None:
     rng = random.Random(seed)
     for _ in range(25):
         both_ways(framework, rng, make_chain(rng), 1 << 14)
+
+
+@pytest.mark.parametrize("seed", range(16))
+def test_long_random_chains(framework: Framework, seed: int) -> None:
+    """The same from 16 KiB to 4 MiB. What cannot be split may end where there is room for it."""
+    rng = random.Random(1000 + seed)
+    for most in (1 << 18, 1 << 20, 4 << 20):
+        both_ways(framework, rng, make_chain(rng), most, exactly=seed % 4 == 0)
 
 
 @pytest.mark.parametrize(
@@ -161,21 +176,46 @@ def test_large(framework: Framework, alg: Alg) -> None:
             framework.freesession(sid)
 
 
-def both_ways(framework: Framework, rng: random.Random, chain: list[Cryptoini], most: int) -> None:
+def both_ways(
+    framework: Framework,
+    rng: random.Random,
+    chain: list[Cryptoini],
+    most: int,
+    *,
+    exactly: bool = False,
+) -> None:
     sids = (
         framework.newsession(chain, driver="afalg"),
         framework.newsession(chain, driver="swcrypto"),
     )
-    message = Message(rng, chain, most)
-    kind = rng.choice(KINDS)
-    etype, sealed = agree(framework, sids, message.data, kind, message.forward)
+    message = Message(rng, chain, most, exactly)
+    kind, may = rng.choice(KINDS), most > LONG
+    etype, sealed = agree(framework, sids, message.data, kind, message.forward, may_migrate=may)
     assert etype == 0
     kind = rng.choice(KINDS)
-    agree(framework, sids, sealed, kind, message.backward)
+    agree(framework, sids, sealed, kind, message.backward, may_migrate=may)
     if message.length:
         wrong = bytearray(sealed)
         wrong[message.start + rng.randrange(message.length)] ^= 1 << rng.randrange(8)
-        agree(framework, sids, bytes(wrong), kind, message.backward)
+        agree(framework, sids, bytes(wrong), kind, message.backward, may_migrate=may)
+    for sid in sids:
+        framework.freesession(sid)
+
+
+def test_what_migrates_is_what_cannot_be_split(framework: Framework) -> None:
+    """A cipher and a MAC of 1 MiB stay with the kernel: two calls, each of any length."""
+    chain = [Cryptoini(Alg.AES_CBC, bytes(16)), Cryptoini(Alg.SHA1_HMAC_96, bytes(20))]
+    sids = (
+        framework.newsession(chain, driver="afalg"),
+        framework.newsession(chain, driver="swcrypto"),
+    )
+    size = 1 << 20
+    data = random.Random(2).randbytes(16 + size + 12)
+    forward = [
+        crd(Alg.AES_CBC, 16, size, 0, CRD_F_ENCRYPT | CRD_F_IV_PRESENT),
+        crd(Alg.SHA1_HMAC_96, 0, 16 + size, 16 + size),
+    ]
+    assert agree(framework, sids, data, "iov", forward)[0] == 0
     for sid in sids:
         framework.freesession(sid)
 
