@@ -52,6 +52,7 @@ class FakeKernel(Kernel):
     open_names: list[str] = field(default_factory=list)
     modules: bool = True
     short_send: bool = False
+    short_answer: bool = False
     wrong: bool = False
 
     __hash__ = object.__hash__
@@ -132,6 +133,9 @@ class FakeSocket:
             self.answer = bytes(len(self.answer))
         return len(data)
 
+    def send(self, data: Any, flags: int = 0) -> int:
+        return self.sendmsg([data])
+
     def _compute(self, data: bytes, control: dict[int, bytes]) -> bytes:
         name = self.kernel.name_of(self.driver)
         if name.startswith("hmac("):
@@ -144,7 +148,7 @@ class FakeSocket:
         return cipher.encrypt(data) if encrypt else cipher.decrypt(data)
 
     def recv(self, size: int, flags: int = 0) -> bytes:
-        answer, self.answer = self.answer[:size], b""
+        answer, self.answer = self.answer[: size - self.kernel.short_answer], b""
         return answer
 
     def recv_into(self, buffer: Any, size: int, flags: int = 0) -> int:

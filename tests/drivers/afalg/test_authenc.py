@@ -1,4 +1,4 @@
-"""A cipher and its MAC in one call of the kernel: when, by which names, and MACs of every length."""
+"""A cipher and its MAC in one call of the kernel: when, by which names, MACs of every length."""
 
 from __future__ import annotations
 

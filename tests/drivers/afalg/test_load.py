@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import faulthandler
 import hashlib
 import random
 import resource
+import signal
 import threading
 import time
 from collections import Counter
@@ -91,7 +93,12 @@ class Flood:
         assert all(crp.buf == wanted for crp in self.requests)
 
 
-def flood(driver: AfalgDriver, disturb: Callable[[Framework], object], size: int = 4096) -> Flood:
+def flood(
+    driver: AfalgDriver,
+    disturb: Callable[[Framework], object],
+    size: int = 4096,
+    ended: Callable[[], object] = lambda: None,
+) -> Flood:
     """Dispatch ten thousand requests and disturb them when a part has been done."""
     with attached(driver, fallback=True) as framework:
         ini = Cryptoini(Alg.AES_CBC, KEY)
@@ -101,6 +108,7 @@ def flood(driver: AfalgDriver, disturb: Callable[[Framework], object], size: int
             time.sleep(0.001)
         disturb(framework)
         flood.check()
+        ended()
     assert not driver.descriptors.sockets
     return flood
 
@@ -139,6 +147,42 @@ def test_no_descriptors_at_all() -> None:
         assert flood(driver, disturb).migrated > 0
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_signals_in_every_receive() -> None:
+    """Signals come to each of the driver's threads all the time: no answer is short or lost."""
+    caught: list[int] = []
+    before = signal.signal(signal.SIGUSR1, lambda number, _: caught.append(number))
+    stop = threading.Event()
+    driver = AfalgDriver(inline_ns=1)
+    sent: Counter[str] = Counter()
+
+    def pester() -> None:
+        # By the thread's own id: a receive of the kernel's is ended only by a signal of its own.
+        while not stop.wait(0.0005):
+            for thread in threading.enumerate():
+                if thread.name.startswith("opencrypto-afalg-") and thread.ident is not None:
+                    with contextlib.suppress(ProcessLookupError):
+                        signal.pthread_kill(thread.ident, signal.SIGUSR1)
+                        sent[thread.name] += 1
+
+    pesterer = threading.Thread(target=pester)
+
+    def ended() -> None:
+        # Before the driver's threads are: nobody may be sent a signal who is not there any more.
+        stop.set()
+        pesterer.join()
+
+    pesterer.start()
+    try:
+        done = flood(driver, lambda _: None, 4096, ended)
+    finally:
+        ended()
+        signal.signal(signal.SIGUSR1, before)
+    assert done.migrated == 0
+    assert len(sent) > 1
+    assert min(sent.values()) > 20
+    assert caught
 
 
 def test_a_module_goes_away_under_load() -> None:

@@ -237,6 +237,23 @@ def test_a_short_send_is_not_waited_for() -> None:
         assert encrypt(framework, sid)[:2] == (errno.EAGAIN, bytes(48))
 
 
+@pytest.mark.parametrize("size", [48, 200_000])
+def test_a_short_answer_is_an_error(size: int) -> None:
+    """Less than was asked for, over a buffer that is changed by then: nobody else may go on."""
+    kernel = FakeKernel(listed=[GENERIC])
+    with on(kernel, fallback=True) as framework:
+        sid = framework.newsession(AES, driver="afalg")
+        hashed = framework.newsession(Cryptoini(Alg.SHA1), driver="afalg")
+        kernel.short_answer = True
+        crp = run(framework, sid, bytearray(size), crd(Alg.AES_CBC, 0, size, 0, FLAGS, bytes(16)))
+        assert (crp.etype, crp.sid) == (errno.EIO, sid)
+        assert crp.error == "the kernel answered with less than the request"
+        # A digest has not been written anywhere yet, so another driver may make it.
+        buf = bytearray(40)
+        assert run(framework, hashed, buf, crd(Alg.SHA1, 0, 20, 20)).etype == errno.EAGAIN
+        assert buf == bytes(40)
+
+
 def test_no_key_in_any_text() -> None:
     """Neither repr nor refusal nor log line holds a key."""
     key = b"\xfe\xdc\xba\x98" * 4

@@ -27,13 +27,14 @@ from opencrypto.constants import (
     CRYPTO_F_CBIMM,
 )
 from opencrypto.xform import FACTS
-from opencrypto_afalg import AfalgDriver, Kernel
+from opencrypto_afalg import AfalgDriver, Kernel, KernelHash, KernelRng
+from opencrypto_afalg import quick as afalg_quick
 from opencrypto_afalg import sockets as afalg_sockets
 from opencrypto_afalg import transforms as afalg_transforms
 from opencrypto_afalg.catalogue import Catalogue, Served
 from opencrypto_afalg.names import NAMES, Name
 from tests.drivers.afalg.support import attached, follow, pair, run
-from tests.drivers.rig import crd
+from tests.drivers.rig import crd, shape
 
 pytestmark = pytest.mark.kernel
 
@@ -80,11 +81,20 @@ def test_a_default_timeout_of_the_application(timeout: float) -> None:
         with attached(AfalgDriver()) as framework:
             mac = framework.newsession(Cryptoini(Alg.SHA2_256_HMAC, KEY, mlen=32))
             cipher = framework.newsession(Cryptoini(Alg.AES_CBC, KEY))
+            chain = pair(Alg.AES_GCM_16, KEY)
+            aead = framework.newsession(chain)
+            seal = crd(Alg.AES_GCM_16, 0, 40, 0, EXPLICIT | CRD_F_ENCRYPT, bytes(12))
             buf = bytearray(64)
             for _ in range(3):
+                assert run(framework, aead, buf, seal, crd(chain[1].alg, 0, 0, 48)).etype == 0
                 assert run(framework, mac, buf, crd(Alg.SHA2_256_HMAC, 0, 32, 32)).etype == 0
                 assert bytes(buf[32:]) == hmac.digest(KEY, bytes(buf[:32]), "sha256")
                 assert run(framework, cipher, buf, cbc(True, 32)).etype == 0
+        with KernelHash(Alg.SHA1) as running, KernelRng() as rng:
+            running.update(b"abc")
+            with running.copy() as twin:
+                assert twin.digest() == hashlib.sha1(b"abc").digest()
+            assert len(rng.read(300)) == 300
     finally:
         socket.setdefaulttimeout(before)
 
@@ -151,6 +161,38 @@ def test_aead_truncated_forged_and_every_tag_size(framework: Framework, alg: Alg
         framework.freesession(sid)
 
 
+@pytest.mark.parametrize("kind", ["contiguous", "iov"])
+def test_what_did_not_verify_is_wiped(
+    framework: Framework, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """The kernel has written the plaintext into our private memory: nothing of it stays there."""
+    private: list[tuple[bytes, bytearray]] = []
+    real = afalg_transforms.wipe
+
+    def wipe(buffer: bytearray) -> None:
+        before = bytes(buffer)
+        real(buffer)
+        private.append((before, buffer))
+
+    monkeypatch.setattr(afalg_transforms, "wipe", wipe)
+    monkeypatch.setattr(afalg_quick, "wipe", wipe)
+    chain = pair(Alg.AES_GCM_16, KEY)
+    sid = framework.newsession(chain)
+    text = random.Random(9).randbytes(200)
+    packet = bytearray(text + bytes(16))
+    tag = crd(chain[1].alg, 0, 0, 200)
+    seal = crd(Alg.AES_GCM_16, 0, 200, 0, EXPLICIT | CRD_F_ENCRYPT, bytes(12))
+    assert run(framework, sid, packet, seal, tag).etype == 0
+    packet[-1] ^= 1
+    work = shape(kind, bytes(packet))
+    unseal = crd(Alg.AES_GCM_16, 0, 200, 0, EXPLICIT, bytes(12))
+    assert run(framework, sid, work.buf, tag, unseal).etype == errno.EBADMSG
+    assert work.content() == packet
+    ((seen, memory),) = private
+    assert seen == text, "it was there"
+    assert memory == bytes(200), "and is no more"
+
+
 def test_the_authsize_is_the_length_of_an_absent_value() -> None:
     """As a value it would silently set 4 bytes of tag; a bad one is refused by the kernel."""
     with Kernel().socket() as transform:
@@ -198,6 +240,13 @@ def test_without_the_right_to_enlarge_buffers(monkeypatch: pytest.MonkeyPatch, s
 
     monkeypatch.setattr(afalg_sockets, "room", no_more)
     with attached(AfalgDriver(), fallback=True) as framework:
+        chain = pair(Alg.AES_GCM_16, KEY)
+        aead = framework.newsession(chain, driver="afalg")
+        whole = bytearray(size)
+        seal = crd(Alg.AES_GCM_16, 0, size - 16, 0, EXPLICIT | CRD_F_ENCRYPT, bytes(12))
+        first = run(framework, aead, whole, seal, crd(chain[1].alg, 0, 0, size - 16))
+        assert first.etype == (0 if size <= 208896 else errno.EAGAIN)
+        assert any(whole) is not bool(first.etype)
         for alg, key in ((Alg.AES_XTS, bytes(range(32))), (Alg.AES_CBC, KEY)):
             sid = framework.newsession(Cryptoini(alg, key), driver="afalg")
             buf = bytearray(size)
