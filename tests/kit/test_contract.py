@@ -43,6 +43,7 @@ class Short(SwcryptoDriver):
     """Takes regions up to a length, which the base of drivers made of primitives sees to."""
 
     name = "short"
+    keyops = frozenset[int]()
     capabilities: Mapping[int, Capability] = {
         CRYPTO_SHA1: Capability(maxlen=1000),
         CRYPTO_AES_CBC: Capability(maxlen=1000),
