@@ -111,6 +111,7 @@ def test_a_bomb_is_refused_before_it_is_made(framework: Framework) -> None:
     assert peak < 8 << 20
 
 
+@pytest.mark.slow
 def test_the_usual_limit_is_64_mib(framework: Framework) -> None:
     """Without a limit of its own a session decompresses 64 MiB and no more."""
     for size, etype in ((64 << 20, 0), ((64 << 20) + 1, errno.EFBIG)):

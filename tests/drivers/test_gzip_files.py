@@ -237,6 +237,7 @@ def test_no_limit_below_nothing_is_taken() -> None:
         unpack(framework, CRYPTO_GZIP_COMP, file(TEXT), limit=-1)
 
 
+@pytest.mark.slow
 def test_a_bomb_of_many_members(framework: Framework) -> None:
     """
     Each member is small and legal, and there are very many: together they are over the limit.

@@ -10,7 +10,9 @@ from opencrypto import Framework
 from tests.support import missing
 
 
-@pytest.fixture(scope="module", params=["pycryptodome", "gmpy2"])
+@pytest.fixture(
+    scope="module", params=["pycryptodome", pytest.param("gmpy2", marks=pytest.mark.slow)]
+)
 def framework(request: pytest.FixtureRequest) -> Iterator[Framework]:
     """Open a framework with the software driver, whose powers one library does."""
     from opencrypto_swcrypto import _keymath, _powers

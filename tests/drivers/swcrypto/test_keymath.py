@@ -164,6 +164,7 @@ def test_parameters_of_one_bit(framework: Framework) -> None:
     assert run(framework, Kop.MOD_ADD, [1, 1, 1], [0]).outputs[0].to_int() == 0
 
 
+@pytest.mark.slow
 def test_parameters_of_16384_bits(framework: Framework) -> None:
     """The largest parameters allowed are served."""
     m = (1 << 16384) - 1
