@@ -348,11 +348,11 @@ class ChainDriver(Driver):
 
     def compile(self, session: ChainSession) -> Process:
         """Return the ``process`` of one session: the quick way, if there is one, or else `run`."""
-        run, done, quick = session.run, self.done, self.quick(session)
+        run, quick = session.run, self.quick(session)
 
         def process(crp: Cryptop, hint: int) -> int:
             run(crp)
-            done(crp)
+            self.done(crp)  # no copy of it: see Driver.done
             return 0
 
         def quick_process(crp: Cryptop, hint: int) -> int:
@@ -364,7 +364,7 @@ class ChainDriver(Driver):
             except (AttributeError, TypeError, ValueError):
                 if not session.faults(crp):
                     raise
-            done(crp)
+            self.done(crp)
             return 0
 
         return quick_process if quick else process
