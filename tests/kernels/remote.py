@@ -53,8 +53,9 @@ def has_af_alg() -> bool:
 
 
 def kernels_of(marker: pytest.Mark) -> list[str]:
-    """Return the kernels that a test runs on: those it names, or UML and ours if that can."""
-    return list(marker.args) or ["uml", *(["host"] if HERE == "host" and has_af_alg() else [])]
+    """Return the kernels that a test runs on: those it names, or UML; and ours, if that can."""
+    named = list(marker.args) or ["uml", "host"]
+    return [name for name in named if name != "host" or (HERE == "host" and has_af_alg())]
 
 
 class Run:
@@ -143,6 +144,8 @@ def run_remotely(item: pytest.Item, nextitem: pytest.Item | None) -> bool:
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     for report in _reports(item, run):
         item.ihook.pytest_runtest_logreport(report=report)
+        if report.when == "call" and item.config.getoption("capture") == "no":
+            print(report.capstdout, end="")  # -s: what is printed is to be seen
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
     _end_fixtures(item, nextitem)
     return True
