@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+import opencrypto_openssl
 from opencrypto import Alg, Cryptodesc, Cryptoini, Cryptop, Framework
 from opencrypto.constants import (
     CRD_F_ENCRYPT,
@@ -317,6 +318,34 @@ def test_two_threads(kernel: str) -> None:
             rows.append([name, f"{one:.0f}", f"{two:.0f}", f"{two / one:.2f}"])
         heads = ["", "one thread, /s", "two threads, /s", "times"]
         table(f"Two threads, AES-128-CBC, 64 KiB, {kernel}, {os.cpu_count()} CPUs", heads, rows)
+
+
+@pytest.mark.kernel("uml", "qemu")
+def test_when_it_pays(kernel: str) -> None:
+    """The kernel, and a device where there is one, against a library in the same process."""
+    with ExitStack() as closing:
+        framework = closing.enter_context(Framework(plugins=[opencrypto_openssl]))
+        drivers = [AfalgDriver(inline_ns=10**9), AfalgDriver(device=True, inline_ns=10**9)]
+        for driver in drivers:
+            framework.attach(driver)
+        rows = []
+        for size in (64, 1024, 4096, 16384, 65536):
+            way = Way("cbc", size, closing)
+            cases = {
+                "openssl": way.framework(
+                    framework, framework.newsession(way.inis(), driver="openssl")
+                )
+            }
+            for driver in drivers:
+                if not isinstance(driver.capabilities[Alg.AES_CBC].served(), str):
+                    sid = framework.newsession(way.inis(), driver=driver.name)
+                    cases[driver.name] = way.framework(framework, sid)
+            result = compare(cases, rounds=9)
+            row = [f"{result.us(case):.1f}" for case in cases]
+            row += [f"{result.ratio(case, 'openssl'):.2f}" for case in cases if case != "openssl"]
+            rows.append([size_name(size), *row])
+        heads = ["", *cases, *(f"{case}, times openssl" for case in cases if case != "openssl")]
+        table(f"AES-128-CBC, us, {kernel}", heads, rows)
 
 
 def spin() -> object:
