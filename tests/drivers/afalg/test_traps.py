@@ -435,6 +435,26 @@ def test_keys_longer_than_the_block_and_none(framework: Framework) -> None:
         framework.newsession(Cryptoini(Alg.SHA2_256_HMAC, bytes(100_000)))
 
 
+@pytest.mark.parametrize(
+    ("alg", "key"),
+    [(Alg["3DES_CBC"], bytes(24)), (Alg.DES_CBC, bytes(8)), (Alg.AES_XTS, bytes(range(16)) * 2)],
+)
+def test_weak_keys(alg: Alg, key: bytes) -> None:
+    """The kernel takes them all, and so does swcrypto: the answers are the same."""
+    with attached(AfalgDriver(), fallback=True) as framework:
+        answers = []
+        for driver in ("afalg", "swcrypto"):
+            sid = framework.newsession(Cryptoini(alg, key), driver=driver)
+            buf = bytearray(64)
+            seal = crd(alg, 0, 64, 0, EXPLICIT | CRD_F_ENCRYPT, bytes(FACTS[alg].iv))
+            assert run(framework, sid, buf, seal).etype == 0
+            answers.append(buf)
+        assert answers[0] == answers[1]
+        if alg == Alg.AES_XTS:
+            with pytest.raises(UsageError):
+                framework.newsession(Cryptoini(alg, bytes(48)))  # which the kernel would take
+
+
 def test_only_names_of_the_table_are_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """One bind of ``cryptd(...)`` would change what the whole system gets."""
     bound: list[str] = []
