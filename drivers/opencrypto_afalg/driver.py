@@ -215,7 +215,7 @@ class AfalgDriver(Driver):
         return known
 
     def _compile(self, session: ChainSession, inline: int, several: bool) -> Process:
-        done, submit = self.done, self.pool.submit
+        submit = self.pool.submit
         both = session.both if isinstance(session, FusedSession) else None
         quick = compile_session(session, both)
 
@@ -242,6 +242,9 @@ class AfalgDriver(Driver):
             except KernelRefused as refusal:
                 self._note(refusal)
                 crp.fail(errno.EAGAIN, refusal.what)
+            except (AttributeError, TypeError, ValueError):
+                if not session.faults(crp):
+                    raise
 
         def work(crp: Cryptop) -> None:
             try:
@@ -249,15 +252,18 @@ class AfalgDriver(Driver):
             except Exception as error:
                 log.error("driver %s: %s in a worker", self.name, type(error).__name__)
                 crp.fail(errno.EIO, f"driver {self.name} raised {type(error).__name__}")
-            done(crp)
+            self.done(crp)  # no copy of it: see Driver.done
 
         def process(crp: Cryptop, hint: int) -> int:
             desc = crp.desc
-            size = desc[0].len if len(desc) == 1 else sum([crd.len for crd in desc])
-            if size > inline:
+            try:
+                long = (desc[0].len if len(desc) == 1 else sum([crd.len for crd in desc])) > inline
+            except (AttributeError, TypeError):
+                long = False  # the request is malformed, which `run` will put into words
+            if long:
                 return 0 if submit(partial(work, crp), more=bool(hint)) else ERESTART
             run(crp)
-            done(crp)
+            self.done(crp)
             return 0
 
         return process

@@ -20,13 +20,11 @@ from opencrypto import (
     CRD_F_IV_EXPLICIT,
     CRD_F_IV_PRESENT,
     CRD_F_VERIFY,
-    CRYPTO_F_IMBUF,
-    CRYPTO_F_IOV,
     Alg,
     Cryptodesc,
     Cryptop,
 )
-from opencrypto.chain import UNVERIFIED, ChainSession, Quick
+from opencrypto.chain import SEGMENTED, UNVERIFIED, ChainSession, Quick, is_flat
 from opencrypto.xform import Kind
 from opencrypto_afalg.names import Form
 from opencrypto_afalg.sockets import (
@@ -40,7 +38,6 @@ from opencrypto_afalg.sockets import (
 )
 from opencrypto_afalg.transforms import DECRYPT, ENCRYPT, U32, Aead, Cipher, Mac, wipe
 
-KINDS: Final = CRYPTO_F_IOV | CRYPTO_F_IMBUF
 EXTERNAL: Final = CRD_F_IV_EXPLICIT | CRD_F_IV_PRESENT
 
 ASSOCLEN: Final = {n: (SOL_ALG, ALG_SET_AEAD_ASSOCLEN, U32.pack(n)) for n in range(65)}
@@ -67,17 +64,6 @@ def compile_session(session: ChainSession, both: Aead | None = None) -> Quick | 
         assert isinstance(aead, Aead)
         return None if aead.form is Form.SALTED else _aead(session, aead, at, fused=False)
     return _aead(session, both, kinds.index(Kind.CIPHER), fused=True) if both else None
-
-
-def flat(buf: Any) -> bool:
-    """Tell whether `buf` is a memoryview that can be used as it is. A bytearray always can."""
-    return (
-        type(buf) is memoryview
-        and not buf.readonly
-        and buf.c_contiguous
-        and buf.ndim == 1
-        and buf.format == "B"
-    )
 
 
 def find_iv(crd: Cryptodesc, view: memoryview, start: int, end: int, ivlen: int) -> bytes | None:
@@ -133,7 +119,7 @@ def _cipher(session: ChainSession, cipher: Cipher) -> Quick:
 
     def quick(crp: Cryptop) -> bool:
         desc, buf = crp.desc, crp.buf
-        if len(desc) != 1 or crp.flags & KINDS or not (type(buf) is bytearray or flat(buf)):
+        if len(desc) != 1 or crp.flags & SEGMENTED or not (type(buf) is bytearray or is_flat(buf)):
             return False
         crd = desc[0]
         start, length = crd.skip, crd.len
@@ -178,12 +164,12 @@ def _mac(session: ChainSession, mac: Mac) -> Quick:
 
     def quick(crp: Cryptop) -> bool:
         desc, buf = crp.desc, crp.buf
-        if len(desc) != 1 or crp.mac is not None or crp.flags & KINDS:
+        if len(desc) != 1 or crp.mac is not None or crp.flags & SEGMENTED:
             return False
         crd = desc[0]
         start, at, length = crd.skip, crd.inject, crd.len
         end, to = start + length, at + maclen
-        if crd.ini.alg != alg or not (type(buf) is bytearray or flat(buf)):
+        if crd.ini.alg != alg or not (type(buf) is bytearray or is_flat(buf)):
             return False
         if not (0 <= start <= end <= len(buf) and at >= 0 and to <= len(buf)):
             return False
@@ -228,22 +214,24 @@ def _aead(session: ChainSession, aead: Aead, cipher_at: int, *, fused: bool) -> 
 
     def quick(crp: Cryptop) -> bool:
         desc, buf = crp.desc, crp.buf
-        if len(desc) != 2 or crp.mac is not None or crp.flags & KINDS:
+        if len(desc) != 2 or crp.mac is not None or crp.flags & SEGMENTED:
             return False
         crd, tag = desc
         if crd.ini.alg != cipher_alg:
             tag, crd = desc
         if crd.ini.alg != cipher_alg or tag.ini.alg != tag_alg:
             return False
-        if not (type(buf) is bytearray or flat(buf)):
+        if not (type(buf) is bytearray or is_flat(buf)):
             return False
         encrypt = crd.flags & CRD_F_ENCRYPT
+        if encrypt and tag.flags & CRD_F_VERIFY:
+            return False
         start, length, aad, at = crd.skip, crd.len, tag.skip, tag.inject
         end, aad_end, to = start + length, aad + tag.len, at + maclen
         if fused:
             if aad_end != end or (desc[0] is crd) is not bool(encrypt) or not length:
                 return False
-            if bool(tag.flags & CRD_F_VERIFY) is bool(encrypt):
+            if not encrypt and not tag.flags & CRD_F_VERIFY:
                 return False
             aad_end = start
         if not (0 <= aad <= aad_end <= start <= end <= at and to <= len(buf)):

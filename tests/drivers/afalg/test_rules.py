@@ -321,3 +321,20 @@ def test_what_a_device_is(driver: str, asynchronous: bool, flags: int | None, de
     """By the kernel's flags where it tells them; else by being asynchronous and by name."""
     found = Implementation("cbc(aes)", driver, 1, 1, False, asynchronous, flags)
     assert found.device is device
+
+
+@pytest.mark.parametrize(
+    ("place", "value"), [("skip", None), ("len", "16"), ("inject", b""), ("flags", None)]
+)
+def test_a_field_of_a_wrong_type_is_the_consumers_fault(place: str, value: object) -> None:
+    """It is EINVAL and no bug of the driver, and reaches no kernel."""
+    with on(FakeKernel(listed=[GENERIC])) as framework:
+        sid = framework.newsession(AES)
+        assert encrypt(framework, sid)[0] == 0
+        wrong = crd(Alg.AES_CBC, 0, 48, 0, CRD_F_ENCRYPT | CRD_F_IV_PRESENT)
+        setattr(wrong, place, value)
+        buf = bytearray(48)
+        crp = run(framework, sid, buf, wrong)
+        assert crp.etype == errno.EINVAL
+        assert buf == bytes(48)
+        assert not framework.stats.driver_bugs
