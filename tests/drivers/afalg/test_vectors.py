@@ -42,9 +42,8 @@ def test_vectors(framework: Framework, kernel: str, alg: Alg) -> None:
     """Every vector of an algorithm that this kernel has."""
     capability = next(i for i in framework.drivers if i.name == "afalg")
     assert alg.name in capability.algorithms
-    if alg in ABSENT[kernel] and (kernel != "host" or not here(alg)):
-        with pytest.raises(OSError, match="this kernel has no"):
-            framework.newsession(Cryptoini(alg, b""))
+    if alg in ABSENT[kernel] and (kernel != "host" or absence(alg)):
+        assert "this kernel has no" in absence(alg)
         return
     check = {Kind.CIPHER: cipher, Kind.AEAD: aead}.get(FACTS[alg].kind, authenticator)
     for kind in KINDS:
@@ -52,9 +51,11 @@ def test_vectors(framework: Framework, kernel: str, alg: Alg) -> None:
             check(framework, alg, kind, v)
 
 
-def here(alg: int) -> bool:
-    """Say whether the kernel that runs us has it."""
-    return not isinstance(AfalgDriver().capabilities[alg].served(), str)
+def absence(alg: int) -> str:
+    """Say why the kernel that runs us has it not; empty if it has."""
+    capability = AfalgDriver().capabilities[alg]
+    capability.served()
+    return capability.absence
 
 
 # Names that stand behind another one in the table, tried alone.
