@@ -11,6 +11,8 @@ import pytest
 
 from tests.cli.commands import ETHERNET, call, frames, record, run, some_packets
 
+pytestmark = pytest.mark.slow
+
 
 def ethernet(packet: bytes) -> bytes:
     """Return an Ethernet frame."""

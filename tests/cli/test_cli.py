@@ -61,6 +61,7 @@ def test_dropped_packets_are_status_1(tmp_path: Path, sa: Path) -> None:
     assert frames(out) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "status", "says"),
     [

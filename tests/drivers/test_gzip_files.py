@@ -25,6 +25,8 @@ from tests.drivers.rig import shape
 from tests.drivers.test_compression import NOISE, TEXT, run
 from tests.support import require_tool
 
+pytestmark = pytest.mark.slow
+
 FTEXT, FHCRC, FEXTRA, FNAME, FCOMMENT = (1 << bit for bit in range(5))
 
 

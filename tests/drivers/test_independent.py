@@ -32,7 +32,7 @@ from tests.drivers.rig import (
     shape,
 )
 
-pytestmark = pytest.mark.shared_framework
+pytestmark = [pytest.mark.slow, pytest.mark.shared_framework]
 
 CASES = [
     pytest.param(

@@ -19,7 +19,7 @@ from opencrypto import Cryptoini, Framework
 from opencrypto.constants import CRYPTO_3DES_CBC, CRYPTO_AES_CBC, CRYPTO_AES_GCM_16
 from tests.drivers.rig import BOTH, ENCRYPT, OUTSIDE, attached, crd, partner_of, run
 
-pytestmark = pytest.mark.shared_framework
+pytestmark = [pytest.mark.slow, pytest.mark.shared_framework]
 
 Record = dict[str, str]
 

@@ -12,7 +12,7 @@ from opencrypto.driver import KOPS
 from tests.keyops.powers import framework
 from tests.keyops.support import Completion
 
-pytestmark = pytest.mark.shared_framework
+pytestmark = [pytest.mark.slow, pytest.mark.shared_framework]
 
 __all__ = ["framework"]
 

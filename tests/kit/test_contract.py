@@ -52,6 +52,7 @@ class Short(SwcryptoDriver):
     }
 
 
+@pytest.mark.slow
 class TestShort(DriverContract):
     """Says how much it takes at once."""
 
@@ -82,6 +83,7 @@ def report() -> Report:
     return check_driver(Honest)
 
 
+@pytest.mark.slow
 def test_the_command_runs_the_same(report: Report) -> None:
     assert report.ok, str(report)
     assert not report.broken
@@ -91,6 +93,7 @@ def test_the_command_runs_the_same(report: Report) -> None:
         assert result.outcome == ("passed" if claimed else "skipped")
 
 
+@pytest.mark.slow
 def test_the_table_shows_every_clause(report: Report) -> None:
     lines = str(report).splitlines()
     assert lines[0] == "driver honest: keeps the contract"

@@ -112,6 +112,7 @@ def test_a_driver_that_is_not_available_skips_with_its_reason(tmp_path: Path) ->
     assert " failed" in out, out
 
 
+@pytest.mark.slow
 def test_excuses_without_pytest() -> None:
     driver = faults.KeepsTheRequest.of(Honest)
     report = check_driver(driver, deviations={"D15": "erratum 7"}, clauses={"D15"}, patience=0.2)
@@ -136,6 +137,7 @@ def test_an_unavailable_driver_without_pytest() -> None:
     assert {result.outcome for result in report.results} == {"skipped"}
 
 
+@pytest.mark.slow
 def test_neither_pytest_nor_the_kit_is_imported_unasked(tmp_path: Path) -> None:
     code = (
         "import sys, opencrypto; assert 'opencrypto.testing' not in sys.modules;"

@@ -250,6 +250,7 @@ def test_quantiles_lie_in_their_bucket(part: float) -> None:
     assert quantile([0] * len(phase.histogram), part) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attach", [False, True])
 def test_sums_are_exact_with_threads(attach: bool) -> None:
     """Sixteen threads, drivers coming and going: every request is counted exactly once."""
