@@ -52,11 +52,9 @@ class Short(SwcryptoDriver):
     }
 
 
-@pytest.mark.slow
-class TestShort(DriverContract):
-    """Says how much it takes at once."""
-
-    driver_class = Short
+def test_a_driver_of_transforms_keeps_to_the_lengths_it_claims() -> None:
+    report = check_driver(Short, clauses={"D4", "D12", "D21"})
+    assert report.ok, str(report)
 
 
 class Named(Honest):
