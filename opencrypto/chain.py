@@ -342,22 +342,30 @@ class ChainDriver(Driver):
         the refusals. This one is for a request over one contiguous buffer; a driver that knows a
         shorter one for its library overrides it.
         """
-        if any(session.longest):
-            return None
         return compile_flat(session.chain, session.transforms)
 
     def compile(self, session: ChainSession) -> Process:
         """Return the ``process`` of one session: the quick way, if there is one, or else `run`."""
-        run, quick = session.run, self.quick(session)
+        # Only the general way keeps to a longest region.
+        quick = None if any(session.longest) else self.quick(session)
+        return self._generally(session) if quick is None else self._quickly(session, quick)
+
+    def _generally(self, session: ChainSession) -> Process:
+        run = session.run
 
         def process(crp: Cryptop, hint: int) -> int:
             run(crp)
             self.done(crp)  # no copy of it: see Driver.done
             return 0
 
-        def quick_process(crp: Cryptop, hint: int) -> int:
+        return process
+
+    def _quickly(self, session: ChainSession, quick: Quick) -> Process:
+        run = session.run
+
+        def process(crp: Cryptop, hint: int) -> int:
             try:
-                if not quick(crp):  # type: ignore[misc]
+                if not quick(crp):
                     run(crp)
             except CryptoError as error:
                 _fail(crp, error)
@@ -367,7 +375,7 @@ class ChainDriver(Driver):
             self.done(crp)
             return 0
 
-        return quick_process if quick else process
+        return process
 
     def freesession(self, lid: int) -> None:
         """Drop the session's transforms, and with them the key schedules in the libraries."""

@@ -25,6 +25,10 @@ class KernelCapability(Capability):
 
     __slots__ = ("_find", "_known", "_missing")
 
+    _find: Callable[[], Served | str]
+    _known: Callable[[], str]
+    _missing: Callable[[], str]
+
     def __init__(
         self,
         find: Callable[[], Served | str],
@@ -41,19 +45,16 @@ class KernelCapability(Capability):
     @property
     def implementation(self) -> str:
         """Its name in the kernel and its priority, such as ``cbc(aes-generic) (100)``."""
-        known: Callable[[], str] = self._known  # type: ignore[attr-defined]
-        return known()
+        return self._known()
 
     @property
     def absence(self) -> str:
         """Why it is not to be had, as far as somebody has asked for it; else empty."""
-        missing: Callable[[], str] = self._missing  # type: ignore[attr-defined]
-        return missing()
+        return self._missing()
 
     def served(self, cri: Cryptoini | None = None) -> Served | str:
         """Return what serves it, or why nothing does. The first time, this binds a socket."""
-        find: Callable[[], Served | str] = self._find  # type: ignore[attr-defined]
-        found = find()
+        found = self._find()
         if isinstance(found, str):
             return f"cannot ({found})"
         if cri is not None and cri.klen // 8 > MAX_KEY:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import importlib
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -30,7 +31,7 @@ def check(
     for number, driver_class in enumerate(_classes(plugin)):
         report = check_driver(
             driver_class,
-            make_driver=lambda number=number: _made(plugin, number),  # type: ignore[misc]
+            make_driver=partial(_made, plugin, number),
             clauses=clause or (),
             patience=patience,
         )

@@ -101,10 +101,8 @@ class NoVerdict(Fault):
     clause = "K4"
 
     def kfinish(self, krp: Cryptkop) -> None:
-        """Leave it out when the signature is good."""
-        krp.verdict = krp.verdict or None
-        if krp.op == Kop.DSA_VERIFY and krp.verdict:
-            krp.verdict = None
+        """Leave it out."""
+        krp.verdict = None
         super().kfinish(krp)
 
 

@@ -16,7 +16,7 @@ from opencrypto.testing import _keysamples as samples
 from opencrypto.testing._base import ContractBase
 from opencrypto.testing._keybench import KeyTicket, describe, dispatch, judge, run, wait
 from opencrypto.testing._keysamples import KeyCase
-from opencrypto.testing._life import everything_logged, reprs, threads_left
+from opencrypto.testing._life import WatchedBytes, everything_logged, reprs, threads_left
 from opencrypto.testing._rig import Rig
 from opencrypto.testing.clauses import clause, require
 
@@ -308,9 +308,11 @@ def _fill_beyond(parameter: Crparam) -> None:
 
 def _watched_run(rig: Rig, case: KeyCase) -> list[weakref.ref[object]]:
     made = case.request()
-    krp = WatchedKop(made.op, made.param, made.iparams, made.oparams)
+    buffers = [WatchedBytes(parameter.p) for parameter in made.param]
+    params = [Crparam(p, each.nbits) for p, each in zip(buffers, made.param, strict=True)]
+    krp = WatchedKop(made.op, params, made.iparams, made.oparams)
     run(rig, krp)
-    return [weakref.ref(krp)]
+    return [weakref.ref(each) for each in (krp, *buffers)]
 
 
 def _shows(text: str, value: int) -> bool:

@@ -36,7 +36,6 @@ class KeyCase:
         inputs: Values in NetBSD's order; bytes for a digest.
         outputs: The right results; none if there is an error, or another way to judge them.
         verdict: The right verdict of a verification.
-        fails: Whether there is no answer, but an errno.
         bits: The outputs' room in **bits**, where it does not follow from the results.
     """
 
@@ -45,7 +44,6 @@ class KeyCase:
     inputs: tuple[Value, ...]
     outputs: tuple[int, ...] = ()
     verdict: bool | None = None
-    fails: bool = False
     bits: tuple[int, ...] = ()
 
     @property
@@ -134,7 +132,7 @@ def sign(what: str, other: Mapping[str, Value] | None = None) -> KeyCase:
     parts = {**dsa, **(other or {})}
     inputs = tuple(parts[name] for name in ("digest", "p", "q", "g", "x"))
     bits = dsa["q"].bit_length()
-    return KeyCase(Kop.DSA_SIGN, what, inputs, bits=(bits, bits), fails=other is not None)
+    return KeyCase(Kop.DSA_SIGN, what, inputs, bits=(bits, bits))
 
 
 def is_signature(r: int, s: int) -> bool:
@@ -195,20 +193,20 @@ def impossible() -> Iterator[KeyCase]:
     dsa = published()["dsa"]
     p, q = published()["primes"]["p"], published()["primes"]["q"]
     for op in (Kop.MOD_EXP, Kop.MOD_ADD, Kop.MOD_SUB, Kop.MOD_MULT):
-        yield KeyCase(op, "m-0", (5, 3, 0), fails=True)
+        yield KeyCase(op, "m-0", (5, 3, 0))
     for op in (Kop.MOD_ADDINV, Kop.MOD_MULTINV, Kop.MOD):
-        yield KeyCase(op, "m-0", (5, 0), fails=True)
-    yield KeyCase(Kop.MOD_MULTINV, "no-inverse", (p, p * q), fails=True)
-    yield KeyCase(Kop.MOD_MULTINV, "of-0", (0, p), fails=True)
-    yield KeyCase(Kop.MOD_EXP_CRT, "p-0", (0, q, 5, 3, 3, 3), fails=True)
-    yield KeyCase(Kop.DH_COMPUTE_KEY, "p-0", (5, 3, 0), fails=True)
-    yield KeyCase(Kop.DH_COMPUTE_KEY, "public-0", (5, 0, p), fails=True)
-    yield KeyCase(Kop.DH_COMPUTE_KEY, "public-1", (5, 1, p), fails=True)
-    yield KeyCase(Kop.DH_COMPUTE_KEY, "public-p-1", (6, p - 1, p), fails=True)
+        yield KeyCase(op, "m-0", (5, 0))
+    yield KeyCase(Kop.MOD_MULTINV, "no-inverse", (p, p * q))
+    yield KeyCase(Kop.MOD_MULTINV, "of-0", (0, p))
+    yield KeyCase(Kop.MOD_EXP_CRT, "p-0", (0, q, 5, 3, 3, 3))
+    yield KeyCase(Kop.DH_COMPUTE_KEY, "p-0", (5, 3, 0))
+    yield KeyCase(Kop.DH_COMPUTE_KEY, "public-0", (5, 0, p))
+    yield KeyCase(Kop.DH_COMPUTE_KEY, "public-1", (5, 1, p))
+    yield KeyCase(Kop.DH_COMPUTE_KEY, "public-p-1", (6, p - 1, p))
     for name in ("p", "q", "g"):
         yield sign(f"{name}-0", {name: 0})
         inputs = verify("", True, {name: 0}).inputs
-        yield KeyCase(Kop.DSA_VERIFY, f"{name}-0", inputs, fails=True)
+        yield KeyCase(Kop.DSA_VERIFY, f"{name}-0", inputs)
     yield sign("x-0", {"x": 0})
     yield sign("q-divides-not", {"q": dsa["q"] + 2})
 
