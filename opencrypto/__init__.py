@@ -5,33 +5,27 @@ Consumers open sessions and dispatch requests on a `Framework`; drivers, found a
 them out. Driver authors start at `opencrypto.driver`, operators at the ``opencrypto`` command.
 """
 
-from opencrypto._buffer import (
-    Mbuf,
-)
-from opencrypto._framework import (
+from opencrypto._core.framework import (
     Framework,
     default_framework,
 )
-from opencrypto._krequest import (
+from opencrypto._core.views import DriverInfo
+from opencrypto._measure.counters import (
+    DriverStats,
+    Stats,
+)
+from opencrypto._request.buffer import Mbuf
+from opencrypto._request.key import (
     Crparam,
     Cryptkop,
 )
-from opencrypto._profile import (
-    Profile,
-)
-from opencrypto._request import (
+from opencrypto._request.symmetric import (
     Cryptodesc,
     Cryptoini,
     Cryptop,
     KeySerial,
 )
-from opencrypto._stats import (
-    DriverStats,
-    Stats,
-)
-from opencrypto._views import (
-    DriverInfo,
-)
+from opencrypto._rules.profile import Profile
 from opencrypto.constants import (
     AALG_MAX_RESULT_LEN,
     CRD_F_COMP,
@@ -173,9 +167,7 @@ from opencrypto.exceptions import (
     UnknownSession,
     UsageError,
 )
-from opencrypto.hookspecs import (
-    hookimpl,
-)
+from opencrypto.hookspecs import hookimpl
 
 __all__ = [
     "AALG_MAX_RESULT_LEN",

@@ -8,11 +8,11 @@ import errno
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from opencrypto._bsdnames import linked
-from opencrypto._framework import default_framework
-from opencrypto._krequest import Cryptkop as cryptkop
-from opencrypto._request import Cryptoini as cryptoini
-from opencrypto._request import Cryptop as cryptop
+from opencrypto._core.framework import default_framework
+from opencrypto._request.bsdnames import linked
+from opencrypto._request.key import Cryptkop as cryptkop
+from opencrypto._request.symmetric import Cryptoini as cryptoini
+from opencrypto._request.symmetric import Cryptop as cryptop
 from opencrypto.exceptions import CryptoError, error_from_errno
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import errno
 
-from opencrypto._message import Sealed
-from opencrypto._request import BytesLike, Cryptop
+from opencrypto._request.symmetric import BytesLike, Cryptop
+from opencrypto._rules.message import Sealed
 from opencrypto.client import MIGRATIONS, Session
 
 __all__ = ["AsyncSession"]

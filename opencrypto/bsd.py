@@ -33,11 +33,11 @@ from opencrypto._bsdcalls import (
     crypto_unregister,
     crypto_unregister_all,
 )
-from opencrypto._krequest import Crparam as crparam
-from opencrypto._krequest import Cryptkop as cryptkop
-from opencrypto._request import Cryptodesc as cryptodesc
-from opencrypto._request import Cryptoini as cryptoini
-from opencrypto._request import Cryptop as cryptop
+from opencrypto._request.key import Crparam as crparam
+from opencrypto._request.key import Cryptkop as cryptkop
+from opencrypto._request.symmetric import Cryptodesc as cryptodesc
+from opencrypto._request.symmetric import Cryptoini as cryptoini
+from opencrypto._request.symmetric import Cryptop as cryptop
 from opencrypto.constants import (
     AALG_MAX_RESULT_LEN,
     CRD_F_COMP,

@@ -13,10 +13,11 @@ import hmac
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
-from opencrypto._buffer import Segments, gather, region, replace_region, scatter, segments
-from opencrypto._chain import Chain
-from opencrypto._check import Plan, Step, check
-from opencrypto._flat import (
+from opencrypto._request.buffer import Segments, gather, region, replace_region, scatter, segments
+from opencrypto._request.symmetric import DECOMPRESSED_LIMIT, Cryptodesc, Cryptoini, Cryptop
+from opencrypto._rules.chain import Chain
+from opencrypto._rules.check import Plan, Step, check
+from opencrypto._rules.shapes import (
     SEGMENTED,
     UNVERIFIED,
     Quick,
@@ -25,7 +26,6 @@ from opencrypto._flat import (
     is_flat,
     iv_taker,
 )
-from opencrypto._request import DECOMPRESSED_LIMIT, Cryptodesc, Cryptoini, Cryptop
 from opencrypto.constants import (
     CRD_F_COMP,
     CRD_F_ENCRYPT,

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Final, Self
 
-from opencrypto._framework import Framework, default_framework
-from opencrypto._message import Layout, Sealed
-from opencrypto._request import BytesLike, Cryptoini, Cryptop
+from opencrypto._core.framework import Framework, default_framework
+from opencrypto._request.symmetric import BytesLike, Cryptoini, Cryptop
+from opencrypto._rules.message import Layout, Sealed
 from opencrypto.driver import Driver
 from opencrypto.exceptions import UnknownSession, UsageError
 

@@ -14,11 +14,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, TypeAlias
 
-from opencrypto._kops import KOPS, KopFacts
-from opencrypto._krequest import Cryptkop
-from opencrypto._profile import Profile
-from opencrypto._request import Cryptoini, Cryptop
-from opencrypto._workers import WorkerPool
+from opencrypto._request.key import Cryptkop
+from opencrypto._request.keyops import KOPS, KopFacts
+from opencrypto._request.symmetric import Cryptoini, Cryptop
+from opencrypto._rules.profile import Profile
+from opencrypto._threads import WorkerPool
 from opencrypto.constants import (
     CRYPTOCAP_F_ACCEL_SOFTWARE,
     CRYPTOCAP_F_SOFTWARE,

@@ -26,11 +26,11 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector as _Collector
 
-from opencrypto._timing import BOUNDS, PHASES
+from opencrypto._measure.timing import BOUNDS, PHASES
 from opencrypto.sysctl import Value
 
 if TYPE_CHECKING:
-    from opencrypto._framework import Framework
+    from opencrypto._core.framework import Framework
 
 __all__ = ["Collector"]
 

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Final
 
-from opencrypto._buffer import Mbuf
-from opencrypto._chain import Chain
-from opencrypto._request import Cryptodesc, Cryptoini, Cryptop
+from opencrypto._request.buffer import Mbuf
+from opencrypto._request.symmetric import Cryptodesc, Cryptoini, Cryptop
+from opencrypto._rules.chain import Chain
 from opencrypto.constants import (
     CRD_F_ENCRYPT,
     CRD_F_IV_EXPLICIT,

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observation, get_meter
 
 if TYPE_CHECKING:
-    from opencrypto._framework import Framework
+    from opencrypto._core.framework import Framework
 
 __all__ = ["instrument"]
 

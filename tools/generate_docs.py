@@ -48,9 +48,10 @@ def rooms() -> str:
     )
     lines = ["| room | what lives there |", "| --- | --- |"]
     for name in " ".join(order).split():
-        file = ROOT / "opencrypto" / f"{name}.py"
+        place = ROOT / "opencrypto" / name.replace(".", "/")
+        file = place.with_suffix(".py")
         if not file.exists():
-            file = ROOT / "opencrypto" / name / "__init__.py"
+            file = place / "__init__.py"
         if file.exists():
             lines.append(f"| `{name}` | {first_sentence(file)} |")
     return "\n".join(lines)

@@ -27,8 +27,8 @@ from opencrypto import (
     Framework,
     UsageError,
 )
-from opencrypto._request import alg_name
-from opencrypto._trace import Entry
+from opencrypto._measure.trace import Entry
+from opencrypto._request.symmetric import alg_name
 from opencrypto.xform import FACTS
 
 COLUMNS: Final = ("requests", "errors", "seconds", "rate", "megabytes", "p50", "p99")

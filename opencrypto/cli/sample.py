@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, Final
 
-from opencrypto._timing import quantile
+from opencrypto._measure.timing import quantile
 from opencrypto.cli.live import Values, driver_names
 from opencrypto.control import Client
 

@@ -16,8 +16,8 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from opencrypto._request import alg_name
-from opencrypto._trace import Entry
+from opencrypto._measure.trace import Entry
+from opencrypto._request.symmetric import alg_name
 from opencrypto.cli import live, replay, show
 from opencrypto.control import Client
 from opencrypto.exceptions import DriverGone, UsageError

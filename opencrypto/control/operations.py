@@ -22,7 +22,7 @@ from opencrypto.exceptions import UsageError
 from opencrypto.sysctl import Node
 
 if TYPE_CHECKING:
-    from opencrypto._framework import Framework
+    from opencrypto._core.framework import Framework
 
 Operation = Callable[["Framework", Message], object]
 

@@ -31,7 +31,7 @@ from opencrypto.control.tracing import Tracing
 from opencrypto.exceptions import BusyError, CryptoError, UsageError
 
 if TYPE_CHECKING:
-    from opencrypto._framework import Framework
+    from opencrypto._core.framework import Framework
 
 MAX_CLIENTS: Final = 32
 SILENT: Final = 5.0

@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from opencrypto._log import log
-from opencrypto._trace import Entry, Trace
+from opencrypto._measure.trace import Entry, Trace
 from opencrypto.control import protocol
 from opencrypto.control.protocol import Message
 from opencrypto.exceptions import UsageError
 
 if TYPE_CHECKING:
-    from opencrypto._framework import Framework
+    from opencrypto._core.framework import Framework
     from opencrypto.control.peer import Peer
 
 

@@ -6,7 +6,7 @@ Not imported by ``import opencrypto``. `DriverContract` runs under pytest (the e
 come with a minor release and are announced in the change log.
 """
 
-from opencrypto._workers import ManualInterrupt
+from opencrypto._threads import ManualInterrupt
 from opencrypto.testing.check import Report, Result, check_driver
 from opencrypto.testing.clauses import CLAUSES, ContractBroken
 from opencrypto.testing.contract import DriverContract

@@ -8,8 +8,8 @@ import unittest
 from collections.abc import Iterator
 from typing import Any
 
-from opencrypto._buffer import Mbuf
-from opencrypto._request import Cryptodesc
+from opencrypto._request.buffer import Mbuf
+from opencrypto._request.symmetric import Cryptodesc
 from opencrypto.constants import CRD_F_IV_EXPLICIT, CRD_F_IV_PRESENT, CRD_F_VERIFY
 from opencrypto.exceptions import CryptoError
 from opencrypto.testing import vectors

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from opencrypto._request import Cryptop
+from opencrypto._request.symmetric import Cryptop
 from opencrypto.constants import (
     CRYPTO_F_BATCH,
     CRYPTO_F_CBIFSYNC,

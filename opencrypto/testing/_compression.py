@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from opencrypto._buffer import Mbuf
-from opencrypto._request import Cryptodesc, Cryptoini, Cryptop
+from opencrypto._request.buffer import Mbuf
+from opencrypto._request.symmetric import Cryptodesc, Cryptoini, Cryptop
 from opencrypto.constants import CRD_F_COMP, Alg
 from opencrypto.testing import vectors
 from opencrypto.testing._base import ContractBase

@@ -9,11 +9,9 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 
-from opencrypto import _buffer
-from opencrypto._request import Cryptoini, Cryptop
-from opencrypto.constants import (
-    CRD_F_ENCRYPT,
-)
+from opencrypto._request import buffer as _buffer
+from opencrypto._request.symmetric import Cryptoini, Cryptop
+from opencrypto.constants import CRD_F_ENCRYPT
 from opencrypto.driver import Process, Profile
 from opencrypto.exceptions import CryptoError, UsageError
 from opencrypto.testing._fault import Fault

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 
-from opencrypto._request import Cryptoini, Cryptop
+from opencrypto._request.symmetric import Cryptoini, Cryptop
 from opencrypto.constants import (
     CRYPTO_HINT_MORE,
     ERESTART,

@@ -8,7 +8,7 @@ import errno
 import logging
 from contextlib import suppress
 
-from opencrypto._krequest import Cryptkop
+from opencrypto._request.key import Cryptkop
 from opencrypto.constants import Kop
 from opencrypto.exceptions import CryptoError
 from opencrypto.testing._fault import Fault

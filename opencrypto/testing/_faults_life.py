@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, ClassVar
 
-from opencrypto import _buffer
-from opencrypto._request import Cryptoini, Cryptop
+from opencrypto._request import buffer as _buffer
+from opencrypto._request.symmetric import Cryptoini, Cryptop
 from opencrypto.driver import Process
 from opencrypto.exceptions import CryptoError, UsageError
 from opencrypto.testing._fault import Fault

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import errno
 
-from opencrypto import _buffer
-from opencrypto._request import Cryptop
+from opencrypto._request import buffer as _buffer
+from opencrypto._request.symmetric import Cryptop
 from opencrypto.constants import (
     CRD_F_ENCRYPT,
     CRD_F_IV_EXPLICIT,

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import threading
 
-from opencrypto._krequest import Cryptkop
+from opencrypto._request.key import Cryptkop
 from opencrypto.constants import CRYPTO_F_CBIMM, Kop
 from opencrypto.testing._keysamples import KeyCase, is_signature
 from opencrypto.testing._rig import Rig, error_name

@@ -10,7 +10,7 @@ import unittest
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 
-from opencrypto._krequest import Crparam, Cryptkop
+from opencrypto._request.key import Crparam, Cryptkop
 from opencrypto.constants import CRYPTO_F_CBIFSYNC, CRYPTO_F_CBIMM, Kop
 from opencrypto.testing import _keysamples as samples
 from opencrypto.testing._base import ContractBase

@@ -14,8 +14,8 @@ from functools import cache
 from importlib import resources
 from typing import Any, Final
 
-from opencrypto._kops import KOPS
-from opencrypto._krequest import Crparam, Cryptkop
+from opencrypto._request.key import Crparam, Cryptkop
+from opencrypto._request.keyops import KOPS
 from opencrypto.constants import Kop
 from opencrypto.testing._samples import sample
 

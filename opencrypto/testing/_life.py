@@ -13,7 +13,7 @@ import unittest
 import weakref
 from collections.abc import Iterator
 
-from opencrypto._request import Cryptodesc, Cryptop
+from opencrypto._request.symmetric import Cryptodesc, Cryptop
 from opencrypto.constants import CRYPTO_F_BATCH, CRYPTO_F_CBIMM
 from opencrypto.driver import Driver
 from opencrypto.exceptions import CryptoError

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from opencrypto._buffer import Mbuf
-from opencrypto._request import Cryptodesc, Cryptop
+from opencrypto._request.buffer import Mbuf
+from opencrypto._request.symmetric import Cryptodesc, Cryptop
 from opencrypto.constants import CRD_F_IV_EXPLICIT, CRD_F_IV_PRESENT, Alg
 from opencrypto.driver import Driver
 from opencrypto.testing._base import (

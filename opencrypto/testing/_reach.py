@@ -58,7 +58,7 @@ def _referents(each: Any) -> list[Any]:
 def _of_framework(each: Any) -> bool:
     module = getattr(type(each), "__module__", "") or ""
     # Session parameters are the framework's, but a driver may wrongly keep copies of them.
-    own = module == "opencrypto._request"
+    own = module == "opencrypto._request.symmetric"
     return module.startswith(_FRAMEWORK) and not own
 
 

@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from opencrypto._framework import Framework
-from opencrypto._request import Cryptodesc, Cryptoini, Cryptop
+from opencrypto._core.framework import Framework
+from opencrypto._request.symmetric import Cryptodesc, Cryptoini, Cryptop
 from opencrypto.constants import CRYPTO_F_CBIMM
 from opencrypto.driver import Driver
 from opencrypto.exceptions import CryptoError, DriverBug, UsageError

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from opencrypto._request import Cryptodesc, Cryptoini
+from opencrypto._request.symmetric import Cryptodesc, Cryptoini
 from opencrypto.constants import (
     CRD_F_ENCRYPT,
     CRD_F_IV_EXPLICIT,

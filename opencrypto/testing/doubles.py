@@ -13,10 +13,10 @@ import threading
 from collections import deque
 from collections.abc import Collection, Sequence
 
-from opencrypto._framework import Framework
-from opencrypto._request import Cryptoini, Cryptop
+from opencrypto._core.framework import Framework
+from opencrypto._request.symmetric import Cryptoini, Cryptop
 from opencrypto._state import RequestState
-from opencrypto._workers import ManualInterrupt
+from opencrypto._threads import ManualInterrupt
 from opencrypto.constants import (
     CRYPTO_SYMQ,
     CRYPTOCAP_F_SOFTWARE,

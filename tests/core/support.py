@@ -26,8 +26,8 @@ from opencrypto import (
     Driver,
     Framework,
 )
-from opencrypto._session import Session
-from opencrypto._workers import ManualInterrupt
+from opencrypto._core.session import Session
+from opencrypto._threads import ManualInterrupt
 
 SYNC = CRYPTOCAP_F_SOFTWARE | CRYPTOCAP_F_SYNC
 ALGS = (CRYPTO_NULL_CBC, CRYPTO_NULL_HMAC)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opencrypto import CRYPTO_F_IMBUF, CRYPTO_F_IOV, Mbuf, UsageError
-from opencrypto._buffer import byteview, gather, region, scatter, segments, total
+from opencrypto._request.buffer import byteview, gather, region, scatter, segments, total
 
 DATA = bytes(range(24))
 

@@ -19,7 +19,7 @@ from opencrypto import (
     DriverBug,
     UsageError,
 )
-from opencrypto._dispatch import TURN
+from opencrypto._core.requests import TURN
 from opencrypto._state import RequestState
 from tests.core.support import (
     KEY,

@@ -44,9 +44,9 @@ from opencrypto import (
     NoDriverError,
     UnknownSession,
 )
-from opencrypto._session import MAX_ALIASES, Session
+from opencrypto._core.session import MAX_ALIASES, Session
 from opencrypto._state import SessionState
-from opencrypto._workers import ManualInterrupt
+from opencrypto._threads import ManualInterrupt
 from tests.core.support import KEY, SYNC, Toy, nothing_left, step
 
 FLAGS = st.sampled_from([0, CRYPTO_F_CBIMM, CRYPTO_F_CBIFSYNC]).flatmap(

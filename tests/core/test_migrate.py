@@ -20,9 +20,9 @@ from opencrypto import (
     UsageError,
     hookimpl,
 )
-from opencrypto._session import MAX_ALIASES
+from opencrypto._core.session import MAX_ALIASES
 from opencrypto._state import SessionState, SlotEvent, SlotState
-from opencrypto._workers import ManualInterrupt
+from opencrypto._threads import ManualInterrupt
 from tests.core.support import (
     KEY,
     Log,
@@ -409,7 +409,7 @@ def test_close_gives_back_what_an_unregistered_driver_never_answers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A driver that unregistered with a request in hand leaves it to close() to complete."""
-    monkeypatch.setattr("opencrypto._framework.DETACH_TIMEOUT", 0.01)
+    monkeypatch.setattr("opencrypto._core.framework.DETACH_TIMEOUT", 0.01)
     with stepped() as fw:
         hid = fw.get_driverid(0)
         fw.register(hid, CRYPTO_NULL_CBC, 0, 0, lambda *_: 7, None, lambda *_: 0)

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from opencrypto import CRK_MOD, CRYPTO_F_CBIFSYNC, CRYPTO_F_CBIMM, Cryptkop, Cryptop, Framework
-from opencrypto._stats import DEEPEST
+from opencrypto._measure.counters import DEEPEST
 from tests.core.support import Toy, newsession, nothing_left, request, step, stepped, threaded
 
 OFTEN = 5000

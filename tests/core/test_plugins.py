@@ -17,10 +17,10 @@ from opencrypto import (
     DriverUnavailable,
     Framework,
     UsageError,
-    _plugins,
     hookimpl,
 )
-from opencrypto._workers import ManualInterrupt
+from opencrypto._core import plugins as _plugins
+from opencrypto._threads import ManualInterrupt
 from tests.core.support import Log, Toy, newsession, request, step
 
 

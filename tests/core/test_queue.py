@@ -1,7 +1,7 @@
 """The request queue of one driver, and the return queue."""
 
-from opencrypto._queue import RequestQueue
-from opencrypto._retq import ReturnQueue
+from opencrypto._core.queues import RequestQueue
+from opencrypto._core.returns import ReturnQueue
 from opencrypto.constants import CRYPTO_HINT_MORE
 
 MORE = CRYPTO_HINT_MORE

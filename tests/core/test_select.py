@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from opencrypto._select import Candidate, order
+from opencrypto._core.selection import Candidate, order
 from opencrypto.driver import ACCELERATED, HARDWARE, SOFTWARE
 
 HW = Candidate(3, "hw", HARDWARE, 9)

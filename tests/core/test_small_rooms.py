@@ -23,7 +23,7 @@ from opencrypto import (
     UsageError,
 )
 from opencrypto import exceptions as errors
-from opencrypto._stats import Count, Shards, Tally
+from opencrypto._measure.counters import Count, Shards, Tally
 from opencrypto.exceptions import ERRNO_CLASSES
 from tests.core.support import Log, Toy, newsession, request, stepped
 

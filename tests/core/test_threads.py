@@ -27,7 +27,7 @@ from opencrypto import (
     Cryptop,
     Framework,
 )
-from opencrypto._iv import IvSource
+from opencrypto._rules.iv import IvSource
 from tests.core.support import Log, Toy, newsession, nothing_left, request, the_session, threaded
 
 FLAGS = (0, CRYPTO_F_CBIMM, CRYPTO_F_CBIFSYNC, CRYPTO_F_BATCH, CRYPTO_F_BATCH | CRYPTO_F_CBIMM)

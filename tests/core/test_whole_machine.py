@@ -58,9 +58,9 @@ from opencrypto import (
     NoDriverError,
     UsageError,
 )
+from opencrypto._core.virtual import HID
 from opencrypto._state import SlotState
-from opencrypto._virtual import HID
-from opencrypto._workers import ManualInterrupt
+from opencrypto._threads import ManualInterrupt
 from opencrypto.bsd import CRYPTO_SESID2HID
 from tests.core.moody import WAYS, Moody
 from tests.core.support import nothing_left, step

@@ -11,9 +11,7 @@ from typing import Any
 import pytest
 
 from opencrypto import Cryptoini, Framework
-from opencrypto.constants import (
-    CRYPTO_NULL_HMAC,
-)
+from opencrypto.constants import CRYPTO_NULL_HMAC
 from opencrypto.exceptions import DriverUnavailable
 from tests.drivers.rig import (
     BOTH,

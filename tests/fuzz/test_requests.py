@@ -35,7 +35,7 @@ from opencrypto import (
     Mbuf,
     NoDriverError,
 )
-from opencrypto._virtual import HID
+from opencrypto._core.virtual import HID
 from opencrypto.bsd import CRYPTO_SESID2HID
 from opencrypto.xform import AEAD_PARTNERS, FACTS, Facts, Kind
 from opencrypto_openssl import opencrypto_drivers as openssl_drivers

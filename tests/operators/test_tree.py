@@ -18,8 +18,8 @@ from opencrypto import (
     Framework,
     UsageError,
 )
-from opencrypto._stats import SIZE_CLASSES, size_class
-from opencrypto._timing import BOUNDS, PHASES, Phase, Times, quantile
+from opencrypto._measure.counters import SIZE_CLASSES, size_class
+from opencrypto._measure.timing import BOUNDS, PHASES, Phase, Times, quantile
 from opencrypto.sysctl import Node, Sysctl, UnknownName
 from opencrypto.testing import ManualInterrupt
 from tests.operators.load import Hardware, Instant, Load

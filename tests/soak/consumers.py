@@ -15,7 +15,7 @@ from opencrypto import (
     Cryptop,
     Framework,
 )
-from opencrypto._virtual import HID
+from opencrypto._core.virtual import HID
 from opencrypto.bsd import CRYPTO_SESID2HID
 from tests.soak.jobs import Job
 from tests.soak.keywork import KeyAsk, KeyWork

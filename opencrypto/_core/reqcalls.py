@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from opencrypto._request import Cryptodesc, Cryptop
-from opencrypto._retq import ReturnQueue
+from opencrypto._core.returns import ReturnQueue
+from opencrypto._request.symmetric import Cryptodesc, Cryptop
 from opencrypto._state import RequestState
 from opencrypto.exceptions import BusyError, UsageError
 

@@ -25,13 +25,13 @@ from collections import deque
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Final
 
+from opencrypto._core.returns import ReturnQueue
+from opencrypto._core.session import Session, sid_text
 from opencrypto._log import Limited, log, where
-from opencrypto._request import Cryptop
-from opencrypto._retq import ReturnQueue
-from opencrypto._session import Session, sid_text
+from opencrypto._measure.counters import DEEPEST, Count, Shards, Tally
+from opencrypto._measure.watcher import Watcher
+from opencrypto._request.symmetric import Cryptop
 from opencrypto._state import RequestState, SessionState, SlotState
-from opencrypto._stats import DEEPEST, Count, Shards, Tally
-from opencrypto._watch import Watcher
 from opencrypto.constants import (
     CRYPTO_F_BATCH,
     CRYPTO_F_CBIFSYNC,
@@ -44,9 +44,9 @@ from opencrypto.exceptions import BusyError, DriverBug, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from opencrypto._drivertable import DriverTable, Slot
-    from opencrypto._migrate import Sessions
-    from opencrypto._plugins import Observers
+    from opencrypto._core.plugins import Observers
+    from opencrypto._core.sessions import Sessions
+    from opencrypto._core.slots import DriverTable, Slot
 
 IDLE: Final = int(RequestState.IDLE)
 QUEUED: Final = int(RequestState.QUEUED)

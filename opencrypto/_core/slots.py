@@ -13,13 +13,13 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
-from opencrypto._chain import Chain, key_serial
-from opencrypto._krequest import Cryptkop
-from opencrypto._queue import RequestQueue
-from opencrypto._request import Cryptoini, Cryptop, alg_name
-from opencrypto._session import Session
+from opencrypto._core.queues import RequestQueue
+from opencrypto._core.session import Session
+from opencrypto._measure.counters import DriverStats, Shards, Tally
+from opencrypto._request.key import Cryptkop
+from opencrypto._request.symmetric import Cryptoini, Cryptop, alg_name
+from opencrypto._rules.chain import Chain, key_serial
 from opencrypto._state import SLOT, SlotEvent, SlotState, step
-from opencrypto._stats import DriverStats, Shards, Tally
 from opencrypto.constants import CRYPTOCAP_F_SYNC
 from opencrypto.driver import Driver, KeyProcess, Process, driver_class
 from opencrypto.exceptions import DriverBug, UsageError

@@ -7,7 +7,7 @@ How long requests take, while ``opencrypto.timing`` is 1: four phases of each, a
 * ``finis``: how long the callback takes.
 
 Nothing of this runs while the value is 0: requests then keep to the straight path, which does not
-know of it (see `opencrypto._watch`). Each thread measures into its own `Times`.
+know of it (see `opencrypto._measure.watcher`). Each thread measures into its own `Times`.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from opencrypto._request import Cryptop
-    from opencrypto._session import Session
+    from opencrypto._core.session import Session
+    from opencrypto._request.symmetric import Cryptop
 
 LIMIT: Final = 65536
 """How many entries wait to be read; older ones are lost then, and counted."""

@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from opencrypto._chain import Chain
-from opencrypto._request import Cryptop
+from opencrypto._request.symmetric import Cryptop
+from opencrypto._rules.chain import Chain
 from opencrypto._state import SESSION, SessionEvent, SessionState, step
 
 if TYPE_CHECKING:
-    from opencrypto._drivertable import Slot
+    from opencrypto._core.slots import Slot
 
 MAX_ALIASES: Final = 32
 """How many former SIDs of one live session are kept; the oldest go first."""
@@ -47,7 +47,7 @@ class Session:
             Taken before the slot's lock, never after.
         target: The session that took over, once migrated.
         aliases: Former sessions that this one took over from, oldest first.
-        kind: The number of its chain of algorithms, for counting (`opencrypto._stats.Kinds`).
+        kind: The number of its chain of algorithms, for counting (`_measure.counters.Kinds`).
         born: When it was opened, before all migrations; seconds of `time.monotonic`.
         avoid: The driver that handed this session back, if it is still there.
     """

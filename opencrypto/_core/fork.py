@@ -15,13 +15,13 @@ import weakref
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from opencrypto._session import Session
+from opencrypto._core.session import Session
+from opencrypto._measure.counters import Count, Shards
 from opencrypto._state import RequestState, SessionState
-from opencrypto._stats import Count, Shards
 
 if TYPE_CHECKING:
-    from opencrypto._drivertable import Slot
-    from opencrypto._framework import Framework
+    from opencrypto._core.framework import Framework
+    from opencrypto._core.slots import Slot
 
 _frameworks: weakref.WeakSet[Framework] = weakref.WeakSet()
 

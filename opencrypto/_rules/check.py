@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from opencrypto import _buffer
-from opencrypto._buffer import Segments
-from opencrypto._chain import Chain
+from opencrypto._request import buffer as _buffer
+from opencrypto._request.buffer import Segments
+from opencrypto._rules.chain import Chain
 from opencrypto.constants import (
     CRD_F_COMP,
     CRD_F_ENCRYPT,
@@ -25,7 +25,7 @@ from opencrypto.exceptions import UsageError
 from opencrypto.xform import Kind
 
 if TYPE_CHECKING:
-    from opencrypto._request import Cryptodesc, Cryptop
+    from opencrypto._request.symmetric import Cryptodesc, Cryptop
 
 
 @dataclass(slots=True)

@@ -10,22 +10,23 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from opencrypto import _fork, _views
-from opencrypto._attach import Attachments
-from opencrypto._dispatch import Dispatcher
-from opencrypto._drivertable import DriverTable
-from opencrypto._keycalls import KeyCalls
-from opencrypto._keyops import KeyOps
-from opencrypto._krequest import Cryptkop
-from opencrypto._migrate import Sessions
-from opencrypto._opercalls import OperatorCalls
-from opencrypto._plugins import Plugins
-from opencrypto._profile import Profile
-from opencrypto._reqcalls import RequestCalls
-from opencrypto._request import Cryptoini, Cryptop
-from opencrypto._retq import ReturnQueue
-from opencrypto._virtual import Virtual
-from opencrypto._workers import InterruptFactory, ThreadInterrupt
+from opencrypto._core import fork as _fork
+from opencrypto._core import views as _views
+from opencrypto._core.attach import Attachments
+from opencrypto._core.key_requests import KeyOps
+from opencrypto._core.keycalls import KeyCalls
+from opencrypto._core.opercalls import OperatorCalls
+from opencrypto._core.plugins import Plugins
+from opencrypto._core.reqcalls import RequestCalls
+from opencrypto._core.requests import Dispatcher
+from opencrypto._core.returns import ReturnQueue
+from opencrypto._core.sessions import Sessions
+from opencrypto._core.slots import DriverTable
+from opencrypto._core.virtual import Virtual
+from opencrypto._request.key import Cryptkop
+from opencrypto._request.symmetric import Cryptoini, Cryptop
+from opencrypto._rules.profile import Profile
+from opencrypto._threads import InterruptFactory, ThreadInterrupt
 from opencrypto.driver import Driver
 from opencrypto.exceptions import UsageError
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from opencrypto._attach import Attachments
-from opencrypto._drivertable import DriverTable
-from opencrypto._keyops import KeyOps
-from opencrypto._krequest import Cryptkop
-from opencrypto._retq import ReturnQueue
+from opencrypto._core.attach import Attachments
+from opencrypto._core.key_requests import KeyOps
+from opencrypto._core.returns import ReturnQueue
+from opencrypto._core.slots import DriverTable
+from opencrypto._core.views import Settings
+from opencrypto._request.key import Cryptkop
 from opencrypto._state import REQUEST, RequestEvent, RequestState, step
-from opencrypto._views import Settings
 from opencrypto.driver import Driver
 from opencrypto.exceptions import BusyError, UsageError
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from hmac import compare_digest
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from opencrypto._chain import Chain
+from opencrypto._rules.chain import Chain
 from opencrypto.constants import (
     CRD_F_ENCRYPT,
     CRD_F_IV_EXPLICIT,
@@ -28,7 +28,7 @@ from opencrypto.constants import (
 from opencrypto.xform import Kind
 
 if TYPE_CHECKING:
-    from opencrypto._request import Cryptodesc, Cryptoini, Cryptop
+    from opencrypto._request.symmetric import Cryptodesc, Cryptoini, Cryptop
 
 UNVERIFIED: Final = "the MAC does not verify; discard the data"
 """The sentence that goes with EBADMSG."""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from opencrypto._timing import Times
+from opencrypto._measure.timing import Times
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,15 +11,15 @@ import errno
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Self
 
-from opencrypto._bsdnames import CrparamNames, CryptkopNames
-from opencrypto._request import BytesLike
+from opencrypto._request.bsdnames import CrparamNames, CryptkopNames
+from opencrypto._request.symmetric import BytesLike
 from opencrypto._state import RequestState
 from opencrypto.exceptions import OutputTooSmall, UsageError, error_from_errno
 
 if TYPE_CHECKING:
     from typing import Any
 
-    from opencrypto._keyops import Call
+    from opencrypto._core.key_requests import Call
 
 
 class Crparam(CrparamNames):

@@ -19,12 +19,12 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from opencrypto import _select
-from opencrypto._chain import Chain
-from opencrypto._check import Step, check
-from opencrypto._drivertable import Slot
-from opencrypto._request import Cryptodesc, Cryptoini, Cryptop
-from opencrypto._session import Session, pack_sid
+from opencrypto._core import selection as _select
+from opencrypto._core.session import Session, pack_sid
+from opencrypto._core.slots import Slot
+from opencrypto._request.symmetric import Cryptodesc, Cryptoini, Cryptop
+from opencrypto._rules.chain import Chain
+from opencrypto._rules.check import Step, check
 from opencrypto._state import SlotEvent
 from opencrypto.constants import (
     CRYPTO_F_BATCH,
@@ -38,7 +38,7 @@ from opencrypto.exceptions import CryptoError, UnknownSession
 from opencrypto.xform import Kind
 
 if TYPE_CHECKING:
-    from opencrypto._migrate import Sessions
+    from opencrypto._core.sessions import Sessions
 
 HID: Final = 0xFFFFFE
 """The driver id in the SIDs of virtual sessions: the last one, which no driver ever has."""

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from opencrypto import selftest as known_answers
-from opencrypto._drivertable import DriverTable, Slot
-from opencrypto._kops import KOPS
+from opencrypto._core.slots import DriverTable, Slot
 from opencrypto._log import log
-from opencrypto._request import Cryptop
+from opencrypto._request.keyops import KOPS
+from opencrypto._request.symmetric import Cryptop
 from opencrypto._state import SlotEvent, SlotState
 from opencrypto.constants import CRYPTO_ALG_FLAG_SUPPORTED, CRYPTO_ASYMQ, CRYPTO_SYMQ
 from opencrypto.driver import CLASS_NAMES, Capability, Driver, detached
@@ -24,10 +24,10 @@ from opencrypto.exceptions import BusyError, UsageError
 from opencrypto.xform import FACTS
 
 if TYPE_CHECKING:
-    from opencrypto._dispatch import Dispatcher
-    from opencrypto._keyops import KeyOps
-    from opencrypto._migrate import Sessions
-    from opencrypto._plugins import Observers
+    from opencrypto._core.key_requests import KeyOps
+    from opencrypto._core.plugins import Observers
+    from opencrypto._core.requests import Dispatcher
+    from opencrypto._core.sessions import Sessions
 
 _TOKEN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]*")
 

@@ -8,25 +8,26 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from opencrypto import _tree, _views
-from opencrypto._dispatch import Dispatcher
-from opencrypto._drivertable import DriverTable
-from opencrypto._keyops import KeyOps
-from opencrypto._krequest import Cryptkop
+from opencrypto._core import tree as _tree
+from opencrypto._core import views as _views
+from opencrypto._core.key_requests import KeyOps
+from opencrypto._core.plugins import Plugins
+from opencrypto._core.requests import Dispatcher
+from opencrypto._core.returns import ReturnQueue
+from opencrypto._core.sessions import Sessions
+from opencrypto._core.slots import DriverTable
+from opencrypto._core.views import DriverInfo, Settings
 from opencrypto._log import log
-from opencrypto._migrate import Sessions
-from opencrypto._plugins import Plugins
-from opencrypto._request import Cryptop
-from opencrypto._retq import ReturnQueue
-from opencrypto._stats import Stats
-from opencrypto._trace import Trace
-from opencrypto._views import DriverInfo, Settings
+from opencrypto._measure.counters import Stats
+from opencrypto._measure.trace import Trace
+from opencrypto._request.key import Cryptkop
+from opencrypto._request.symmetric import Cryptop
 from opencrypto.driver import Driver
 from opencrypto.exceptions import CryptoError, UsageError
 from opencrypto.sysctl import Sysctl
 
 if TYPE_CHECKING:
-    from opencrypto._framework import Framework
+    from opencrypto._core.framework import Framework
     from opencrypto.control.server import Server
 
 

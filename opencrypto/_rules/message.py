@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from opencrypto._chain import Chain, as_inis
-from opencrypto._request import BytesLike, Cryptodesc, Cryptoini, Cryptop
+from opencrypto._request.symmetric import BytesLike, Cryptodesc, Cryptoini, Cryptop
+from opencrypto._rules.chain import Chain, as_inis
 from opencrypto.constants import (
     CRD_F_ENCRYPT,
     CRD_F_IV_EXPLICIT,

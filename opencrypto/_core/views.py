@@ -8,16 +8,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from opencrypto._drivertable import DriverTable, Slot
-from opencrypto._kops import KOPS
-from opencrypto._stats import Stats, sum_shards
+from opencrypto._core.slots import DriverTable, Slot
+from opencrypto._measure.counters import Stats, sum_shards
+from opencrypto._request.keyops import KOPS
 from opencrypto.driver import CLASS_NAMES, Capability
 from opencrypto.xform import FACTS
 
 if TYPE_CHECKING:
-    from opencrypto._dispatch import Dispatcher
-    from opencrypto._keyops import KeyOps
-    from opencrypto._plugins import Failure
+    from opencrypto._core.key_requests import KeyOps
+    from opencrypto._core.plugins import Failure
+    from opencrypto._core.requests import Dispatcher
 
 
 @dataclass(frozen=True, slots=True)

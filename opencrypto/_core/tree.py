@@ -12,20 +12,20 @@ from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from opencrypto._drivertable import DriverTable, Slot
-from opencrypto._migrate import Sessions
-from opencrypto._request import alg_name
-from opencrypto._retq import ReturnQueue
-from opencrypto._stats import SIZE_CLASSES, Kinds, Shard, size_class, sum_shards
-from opencrypto._timing import BOUNDS, PHASES, Phase
-from opencrypto._views import Settings
+from opencrypto._core.returns import ReturnQueue
+from opencrypto._core.sessions import Sessions
+from opencrypto._core.slots import DriverTable, Slot
+from opencrypto._core.views import Settings
+from opencrypto._measure.counters import SIZE_CLASSES, Kinds, Shard, size_class, sum_shards
+from opencrypto._measure.timing import BOUNDS, PHASES, Phase
+from opencrypto._request.symmetric import alg_name
 from opencrypto.driver import CLASS_NAMES
 from opencrypto.sysctl import Node, Sysctl, Value
 from opencrypto.xform import FACTS
 
 if TYPE_CHECKING:
-    from opencrypto._dispatch import Dispatcher
-    from opencrypto._keyops import KeyOps
+    from opencrypto._core.key_requests import KeyOps
+    from opencrypto._core.requests import Dispatcher
 
 R = TypeVar("R")
 

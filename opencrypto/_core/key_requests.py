@@ -22,13 +22,13 @@ import errno
 from collections import deque
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from opencrypto import _select
-from opencrypto._kops import KOPS, kop_name, refusal
-from opencrypto._krequest import Cryptkop
+from opencrypto._core import selection as _select
+from opencrypto._core.returns import ReturnQueue
 from opencrypto._log import log, where
-from opencrypto._retq import ReturnQueue
+from opencrypto._measure.counters import DEEPEST, Count, Shards, Tally
+from opencrypto._request.key import Cryptkop
+from opencrypto._request.keyops import KOPS, kop_name, refusal
 from opencrypto._state import RequestState, SlotState
-from opencrypto._stats import DEEPEST, Count, Shards, Tally
 from opencrypto.constants import (
     CRYPTO_ASYMQ,
     CRYPTO_F_CBIFSYNC,
@@ -41,8 +41,8 @@ from opencrypto.exceptions import BusyError, DriverBug, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from opencrypto._drivertable import DriverTable, Slot
-    from opencrypto._plugins import Observers
+    from opencrypto._core.plugins import Observers
+    from opencrypto._core.slots import DriverTable, Slot
 
 TURN: Final = 64
 """How many requests of one driver the request interrupt hands over before the next one's turn."""

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from opencrypto._stats import Count
+from opencrypto._measure.counters import Count
 
 R = TypeVar("R")
 

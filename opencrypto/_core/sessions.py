@@ -12,21 +12,21 @@ import errno
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from opencrypto import _select
-from opencrypto._chain import Chain, as_inis
-from opencrypto._drivertable import DriverTable, Slot, check_lid
-from opencrypto._guard import checked, promised
+from opencrypto._core import selection as _select
+from opencrypto._core.guard import checked, promised
+from opencrypto._core.session import MAX_ALIASES, Session, pack_sid, sid_text
+from opencrypto._core.slots import DriverTable, Slot, check_lid
 from opencrypto._log import log
-from opencrypto._profile import Profile
-from opencrypto._request import Cryptoini, Cryptop
-from opencrypto._session import MAX_ALIASES, Session, pack_sid, sid_text
+from opencrypto._measure.counters import Count, Kinds
+from opencrypto._request.symmetric import Cryptoini, Cryptop
+from opencrypto._rules.chain import Chain, as_inis
+from opencrypto._rules.profile import Profile
 from opencrypto._state import SessionEvent, SessionState, SlotState
-from opencrypto._stats import Count, Kinds
 from opencrypto.driver import Driver, Process
 from opencrypto.exceptions import CryptoError, DriverBug, NoDriverError, UnknownSession
 
 if TYPE_CHECKING:
-    from opencrypto._plugins import Observers
+    from opencrypto._core.plugins import Observers
 
 
 class Sessions:
@@ -34,8 +34,8 @@ class Sessions:
     All sessions of a framework, by SID; former SIDs lead to what they became.
 
     Attributes:
-        compose: Opens a session on several drivers, or returns None (`opencrypto._virtual`).
-        straight: Whether new sessions' requests may go straight through (`opencrypto._watch`).
+        compose: Opens a session on several drivers, or returns None (`opencrypto._core.virtual`).
+        straight: Whether new sessions' requests may go straight through (`_measure.watcher`).
         created: Sessions opened by consumers; a migration opens none.
         freed: Sessions gone for good.
     """

@@ -14,17 +14,17 @@ from collections.abc import Callable
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Final
 
+from opencrypto._measure.timing import FRESH, Times, next_epoch
+from opencrypto._measure.trace import Trace
 from opencrypto._state import SessionState
-from opencrypto._timing import FRESH, Times, next_epoch
-from opencrypto._trace import Trace
 from opencrypto.constants import CRYPTO_F_BATCH
 from opencrypto.exceptions import BusyError
 
 if TYPE_CHECKING:
-    from opencrypto._drivertable import DriverTable
-    from opencrypto._migrate import Sessions
-    from opencrypto._request import Cryptop
-    from opencrypto._session import Session
+    from opencrypto._core.session import Session
+    from opencrypto._core.sessions import Sessions
+    from opencrypto._core.slots import DriverTable
+    from opencrypto._request.symmetric import Cryptop
 
 
 LIVE: Final = SessionState.LIVE  # a look-up less

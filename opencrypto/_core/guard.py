@@ -7,9 +7,9 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 
-from opencrypto._chain import Chain
-from opencrypto._check import broken_promise, check
-from opencrypto._request import Cryptop
+from opencrypto._request.symmetric import Cryptop
+from opencrypto._rules.chain import Chain
+from opencrypto._rules.check import broken_promise, check
 from opencrypto.driver import Process
 from opencrypto.exceptions import CryptoError
 

@@ -11,9 +11,9 @@ import hmac
 import threading
 from collections.abc import Collection, Iterable, Sequence
 
-from opencrypto._iv import IvSource
-from opencrypto._profile import Profile
-from opencrypto._request import Cryptoini, KeySerial, alg_name
+from opencrypto._request.symmetric import Cryptoini, KeySerial, alg_name
+from opencrypto._rules.iv import IvSource
+from opencrypto._rules.profile import Profile
 from opencrypto.exceptions import UsageError
 from opencrypto.xform import AEAD_PARTNERS, FACTS, Facts, Kind
 

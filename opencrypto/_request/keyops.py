@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from opencrypto._krequest import Crparam, Cryptkop
+from opencrypto._request.key import Crparam, Cryptkop
 from opencrypto.constants import CRK_MAXPARAM, Kop
 
 

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from opencrypto._bsdnames import CryptodescNames, CryptoiniNames, CryptopNames
+from opencrypto._request.bsdnames import CryptodescNames, CryptoiniNames, CryptopNames
 from opencrypto._state import RequestState
 from opencrypto.exceptions import SessionMigrated, UsageError, error_from_errno
 
 if TYPE_CHECKING:
-    from opencrypto._iv import IvSource
+    from opencrypto._rules.iv import IvSource
 
 BytesLike: TypeAlias = bytes | bytearray | memoryview
 
