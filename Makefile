@@ -44,7 +44,7 @@ soak: $(STAMP) ## everything at once for ten minutes (SECONDS=600)
 	OPENCRYPTO_SOAK_SECONDS=$(or $(SECONDS),600) $(PYTEST) -s -o faulthandler_timeout=0 tests/soak
 
 fuzz: $(STAMP) ## requests made of anything, for some minutes (EXAMPLES=40000)
-	OPENCRYPTO_FUZZ_EXAMPLES=$(or $(EXAMPLES),40000) $(PYTEST) -o faulthandler_timeout=0 tests/fuzz tests/keyops/test_fuzz.py
+	OPENCRYPTO_FUZZ_EXAMPLES=$(or $(EXAMPLES),40000) $(PYTEST) -o faulthandler_timeout=0 tests/fuzz tests/core/keys/test_fuzz.py
 
 bench: $(STAMP) ## the tables of docs/performance.md
 	$(PYTEST) -m bench -s tests/benchmarks

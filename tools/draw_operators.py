@@ -27,10 +27,10 @@ from rich.console import Console  # noqa: E402
 from rich.text import Text  # noqa: E402
 
 from opencrypto import CRYPTO_F_BATCH, Framework  # noqa: E402
+from tests.operators.live_process import watched  # noqa: E402
 from tests.operators.load import Hardware, Instant, Load  # noqa: E402
 from tests.operators.test_metrics import Server, registry  # noqa: E402
 from tests.operators.test_top import Terminal  # noqa: E402
-from tests.operators.watched import watched  # noqa: E402
 
 COLOURS = ("#3274d9", "#e0752d", "#3f9142", "#b877d9", "#c4162a", "#806eb7", "#148a8a")
 WIDTH, HEIGHT, COLUMN = 1200, 170, 400

@@ -47,7 +47,7 @@ from opencrypto import (
 from opencrypto._core.session import MAX_ALIASES, Session
 from opencrypto._state import SessionState
 from opencrypto._threads import ManualInterrupt
-from tests.core.support import KEY, SYNC, Toy, nothing_left, step
+from tests.toy import KEY, SYNC, Toy, nothing_left, step
 
 FLAGS = st.sampled_from([0, CRYPTO_F_CBIMM, CRYPTO_F_CBIFSYNC]).flatmap(
     lambda when: st.sampled_from([when, when | CRYPTO_F_BATCH])

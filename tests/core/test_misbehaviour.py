@@ -21,7 +21,7 @@ from opencrypto import (
     NoDriverError,
     Profile,
 )
-from tests.core.support import Log, Toy, newsession, nothing_left, request, step, stepped, threaded
+from tests.toy import Log, Toy, newsession, nothing_left, request, step, stepped, threaded
 
 WAYS = [CRYPTO_F_CBIMM, CRYPTO_F_CBIMM | CRYPTO_F_BATCH, 0, CRYPTO_F_BATCH]
 

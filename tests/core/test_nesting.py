@@ -8,7 +8,7 @@ import pytest
 
 from opencrypto import CRK_MOD, CRYPTO_F_CBIFSYNC, CRYPTO_F_CBIMM, Cryptkop, Cryptop, Framework
 from opencrypto._measure.counters import DEEPEST
-from tests.core.support import Toy, newsession, nothing_left, request, step, stepped, threaded
+from tests.toy import Toy, newsession, nothing_left, request, step, stepped, threaded
 
 OFTEN = 5000
 PATIENCE = 30.0

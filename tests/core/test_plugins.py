@@ -21,7 +21,7 @@ from opencrypto import (
 )
 from opencrypto._core import plugins as _plugins
 from opencrypto._threads import ManualInterrupt
-from tests.core.support import Log, Toy, newsession, request, step
+from tests.toy import Log, Toy, newsession, request, step
 
 
 def offering(name: str, *drivers: object) -> types.ModuleType:

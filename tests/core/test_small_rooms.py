@@ -25,7 +25,7 @@ from opencrypto import (
 from opencrypto import exceptions as errors
 from opencrypto._measure.counters import Count, Shards, Tally
 from opencrypto.exceptions import ERRNO_CLASSES
-from tests.core.support import Log, Toy, newsession, request, stepped
+from tests.toy import Log, Toy, newsession, request, stepped
 
 CLASSES = [
     each
@@ -159,7 +159,7 @@ def test_requests_and_bytes_are_counted_per_driver() -> None:
 
 SILENT = """
 from opencrypto import *
-from tests.core.support import *
+from tests.toy import *
 import errno
 def fails(crp): raise RuntimeError
 with threaded(Toy("one"), Toy("two")) as fw:

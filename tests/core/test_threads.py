@@ -28,7 +28,7 @@ from opencrypto import (
     Framework,
 )
 from opencrypto._rules.iv import IvSource
-from tests.core.support import Log, Toy, newsession, nothing_left, request, the_session, threaded
+from tests.toy import Log, Toy, newsession, nothing_left, request, the_session, threaded
 
 FLAGS = (0, CRYPTO_F_CBIMM, CRYPTO_F_CBIFSYNC, CRYPTO_F_BATCH, CRYPTO_F_BATCH | CRYPTO_F_CBIMM)
 CONSUMERS = 8

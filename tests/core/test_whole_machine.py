@@ -62,8 +62,8 @@ from opencrypto._core.virtual import HID
 from opencrypto._state import SlotState
 from opencrypto._threads import ManualInterrupt
 from opencrypto.bsd import CRYPTO_SESID2HID
-from tests.core.moody import WAYS, Moody
-from tests.core.support import nothing_left, step
+from tests.core.unruly_drivers import WAYS, Moody
+from tests.toy import nothing_left, step
 
 KEY, OTHER = bytes(range(16)), bytes(range(16, 36))
 OUTSIDE = CRD_F_IV_EXPLICIT | CRD_F_IV_PRESENT

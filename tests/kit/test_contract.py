@@ -16,7 +16,7 @@ from opencrypto import (
 from opencrypto.testing import CLAUSES, DriverContract, check_driver
 from opencrypto.testing.check import Report
 from opencrypto_swcrypto._driver import SwcryptoDriver
-from tests.kit.honest import Honest, HonestPlain, HonestThreaded
+from tests.kit.correct_drivers import Honest, HonestPlain, HonestThreaded
 
 
 class TestSynchronous(DriverContract):

@@ -11,14 +11,14 @@ import pytest
 
 from opencrypto import DriverUnavailable, UsageError
 from opencrypto.testing import check_driver, faults
-from tests.kit.honest import Honest
+from tests.kit.correct_drivers import Honest
 
 ROOT = Path(__file__).parents[2]
 
 MODULE = """
 from opencrypto import DriverUnavailable
 from opencrypto.testing import DriverContract, faults
-from tests.kit.honest import Honest
+from tests.kit.correct_drivers import Honest
 
 
 class Unavailable(Honest):

@@ -8,7 +8,7 @@ import pytest
 
 from opencrypto import Driver
 from opencrypto.testing import CLAUSES, FAULTS, Fault, check_driver
-from tests.kit.honest import HonestKeys, HonestLean
+from tests.kit.correct_drivers import HonestKeys, HonestLean
 
 PATIENCE = 0.2
 """Seconds; short, since most of the time goes into waiting for what never comes."""

@@ -13,7 +13,7 @@ import pytest
 
 from opencrypto.cli.live import clean, duration, short, since
 from opencrypto.control import Client
-from tests.operators.watched import watched
+from tests.operators.live_process import watched
 
 pytestmark = [pytest.mark.slow, pytest.mark.shared_framework]
 

@@ -16,11 +16,11 @@ import pytest
 
 from opencrypto import Framework
 from opencrypto.control import Client
+from tests.operators.live_process import ROOT
 from tests.operators.load import Hardware, Instant, Load
 from tests.operators.test_commands import COMMAND
 from tests.operators.test_metrics import Server, registry
 from tests.operators.test_top import Terminal
-from tests.operators.watched import ROOT
 
 prometheus = pytest.importorskip("prometheus_client")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from opencrypto.cli.topview import KEYS
-from tests.operators.watched import ROOT, watched
+from tests.operators.live_process import ROOT, watched
 from tests.support import require_tool
 
 pytestmark = pytest.mark.slow

@@ -12,7 +12,7 @@ from tests.kernels import remote
 from tests.support import require_tool
 
 ROOT = Path(__file__).parents[3]
-DELIBERATE = "tests/drivers/afalg/deliberate.py"
+DELIBERATE = "tests/drivers/afalg/harness_samples.py"
 
 
 @pytest.mark.kernel

@@ -11,8 +11,8 @@ import pytest
 from opencrypto import Cryptkop, CryptoError, Framework, Kop
 from opencrypto.driver import KOPS
 from opencrypto_swcrypto._keyops import MAX_BITS, compute
-from tests.keyops.powers import framework
-from tests.keyops.support import run
+from tests.core.keys.powers import framework
+from tests.core.keys.support import run
 
 pytestmark = pytest.mark.shared_framework
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from opencrypto import Crparam, Cryptkop, Framework, Kop
 from opencrypto.driver import KOPS
-from tests.keyops.powers import framework
-from tests.keyops.support import run
+from tests.core.keys.powers import framework
+from tests.core.keys.support import run
 
 pytestmark = pytest.mark.shared_framework
 

@@ -21,7 +21,7 @@ from opencrypto import (
 )
 from opencrypto._core.requests import TURN
 from opencrypto._state import RequestState
-from tests.core.support import (
+from tests.toy import (
     KEY,
     SYNC,
     Log,

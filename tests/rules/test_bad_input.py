@@ -38,7 +38,7 @@ from opencrypto import (
     UnknownSession,
     UsageError,
 )
-from tests.core.support import ALGS, Log, Toy, newsession, request, step, stepped
+from tests.toy import ALGS, Log, Toy, newsession, request, step, stepped
 
 AES = bytes(range(16))
 SECRET = bytes(range(64))

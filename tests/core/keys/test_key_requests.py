@@ -29,7 +29,7 @@ from opencrypto import (
     Framework,
     UsageError,
 )
-from tests.keyops.support import Completion, run
+from tests.core.keys.support import Completion, run
 
 HARDWARE, SOFTWARE = 0, CRYPTOCAP_F_SOFTWARE
 

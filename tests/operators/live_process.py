@@ -20,7 +20,7 @@ def watched(
     """Start a process under load with a control socket; end it in the end."""
     path = os.pathsep.join(str(ROOT / part) for part in (".", "drivers", "consumers"))
     env = os.environ | {"PYTHONPATH": path, "OPENCRYPTO_CONTROL": str(socket)}
-    call = [sys.executable, "-m", "tests.operators.watched", str(threads), str(seconds), more]
+    call = [sys.executable, "-m", "tests.operators.live_process", str(threads), str(seconds), more]
     with subprocess.Popen(
         call, cwd=ROOT, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:

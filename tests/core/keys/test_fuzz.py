@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from opencrypto import CRYPTO_F_CBIMM, Crparam, Cryptkop, Framework, Kop
 from opencrypto.driver import KOPS
-from tests.keyops.powers import framework
-from tests.keyops.support import Completion
+from tests.core.keys.powers import framework
+from tests.core.keys.support import Completion
 
 pytestmark = [pytest.mark.slow, pytest.mark.shared_framework]
 

@@ -27,7 +27,7 @@ from opencrypto import (
     Cryptoini,
     Cryptop,
 )
-from tests.core.support import ALGS, Log, Toy, step, stepped, the_session
+from tests.toy import ALGS, Log, Toy, step, stepped, the_session
 
 CANARY = b"\xc1\xa7canary-of-32-bytes.singing!\x01\xff"
 """Holds printable bytes too, so that any way of writing it shows."""

@@ -19,8 +19,8 @@ from opencrypto import (
     Cryptkop,
     Framework,
 )
-from tests.keyops.powers import framework
-from tests.keyops.support import run
+from tests.core.keys.powers import framework
+from tests.core.keys.support import run
 
 pytestmark = pytest.mark.shared_framework
 
