@@ -191,7 +191,7 @@ class ChainSession:
                     crp.fail(errno.EBADMSG, UNVERIFIED)
                     return
         except CryptoError as error:
-            _fail(crp, error)
+            crp.fail_for(error)
 
     def _check_lengths(self, plan: Plan) -> None:
         if not any(self.longest):
@@ -212,7 +212,7 @@ class ChainSession:
         try:
             check(crp, self.chain)
         except CryptoError as error:
-            _fail(crp, error)
+            crp.fail_for(error)
             return True
         return False
 
@@ -285,10 +285,6 @@ class ChainSession:
             return transform.open(iv, aad, payload, b"".join(place))
         scatter(place, transform.seal(iv, aad, payload, length))
         return True
-
-
-def _fail(crp: Cryptop, error: CryptoError) -> None:
-    crp.fail(error.errno or errno.EINVAL, error.strerror or "")
 
 
 def _mac_place(crp: Cryptop, step: Step, parts: Segments, length: int) -> Segments:
@@ -368,7 +364,7 @@ class ChainDriver(Driver):
                 if not quick(crp):
                     run(crp)
             except CryptoError as error:
-                _fail(crp, error)
+                crp.fail_for(error)
             except (AttributeError, TypeError, ValueError):
                 if not session.faults(crp):
                     raise

@@ -184,7 +184,7 @@ def request(
 
 
 def the_session(fw: Framework, sid: int) -> Session:
-    """Look behind the SID."""
+    """Snapshot behind the SID."""
     return fw._sessions.table[sid]
 
 

@@ -58,7 +58,7 @@ class FusedSession(ChainSession):
         try:
             plan = check(crp, self.chain)
         except CryptoError as error:
-            crp.fail(error.errno or errno.EINVAL, error.strerror or "")
+            crp.fail_for(error)
             return
         fitting = self._fit(plan)
         if fitting is None:

@@ -75,7 +75,7 @@ class KeyEngine:
         try:
             compute(krp)
         except CryptoError as error:
-            krp.fail(error.errno or errno.EINVAL, error.strerror or "")
+            krp.fail_for(error)
         except Exception as error:
             # No text of it: an arithmetic error may quote a value.
             krp.fail(errno.EIO, f"the arithmetic failed with {type(error).__name__}")

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from opencrypto._core.session import Session
-from opencrypto._measure.counters import Count, Shards
+from opencrypto._measure.counters import Counts, LockedCount
 from opencrypto._state import RequestState, SessionState
 
 if TYPE_CHECKING:
@@ -39,10 +39,10 @@ def _after_fork() -> None:
 def _renew(framework: Framework) -> None:
     table, sessions = framework._drivers, framework._sessions
     table.lock = threading.Lock()
-    sessions.kinds._lock = threading.Lock()
+    sessions.chain_numbers._lock = threading.Lock()
     framework._dispatcher.watcher._lock = threading.Lock()
-    for shards in _every_shards(framework):
-        shards._lock = threading.Lock()
+    for counts in _every_counts(framework):
+        counts._lock = threading.Lock()
     for count in _every_count(framework):
         count._lock = threading.Lock()
     for slot in table._slots:
@@ -52,10 +52,10 @@ def _renew(framework: Framework) -> None:
     for crp in framework._retq.drain():
         crp.state, crp._session = RequestState.IDLE, None
     for krp in framework._retkq.drain():
-        krp.state, krp._call = RequestState.IDLE, None
+        krp.state, krp._routing = RequestState.IDLE, None
     # What is left of those being freed goes with its driver: no driver is called from here.
     for session in _every_session(framework):
-        _renew_session(session, straight=sessions.straight)
+        _renew_session(session, watched=sessions.watched)
 
 
 def _every_session(framework: Framework) -> Iterator[Session]:
@@ -67,18 +67,18 @@ def _every_session(framework: Framework) -> Iterator[Session]:
                 yield session
 
 
-def _every_shards(framework: Framework) -> Iterator[Shards]:
+def _every_counts(framework: Framework) -> Iterator[Counts]:
     table = framework._drivers
-    yield from (slot.shards for slot in table._slots)
-    yield from (shards for _, shards in table._departed)
+    yield from (slot.counts for slot in table._slots)
+    yield from (counts for _, counts in table._departed)
     yield from table._long_gone.values()
-    yield from (framework._dispatcher._strays, framework._keyops._shards)
+    yield from (framework._dispatcher._without_session, framework._keyops._counts)
 
 
-def _every_count(framework: Framework) -> Iterator[Count]:
+def _every_count(framework: Framework) -> Iterator[LockedCount]:
     rooms = (framework._sessions, framework._dispatcher, framework._keyops)
     for room in rooms:
-        yield from (value for value in vars(room).values() if isinstance(value, Count))
+        yield from (value for value in vars(room).values() if isinstance(value, LockedCount))
     yield from (framework._retq._drops, framework._retkq._drops)
 
 
@@ -90,18 +90,18 @@ def _renew_slot(slot: Slot) -> None:
     slot.kqueue.drain()
     slot.kqueue.scheduled = False
     for krp in slot.kinflight:
-        krp.state, krp._call = RequestState.IDLE, None
+        krp.state, krp._routing = RequestState.IDLE, None
     slot.kinflight.clear()
 
 
-def _renew_session(session: Session, *, straight: bool) -> None:
+def _renew_session(session: Session, *, watched: bool) -> None:
     session.lock = threading.Lock()
     session.chain._lock = threading.Lock()
     for crp in session.inflight:
         crp.state, crp._session = RequestState.IDLE, None
     session.inflight.clear()
     session.queued = 0
-    session.direct = straight and session.state is SessionState.LIVE
+    session.straight = not watched and session.state is SessionState.LIVE
 
 
 if hasattr(os, "register_at_fork"):

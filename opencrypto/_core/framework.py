@@ -90,7 +90,7 @@ class Framework(RequestCalls, KeyCalls, OperatorCalls):
         )
         self._pools = {}
         self._settings = _views.Settings()
-        self._plant()
+        self._add_names()
         # The straight path skips a call: these are the methods below, bound where they do the work.
         setattr(self, "dispatch", self._dispatcher.dispatch)  # noqa: B010 - shadows a method
         setattr(self, "done", self._dispatcher.done)  # noqa: B010 - shadows a method

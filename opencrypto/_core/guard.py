@@ -23,7 +23,7 @@ def checked(chain: Chain, process: Process, done: Done) -> Process:
         try:
             check(crp, chain)
         except CryptoError as error:
-            crp.fail(error.errno or errno.EINVAL, error.strerror or "")
+            crp.fail_for(error)
             done(crp)
             return 0
         return process(crp, hint)

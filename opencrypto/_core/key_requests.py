@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from opencrypto._core import selection as _select
 from opencrypto._core.returns import ReturnQueue
 from opencrypto._log import log, where
-from opencrypto._measure.counters import DEEPEST, Count, Shards, Tally
+from opencrypto._measure.counters import DEEPEST, Counts, LocalCounts, LockedCount
 from opencrypto._request.key import Cryptkop
 from opencrypto._request.keyops import KOPS, kop_name, refusal
 from opencrypto._state import RequestState, SlotState
@@ -48,7 +48,7 @@ TURN: Final = 64
 """How many requests of one driver the request interrupt hands over before the next one's turn."""
 
 
-class Call:
+class Routing:
     """
     One dispatch of a key request.
 
@@ -66,8 +66,8 @@ class Call:
     def __init__(self, hard: int, pinned: Slot | None) -> None:
         self.hard = hard
         self.pinned = pinned
-        self.wanted = pinned.shards if pinned is not None else None
-        self.tried: set[Shards] = set()
+        self.wanted = pinned.counts if pinned is not None else None
+        self.tried: set[Counts] = set()
         self.slot: Slot | None = None
 
 
@@ -86,13 +86,13 @@ class KeyOps:
         self._retq = retq
         self._user_class = user_class  # `hard` for user programs; None if they may do nothing
         self._ready: deque[Slot] = deque()  # slots with work; appending and taking are atomic
-        self._shards = Shards()
-        self._tally = Tally(self._shards)
+        self._counts = Counts()
+        self._local = LocalCounts(self._counts)
         self.observers: Observers | None = None
         self.closed = False
-        self.migrated = Count()
-        self.callback_errors = Count()
-        self.driver_bugs = Count()
+        self.migrated = LockedCount()
+        self.callback_errors = LockedCount()
+        self.driver_bugs = LockedCount()
 
     # The way in.
 
@@ -104,7 +104,7 @@ class KeyOps:
         krp.fail(0)
         krp.verdict = None
         krp.hid = -1
-        self._tally.shard.kops += 1
+        self._local.counts.kops += 1
         reason = refusal(krp)
         hard = self._user_class() if krp.flags & CRYPTO_F_USER else 0
         if reason is None and hard is None:
@@ -113,44 +113,44 @@ class KeyOps:
             krp.fail(*reason)
             self._complete(krp, sync=False)
             return
-        krp._call = Call(hard or 0, pinned)
-        self._route(krp, krp._call)
+        krp._routing = Routing(hard or 0, pinned)
+        self._route(krp, krp._routing)
 
-    def _route(self, krp: Cryptkop, call: Call) -> None:
+    def _route(self, krp: Cryptkop, routing: Routing) -> None:
         """Give a request to the best driver that has not had it."""
-        slot = self._choose(krp, call)
-        while slot is not None and not self._enter(krp, call, slot):
-            slot = self._choose(krp, call)
+        slot = self._choose(krp, routing)
+        while slot is not None and not self._enter(krp, routing, slot):
+            slot = self._choose(krp, routing)
         if slot is None:
-            why = "the driver that had it left" if call.tried else "none is attached"
+            why = "the driver that had it left" if routing.tried else "none is attached"
             krp.fail(errno.ENODEV, f"no driver for {kop_name(krp.op)}: {why}; attach one")
             self._complete(krp, sync=False)
 
-    def _choose(self, krp: Cryptkop, call: Call) -> Slot | None:
+    def _choose(self, krp: Cryptkop, routing: Routing) -> Slot | None:
         if self.closed:
             return None
         slots = [
             slot
-            for slot in (self._drivers if call.pinned is None else (call.pinned,))
+            for slot in (self._drivers if routing.pinned is None else (routing.pinned,))
             if krp.op in slot.kops
-            and slot.shards not in call.tried
-            and (call.wanted is None or call.wanted is slot.shards)
+            and slot.counts not in routing.tried
+            and (routing.wanted is None or routing.wanted is slot.counts)
             and slot.state is SlotState.ACTIVE
-            and not _select.class_refusal(slot.tier, call.hard)
+            and not _select.class_refusal(slot.tier, routing.hard)
         ]
         return min(slots, key=_rank, default=None)
 
-    def _enter(self, krp: Cryptkop, call: Call, slot: Slot) -> bool:
+    def _enter(self, krp: Cryptkop, routing: Routing, slot: Slot) -> bool:
         """Hand a request to a driver, or queue it there; False if that driver has just left."""
         queue = slot.kqueue
-        shard = slot.tally.shard
-        depth = shard.depth
+        counts = slot.local.counts
+        depth = counts.depth
         due = False
         with slot.lock:
             if slot.state is not SlotState.ACTIVE or krp.op not in slot.kops:
                 return False
             slot.kinflight.add(krp)
-            call.slot = slot
+            routing.slot = slot
             krp.hid = slot.hid
             straight = not queue.blocked and not queue and depth < DEEPEST
             if straight:
@@ -158,13 +158,13 @@ class KeyOps:
             else:
                 due = queue.append(krp)
             unblocks = queue.unblocks
-        shard.kops += 1
+        counts.kops += 1
         if straight:
-            shard.depth = depth + 1
+            counts.depth = depth + 1
             try:
-                self._hand_over(krp, call, slot, 0, unblocks)
+                self._call_driver(krp, routing, slot, 0, unblocks)
             finally:
-                shard.depth = depth
+                counts.depth = depth
         elif due:
             self._schedule(slot)
         return True
@@ -175,7 +175,9 @@ class KeyOps:
 
     # The driver's answers.
 
-    def _hand_over(self, krp: Cryptkop, call: Call, slot: Slot, hint: int, unblocks: int) -> None:
+    def _call_driver(
+        self, krp: Cryptkop, routing: Routing, slot: Slot, hint: int, unblocks: int
+    ) -> None:
         kprocess = slot.kprocess
         if kprocess is None:
             return  # the driver left with its time run out, and its requests went elsewhere
@@ -183,30 +185,30 @@ class KeyOps:
             answer = kprocess(krp, hint)
         except BaseException as error:
             self._bug(slot, "kprocess must not raise", error)
-            self._break(krp, call, slot, f"raised {type(error).__name__}")
+            self._break(krp, routing, slot, f"raised {type(error).__name__}")
             if not isinstance(error, Exception):
                 raise
             return
         if not answer:
             return
-        if not _holds(slot, krp, call):
+        if not _holds(slot, krp, routing):
             self._bug(slot, "kprocess completed a request and did not return 0")
         elif answer != ERESTART:
             self._bug(slot, "kprocess must return 0 or ERESTART")
-            self._break(krp, call, slot, "returned neither 0 nor ERESTART")
+            self._break(krp, routing, slot, "returned neither 0 nor ERESTART")
         else:
-            self._requeue(krp, call, slot, unblocks)
+            self._requeue(krp, routing, slot, unblocks)
 
-    def _break(self, krp: Cryptkop, call: Call, slot: Slot, what: str) -> None:
+    def _break(self, krp: Cryptkop, routing: Routing, slot: Slot, what: str) -> None:
         """Complete a request that its driver broke off, unless it was answered before that."""
-        if _holds(slot, krp, call):
+        if _holds(slot, krp, routing):
             krp.fail(errno.EIO, f"driver {slot.name} {what}")
             self.done(krp)
 
-    def _requeue(self, krp: Cryptkop, call: Call, slot: Slot, unblocks: int) -> None:
+    def _requeue(self, krp: Cryptkop, routing: Routing, slot: Slot, unblocks: int) -> None:
         due = False
         with slot.lock:
-            slot.tally.shard.kblocks += 1
+            slot.local.counts.kblocks += 1
             held = krp in slot.kinflight
             stays = slot.state is SlotState.ACTIVE
             if held and stays:
@@ -216,7 +218,7 @@ class KeyOps:
                 slot.kinflight.remove(krp)
             blocked = slot.kqueue.blocked
         if held and not stays:
-            self._move_on(krp, call, slot)
+            self._move_on(krp, routing, slot)
             return
         if blocked and self.observers is not None:
             self.observers.blocked(slot.hid, CRYPTO_ASYMQ)
@@ -241,31 +243,31 @@ class KeyOps:
             by: The ``kinflight`` of the driver that calls, where it is known: a driver that
                 answers late does not complete what another has in hand meanwhile.
         """
-        call = krp._call
-        slot = call.slot if call is not None else None
-        if call is None or slot is None or not _take(slot, krp, by):
+        routing = krp._routing
+        slot = routing.slot if routing is not None else None
+        if routing is None or slot is None or not _take(slot, krp, by):
             self._done_twice(krp, slot)
         if krp.status == errno.EAGAIN:
-            self._move_on(krp, call, slot)
+            self._move_on(krp, routing, slot)
             return
         if not krp.status and krp.verdict is None and KOPS[krp.op].verdict:
             self._bug(slot, "verification ends with a verdict, or an error")
             krp.fail(errno.EIO, f"driver {slot.name} gave no verdict")
         if krp.status:
             krp.verdict = None
-            slot.tally.shard.kerrs += 1
+            slot.local.counts.kerrs += 1
         self._complete(krp, sync=slot.sync)
         self._drivers.check_drained(slot)
 
-    def _move_on(self, krp: Cryptkop, call: Call, slot: Slot) -> None:
+    def _move_on(self, krp: Cryptkop, routing: Routing, slot: Slot) -> None:
         """Have another driver serve a request that this one did not answer."""
-        call.tried.add(slot.shards)
+        routing.tried.add(slot.counts)
         self.migrated.add()
         krp.state = RequestState.QUEUED
         krp.fail(0)
         krp.verdict = None
         krp.hid = -1
-        self._route(krp, call)
+        self._route(krp, routing)
         self._drivers.check_drained(slot)
 
     def _done_twice(self, krp: Cryptkop, slot: Slot | None) -> NoReturn:
@@ -294,8 +296,8 @@ class KeyOps:
                 krp, hint = runnable
                 krp.state = RequestState.SUBMITTED
                 unblocks = slot.kqueue.unblocks
-            assert krp._call is not None
-            self._hand_over(krp, krp._call, slot, hint, unblocks)
+            assert krp._routing is not None
+            self._call_driver(krp, krp._routing, slot, hint, unblocks)
         self._ready.append(slot)
         return True
 
@@ -318,15 +320,15 @@ class KeyOps:
 
     def _move_all(self, slot: Slot, requests: list[Cryptkop]) -> None:
         for krp in requests:
-            assert krp._call is not None
-            self._move_on(krp, krp._call, slot)
+            assert krp._routing is not None
+            self._move_on(krp, krp._routing, slot)
         self._drivers.check_drained(slot)
 
     # The way out.
 
     def _complete(self, krp: Cryptkop, *, sync: bool) -> None:
         if krp.status:
-            self._tally.shard.kerrs += 1
+            self._local.counts.kerrs += 1
         flags = krp.flags
         if flags & CRYPTO_F_CBIMM or (sync and flags & CRYPTO_F_CBIFSYNC):
             self.call_back(krp)
@@ -336,7 +338,7 @@ class KeyOps:
 
     def call_back(self, krp: Cryptkop) -> None:
         """Give a completed request back to its consumer."""
-        krp._call = None
+        krp._routing = None
         krp.state = RequestState.IDLE
         try:
             krp.callback(krp)  # type: ignore[misc]
@@ -355,7 +357,7 @@ class KeyOps:
 
     def counts(self) -> tuple[int, int]:
         """Return how many key requests were dispatched, and how many ended with an error."""
-        total = self._shards.total()
+        total = self._counts.total()
         return total.kops, total.kerrs
 
     def _bug(self, slot: Slot, rule: str, error: BaseException | None = None) -> None:
@@ -377,9 +379,9 @@ def _rank(slot: Slot) -> tuple[bool, int, int, int]:
     return _select.key_rank(slot.hid, slot.tier, len(slot.kinflight), blocked=slot.kqueue.blocked)
 
 
-def _holds(slot: Slot, krp: Cryptkop, call: Call) -> bool:
+def _holds(slot: Slot, krp: Cryptkop, routing: Routing) -> bool:
     with slot.lock:
-        return krp in slot.kinflight and krp._call is call
+        return krp in slot.kinflight and krp._routing is routing
 
 
 def _take(slot: Slot, krp: Cryptkop, by: set[Cryptkop] | None) -> bool:

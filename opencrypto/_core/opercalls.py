@@ -44,13 +44,13 @@ class OperatorCalls:
     _settings: Settings
     _control: Server | None = None
 
-    def _plant(self) -> Sysctl:
+    def _add_names(self) -> Sysctl:
         tree = Sysctl()
-        _tree.plant(
+        _tree.add_names(
             tree, self._settings, self._drivers, self._sessions, self._dispatcher, self._keyops
         )
-        _tree.graft_queue(tree, "crypto_ret_q", self._retq)
-        _tree.graft_queue(tree, "crypto_ret_kq", self._retkq)
+        _tree.add_queue(tree, "crypto_ret_q", self._retq)
+        _tree.add_queue(tree, "crypto_ret_kq", self._retkq)
         self._tree = tree
         return tree
 

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Final
 from opencrypto._core.returns import ReturnQueue
 from opencrypto._core.session import Session, sid_text
 from opencrypto._log import Limited, log, where
-from opencrypto._measure.counters import DEEPEST, Count, Shards, Tally
+from opencrypto._measure.counters import DEEPEST, Counts, LocalCounts, LockedCount
 from opencrypto._measure.watcher import Watcher
 from opencrypto._request.symmetric import Cryptop
 from opencrypto._state import RequestState, SessionState, SlotState
@@ -75,12 +75,12 @@ class Dispatcher:
         self._kick_requests = kick_requests
         self._retq = retq
         self._ready: deque[Slot] = deque()  # slots with work; appending and taking are atomic
-        self._strays = Shards()  # requests that never had a driver
-        self._stray = Tally(self._strays)
+        self._without_session = Counts()  # requests that never had a driver
+        self._local = LocalCounts(self._without_session)
         self.observers: Observers | None = None
         self.watcher = Watcher(drivers, sessions, self._plain_call_back)
         self._blocked = Limited("driver_blocked", "driver")
-        self.callback_errors = Count()
+        self.callback_errors = LockedCount()
         self.driver_bugs = sessions.driver_bugs
         self.intrs = 0
         self.rets = 0
@@ -104,16 +104,16 @@ class Dispatcher:
         inflight = session.inflight
         inflight.add(crp)
         slot = session.slot
-        shard = slot.tally.shard
-        shard.sizes[kind] += 1
-        shard.bytes += size
-        depth = shard.depth
-        if batch or depth >= DEEPEST or not (session.direct and slot.direct):
-            if not self.watcher.straight(crp, session) or depth >= DEEPEST:
+        counts = slot.local.counts
+        counts.sizes[kind] += 1
+        counts.bytes += size
+        depth = counts.depth
+        if batch or depth >= DEEPEST or not (session.straight and slot.straight):
+            if not self.watcher.stamp_dispatched(crp, session) or depth >= DEEPEST:
                 self._detour(crp, session)
                 return
         unblocks = slot.queue.unblocks
-        shard.depth = depth + 1
+        counts.depth = depth + 1
         try:
             taken = session.process(crp, 0)
         except BaseException as error:
@@ -122,7 +122,7 @@ class Dispatcher:
             if taken:
                 self._not_taken(crp, session, taken, unblocks)
         finally:
-            shard.depth = depth
+            counts.depth = depth
 
     def _refuse(self, crp: Cryptop) -> None:
         if crp.state == FREED:
@@ -131,10 +131,10 @@ class Dispatcher:
             raise BusyError("the request is dispatched already; wait for its callback")
         if crp.callback is None:
             raise UsageError("the request has no callback; set one, or nobody hears of its end")
-        shard = self._stray.shard
-        shard.sizes[(crp.ilen - 1).bit_length()] += 1
-        shard.bytes += crp.ilen
-        shard.errs += 1
+        counts = self._local.counts
+        counts.sizes[(crp.ilen - 1).bit_length()] += 1
+        counts.bytes += crp.ilen
+        counts.errs += 1
         crp.fail(errno.ENOENT, f"no session {sid_text(crp.sid)}; open one with newsession()")
         self._complete(crp, sync=False)
 
@@ -146,7 +146,7 @@ class Dispatcher:
             if live:
                 crp.state = QUEUED
                 session.queued += 1
-                session.direct = False
+                session.straight = False
                 due = slot.queue.append(crp)
         if not live:
             self._turn_away(crp, session)
@@ -159,7 +159,7 @@ class Dispatcher:
             session.inflight.remove(crp)
         except KeyError:
             return
-        session.slot.tally.shard.errs += 1
+        session.slot.local.counts.errs += 1
         crp._watch = None
         if session.state is LIVE:
             # Its driver leaves, and orphan_all has not come to it yet. Waiting for that would have
@@ -198,7 +198,7 @@ class Dispatcher:
 
     def _requeue(self, crp: Cryptop, session: Session, unblocks: int, *, queued: bool) -> None:
         slot = session.slot
-        slot.tally.shard.blocks += 1
+        slot.local.counts.blocks += 1
         due = False
         with slot.lock:
             # A session that is being freed too: this request was accepted before.
@@ -206,7 +206,7 @@ class Dispatcher:
             stays = kept and slot.state is SlotState.ACTIVE
             if stays:
                 crp.state = QUEUED
-                session.direct = False
+                session.straight = False
                 if not queued:
                     session.queued += 1
                 due = slot.queue.restart(crp, unblocks)
@@ -267,13 +267,13 @@ class Dispatcher:
                     return
                 unblocks = queue.unblocks
             try:
-                self._hand_over(*runnable, unblocks)
+                self._run_queued(*runnable, unblocks)
             except BaseException:
                 self._ready.append(slot)
                 raise
         self._ready.append(slot)
 
-    def _hand_over(self, crp: Cryptop, hint: int, unblocks: int) -> None:
+    def _run_queued(self, crp: Cryptop, hint: int, unblocks: int) -> None:
         session: Session = crp._session
         crp.state = SUBMITTED
         if self.watcher.watch is not None:
@@ -289,16 +289,16 @@ class Dispatcher:
             try:
                 self._escaped(crp, session, error)
             finally:
-                self._handed_over(session)
+                self._leave_queue(session)
         else:
-            self._handed_over(session)
+            self._leave_queue(session)
 
-    def _handed_over(self, session: Session) -> None:
+    def _leave_queue(self, session: Session) -> None:
         """Note that a request is queued no more; with the last one the way is straight again."""
         with session.slot.lock:
             session.queued -= 1
             if not session.queued and session.state is LIVE:
-                session.direct = self._sessions.straight
+                session.straight = not self._sessions.watched
 
     def flush(self, slot: Slot) -> None:
         """Complete everything queued for a driver that leaves: its sessions migrate."""
@@ -328,11 +328,11 @@ class Dispatcher:
         except (KeyError, AttributeError):
             self._done_twice(crp)
         if crp.etype:
-            session.slot.tally.shard.errs += 1
+            session.slot.local.counts.errs += 1
             if crp.etype == EAGAIN:
                 self._sessions.hand_back(crp, session)
         flags = crp.flags
-        if not session.direct:
+        if not session.straight:
             if session.state is not LIVE:
                 self._sessions.settle(session)
             if crp._watch is not None:
@@ -405,6 +405,6 @@ class Dispatcher:
         log.error("driver_bug", driver=slot.name, rule=rule, error=what, where=place)
 
     @property
-    def strays(self) -> Shards:
+    def without_session(self) -> Counts:
         """The counts of requests that met no session."""
-        return self._strays
+        return self._without_session

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from opencrypto._measure.counters import Count
+from opencrypto._measure.counters import LockedCount
 
 R = TypeVar("R")
 
@@ -33,7 +33,7 @@ class ReturnQueue(Generic[R]):
         self._items: deque[R] = deque()
         self.kick = kick
         self.maxlen = 0
-        self._drops = Count()
+        self._drops = LockedCount()
 
     def __len__(self) -> int:
         return len(self._items)

@@ -40,21 +40,34 @@ class Session:
     Attributes:
         inflight: Its requests that the framework holds. Membership is the use count, and taking a
             request out is what makes completion happen exactly once: set operations are atomic.
-        direct: Its next request may go straight to the driver. Written under the slot's lock;
+        straight: Its next request may go straight to the driver. Written under the slot's lock;
             read without, after entering `inflight`, which is the order that makes it safe.
         queued: How many of `inflight` are queued or being handed over. Under the slot's lock.
         lock: Guards `state`, `target` and `aliases` against two migrations or frees at once.
             Taken before the slot's lock, never after.
         target: The session that took over, once migrated.
         aliases: Former sessions that this one took over from, oldest first.
-        kind: The number of its chain of algorithms, for counting (`_measure.counters.Kinds`).
+        kind: The number of its chain of algorithms, for counting (`ChainNumbers`).
         born: When it was opened, before all migrations; seconds of `time.monotonic`.
         avoid: The driver that handed this session back, if it is still there.
     """
 
     __slots__ = (
-        "aliases", "avoid", "born", "chain", "direct", "hard", "inflight", "kind", "lock",
-        "process", "queued", "sid", "slot", "state", "target",
+        "aliases",
+        "avoid",
+        "born",
+        "chain",
+        "hard",
+        "inflight",
+        "kind",
+        "lock",
+        "process",
+        "queued",
+        "sid",
+        "slot",
+        "state",
+        "straight",
+        "target",
     )  # fmt: skip
 
     def __init__(
@@ -75,7 +88,7 @@ class Session:
         self.born = time.monotonic()
         self.inflight: set[Cryptop] = set()
         self.queued = 0
-        self.direct = True
+        self.straight = True
         self.state = SessionState.LIVE
         self.lock = threading.Lock()
         self.target: Session | None = None
@@ -88,9 +101,9 @@ class Session:
         return self.sid & 0xFFFFFFFF
 
     def move(self, event: SessionEvent) -> None:
-        """Change state as the table says; only a live session is served directly."""
+        """Change state as the table says; only a live session is served straight."""
         self.state = step(SESSION, self.state, event)
-        self.direct = False
+        self.straight = False
 
     def latest(self) -> Session:
         """Return the session that this one has become, through any number of migrations."""

@@ -17,7 +17,7 @@ from opencrypto._core.guard import checked, promised
 from opencrypto._core.session import MAX_ALIASES, Session, pack_sid, sid_text
 from opencrypto._core.slots import DriverTable, Slot, check_lid
 from opencrypto._log import log
-from opencrypto._measure.counters import Count, Kinds
+from opencrypto._measure.counters import ChainNumbers, LockedCount
 from opencrypto._request.symmetric import Cryptoini, Cryptop
 from opencrypto._rules.chain import Chain, as_inis
 from opencrypto._rules.profile import Profile
@@ -35,7 +35,7 @@ class Sessions:
 
     Attributes:
         compose: Opens a session on several drivers, or returns None (`opencrypto._core.virtual`).
-        straight: Whether new sessions' requests may go straight through (`_measure.watcher`).
+        watched: Somebody times or traces requests, so no session is straight (`_measure.watcher`).
         created: Sessions opened by consumers; a migration opens none.
         freed: Sessions gone for good.
     """
@@ -46,11 +46,11 @@ class Sessions:
         self.compose: Callable[[Chain, int, int], Session | None] | None = None
         self.observers: Observers | None = None
         self.closed = False
-        self.straight = True
-        self.kinds = Kinds()
-        self.created = Count()
-        self.freed = Count()
-        self.driver_bugs = Count()
+        self.watched = False
+        self.chain_numbers = ChainNumbers()
+        self.created = LockedCount()
+        self.freed = LockedCount()
+        self.driver_bugs = LockedCount()
         self._drivers = drivers
 
     # Opening.
@@ -142,14 +142,14 @@ class Sessions:
             slot.calls += 1
         try:
             sid, process = self._ask(slot, chain)
-            kind = self.kinds.number(cri.alg for cri in chain.inis)
+            kind = self.chain_numbers.number(cri.alg for cri in chain.inis)
             process = process or checked(chain, plain, self.done)
             process = promised(chain, process, self.done)
             session = Session(sid, slot, chain, hard, process, kind)
             with slot.lock:
                 stays = slot.state is SlotState.ACTIVE
                 if stays:
-                    session.direct = self.straight
+                    session.straight = not self.watched
                     slot.sessions[session.lid] = session
                     slot.names += 1
                     self.table[sid] = session
@@ -191,7 +191,7 @@ class Sessions:
         """Take up a session whose slot never leaves: a virtual one."""
         session.process = promised(session.chain, session.process, self.done)
         with session.slot.lock:
-            session.direct = self.straight
+            session.straight = not self.watched
             session.slot.sessions[session.lid] = session
             session.slot.names += 1
             self.table[session.sid] = session
@@ -372,7 +372,7 @@ class Sessions:
         session.target = new
         session.move(SessionEvent.MIGRATE)
         new.born = session.born
-        session.slot.tally.shard.migrated += 1
+        session.slot.local.counts.migrated += 1
         log.info("session_migrated", sid=session.sid, new_sid=new.sid, driver=new.slot.name)
 
     def close(self) -> None:

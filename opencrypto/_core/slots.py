@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from opencrypto._core.queues import RequestQueue
 from opencrypto._core.session import Session
-from opencrypto._measure.counters import DriverStats, Shards, Tally
+from opencrypto._measure.counters import Counts, DriverStats, LocalCounts
 from opencrypto._request.key import Cryptkop
 from opencrypto._request.symmetric import Cryptoini, Cryptop, alg_name
 from opencrypto._rules.chain import Chain, key_serial
@@ -39,7 +39,7 @@ class Slot:
     One driver's place in the table.
 
     Attributes:
-        direct: Requests may go straight to the driver: it is active and not blocked.
+        straight: Requests may go straight to the driver: it is active and not blocked.
         algs: Algorithm number to the (maxoplen, flags) it was registered with.
         failed: Algorithm number to why its known answer failed; these are not offered.
         sessions: Its open sessions by lid. Taking one out is the right, and the duty, to call the
@@ -58,7 +58,7 @@ class Slot:
         "algs",
         "calls",
         "closing",
-        "direct",
+        "counts",
         "drained",
         "driver",
         "failed",
@@ -69,6 +69,7 @@ class Slot:
         "kops",
         "kprocess",
         "kqueue",
+        "local",
         "lock",
         "name",
         "names",
@@ -76,10 +77,9 @@ class Slot:
         "process",
         "queue",
         "sessions",
-        "shards",
         "state",
+        "straight",
         "sync",
-        "tally",
         "tier",
     )  # fmt: skip
 
@@ -96,7 +96,7 @@ class Slot:
         self.flags = 0
         self.tier = 0
         self.sync = False
-        self.direct = False
+        self.straight = False
         self.algs: dict[int, tuple[int, int]] = {}
         self.failed: dict[int, str] = {}
         self.kops: dict[int, int] = {}
@@ -112,8 +112,8 @@ class Slot:
         self.calls = 0
         self.closing = False
         self.drained = threading.Event()
-        self.shards = Shards()
-        self.tally = Tally(self.shards)
+        self.counts = Counts()
+        self.local = LocalCounts(self.counts)
 
     def move(self, event: SlotEvent) -> None:
         """Change state as the table says, and with it whether requests go straight through."""
@@ -121,8 +121,8 @@ class Slot:
         self.refresh()
 
     def refresh(self) -> None:
-        """Work out `direct` anew, after a change of state or of blocking."""
-        self.direct = self.state is SlotState.ACTIVE and not self.queue.blocked
+        """Work out `straight` anew, after a change of state or of blocking."""
+        self.straight = self.state is SlotState.ACTIVE and not self.queue.blocked
 
     def refusal(self, chain: Chain) -> str:
         """Say why this driver cannot serve a chain, or return an empty string."""
@@ -149,7 +149,7 @@ class Slot:
 
     def stats(self) -> DriverStats:
         """Sum the driver's counters."""
-        return self.shards.total().driver_stats()
+        return self.counts.total().driver_stats()
 
     def __repr__(self) -> str:
         return f"<Slot {self.hid} {self.name} {self.state} sessions={len(self.sessions)}>"
@@ -163,8 +163,8 @@ class DriverTable:
         self._slots: list[Slot] = []
         # The counts of drivers whose slots are free again; under the lock. They are summed late:
         # a request that met its session while that was being freed may still be counted.
-        self._departed: deque[tuple[str, Shards]] = deque()
-        self._long_gone: dict[str, Shards] = {}
+        self._departed: deque[tuple[str, Counts]] = deque()
+        self._long_gone: dict[str, Counts] = {}
         self.changes = 0  # goes up whenever a driver offers something
 
     def reserve(self, flags: int, name: str = "") -> Slot:
@@ -240,22 +240,22 @@ class DriverTable:
         with self.lock, slot.lock:
             left = slot.state is SlotState.CLEANUP and slot.drained.is_set()
             if left and not slot.names and slot.driver is None:
-                self._depart(slot.name, slot.shards)
+                self._depart(slot.name, slot.counts)
                 slot.move(SlotEvent.EMPTY)
 
-    def _depart(self, name: str, shards: Shards) -> None:
-        self._departed.append((name, shards))
+    def _depart(self, name: str, counts: Counts) -> None:
+        self._departed.append((name, counts))
         if len(self._departed) > MAX_DEPARTED:
-            oldest, shards = self._departed.popleft()
+            oldest, counts = self._departed.popleft()
             if oldest not in self._long_gone and len(self._long_gone) >= MAX_NAMES:
                 oldest = "others"
-            self._long_gone.setdefault(oldest, Shards()).absorb(shards)
+            self._long_gone.setdefault(oldest, Counts()).absorb(counts)
 
-    def counts(self) -> tuple[dict[str, Shards], list[tuple[str, Shards]]]:
+    def counts(self) -> tuple[dict[str, Counts], list[tuple[str, Counts]]]:
         """Return the counts of the drivers in use, and those of the drivers gone, by name."""
         with self.lock:
-            present = {slot.name: slot.shards for slot in self if not slot.gone}
-            gone = [(slot.name, slot.shards) for slot in self if slot.gone]
+            present = {slot.name: slot.counts for slot in self if not slot.gone}
+            gone = [(slot.name, slot.counts) for slot in self if slot.gone]
             return present, [*self._long_gone.items(), *self._departed, *gone]
 
 

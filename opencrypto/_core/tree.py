@@ -16,7 +16,13 @@ from opencrypto._core.returns import ReturnQueue
 from opencrypto._core.sessions import Sessions
 from opencrypto._core.slots import DriverTable, Slot
 from opencrypto._core.views import Settings
-from opencrypto._measure.counters import SIZE_CLASSES, Kinds, Shard, size_class, sum_shards
+from opencrypto._measure.counters import (
+    SIZE_CLASSES,
+    ChainNumbers,
+    ThreadCounts,
+    size_class,
+    sum_counts,
+)
 from opencrypto._measure.timing import BOUNDS, PHASES, Phase
 from opencrypto._request.symmetric import alg_name
 from opencrypto.driver import CLASS_NAMES
@@ -37,10 +43,10 @@ COUNTERS: Final = {
     "blocks": "times that a driver could take no request for the moment (ERESTART)",
     "kblocks": "times that a driver could take no key operation for the moment",
 }
-"""Counters that `Shard` has by the same name, and that are both per driver and in all."""
+"""Counters that `ThreadCounts` has by the same name, and that are both per driver and in all."""
 
 
-class Look:
+class Snapshot:
     """The counters as they are at one moment; each is looked up when it is first wanted."""
 
     def __init__(self, drivers: DriverTable, sessions: Sessions, dispatcher: Dispatcher) -> None:
@@ -49,54 +55,54 @@ class Look:
         self.dispatcher = dispatcher
 
     @cached_property
-    def _counts(self) -> tuple[dict[str, Shard], dict[str, Shard], Shard]:
+    def _counts(self) -> tuple[dict[str, ThreadCounts], dict[str, ThreadCounts], ThreadCounts]:
         present, departed = self._drivers.counts()
-        gone: dict[str, Shard] = {}
-        for name, shards in departed:
-            shards.add_to(gone.setdefault(name, sum_shards([])))
-        strays = self.dispatcher.strays.total()
-        return {name: shards.total() for name, shards in present.items()}, gone, strays
+        gone: dict[str, ThreadCounts] = {}
+        for name, counts in departed:
+            counts.add_to(gone.setdefault(name, sum_counts([])))
+        strays = self.dispatcher.without_session.total()
+        return {name: counts.total() for name, counts in present.items()}, gone, strays
 
     @property
-    def drivers(self) -> dict[str, Shard]:
+    def drivers(self) -> dict[str, ThreadCounts]:
         """The counts of each driver attached, by name."""
         return self._counts[0]
 
     @property
-    def gone(self) -> dict[str, Shard]:
+    def gone(self) -> dict[str, ThreadCounts]:
         """The counts of drivers that left, by the names they had."""
         return self._counts[1]
 
     @cached_property
-    def departed(self) -> Shard:
+    def departed(self) -> ThreadCounts:
         """The counts of all drivers that left."""
-        departed = sum_shards([])
+        departed = sum_counts([])
         for each in self.gone.values():
             departed.add(each)
         return departed
 
     @property
-    def strays(self) -> Shard:
+    def without_session(self) -> ThreadCounts:
         """The counts of requests that met no session."""
         return self._counts[2]
 
     @cached_property
-    def total(self) -> Shard:
+    def total(self) -> ThreadCounts:
         """The counts of all."""
-        total = sum_shards([])
-        for each in (*self.drivers.values(), self.departed, self.strays):
+        total = sum_counts([])
+        for each in (*self.drivers.values(), self.departed, self.without_session):
             total.add(each)
         return total
 
-    def phase(self, shard: Shard, place: int) -> Phase:
+    def phase(self, counts: ThreadCounts, place: int) -> Phase:
         """Return a phase as the present run of timing, or the last one, has measured it."""
-        times = shard.times
+        times = counts.times
         if times is None or times.epoch != self.dispatcher.watcher.epoch:
             return Phase()
         return times.phases[place]
 
 
-def plant(
+def add_names(
     tree: Sysctl,
     settings: Settings,
     drivers: DriverTable,
@@ -106,20 +112,20 @@ def plant(
 ) -> None:
     """Hang all names of a framework on its tree but those of its return queues."""
 
-    def look() -> Look:
-        return Look(drivers, sessions, dispatcher)
+    def look() -> Snapshot:
+        return Snapshot(drivers, sessions, dispatcher)
 
     tree.graft(lambda: settings_branch(settings), "kern.")
     tree.graft(lambda: stats_branch(look(), keyops), "opencrypto.stats.")
     tree.graft(lambda: timing_branch(look()), "opencrypto.timing")
     tree.graft(lambda: session_branch(sessions, look()), "opencrypto.sessions.")
     tree.graft(lambda: size_branch(look()), "opencrypto.sizes.")
-    tree.graft(lambda: alg_branch(look(), drivers, sessions.kinds), "opencrypto.algs.")
+    tree.graft(lambda: alg_branch(look(), drivers, sessions.chain_numbers), "opencrypto.algs.")
     tree.graft(lambda: driver_branch(look(), drivers), "opencrypto.drivers.")
     tree.graft(lambda: rest_branch(look()), "opencrypto.rest.")
 
 
-def graft_queue(tree: Sysctl, name: str, queue: ReturnQueue[R]) -> None:
+def add_queue(tree: Sysctl, name: str, queue: ReturnQueue[R]) -> None:
     """Hang the names of a return queue on a tree."""
     tree.graft(lambda: queue_branch(name, queue), f"opencrypto.{name}.")
 
@@ -170,7 +176,7 @@ def queue_branch(name: str, queue: ReturnQueue[R]) -> list[Node]:
     ]
 
 
-def stats_branch(look: Look, keyops: KeyOps) -> Iterator[Node]:
+def stats_branch(look: Snapshot, keyops: KeyOps) -> Iterator[Node]:
     """``struct cryptostats``, and two counts of what went wrong beside requests."""
     dispatcher = look.dispatcher
     for name in ("ops", "errs", "blocks", "kblocks"):
@@ -192,20 +198,20 @@ def stats_branch(look: Look, keyops: KeyOps) -> Iterator[Node]:
     )
 
 
-def _counters(prefix: str, shard: Callable[[], Shard]) -> Iterator[Node]:
+def _counters(prefix: str, counts: Callable[[], ThreadCounts]) -> Iterator[Node]:
     for name, description in COUNTERS.items():
-        yield Node(f"{prefix}.{name}", description, _attribute(shard, name))
+        yield Node(f"{prefix}.{name}", description, _attribute(counts, name))
 
 
-def _attribute(shard: Callable[[], Shard], name: str) -> Callable[[], Value]:
+def _attribute(counts: Callable[[], ThreadCounts], name: str) -> Callable[[], Value]:
     def get() -> Value:
-        value: int = getattr(shard(), name)
+        value: int = getattr(counts(), name)
         return value
 
     return get
 
 
-def timing_branch(look: Look) -> Iterator[Node]:
+def timing_branch(look: Snapshot) -> Iterator[Node]:
     """The phases of requests, over all drivers; and the switch."""
     watcher = look.dispatcher.watcher
     yield Node(
@@ -235,7 +241,7 @@ def timing_branch(look: Look) -> Iterator[Node]:
         )
 
 
-def _phase_of(look: Look, place: int) -> Callable[[], Phase]:
+def _phase_of(look: Snapshot, place: int) -> Callable[[], Phase]:
     return lambda: look.phase(look.total, place)
 
 
@@ -259,7 +265,7 @@ def _phase_nodes(prefix: str, meaning: str, phase: Callable[[], Phase]) -> list[
     ]
 
 
-def session_branch(sessions: Sessions, look: Look) -> list[Node]:
+def session_branch(sessions: Sessions, look: Snapshot) -> list[Node]:
     """How many sessions there are and were."""
 
     def active() -> int:
@@ -286,7 +292,7 @@ def _by_size(sizes: dict[int, int]) -> tuple[int, ...]:
     return tuple(result)
 
 
-def size_branch(look: Look) -> list[Node]:
+def size_branch(look: Snapshot) -> list[Node]:
     """Requests by size."""
     return [
         Node(
@@ -306,7 +312,7 @@ def size_branch(look: Look) -> list[Node]:
     ]
 
 
-def alg_branch(look: Look, drivers: DriverTable, kinds: Kinds) -> Iterator[Node]:
+def alg_branch(look: Snapshot, drivers: DriverTable, kinds: ChainNumbers) -> Iterator[Node]:
     """Requests by algorithm: those that drivers offer, and those that were ever asked for."""
     used: dict[int, dict[int, int]] = {alg: {} for slot in drivers for alg in list(slot.algs)}
     for key, count in look.total.sizes.items():
@@ -333,18 +339,18 @@ def _alg_nodes(name: str, sizes: dict[int, int]) -> list[Node]:
     ]
 
 
-def driver_branch(look: Look, drivers: DriverTable) -> Iterator[Node]:
+def driver_branch(look: Snapshot, drivers: DriverTable) -> Iterator[Node]:
     """Each driver attached, or leaving."""
     for slot in drivers:
         if not slot.gone:
             yield from _driver_nodes(look, slot)
 
 
-def _driver_nodes(look: Look, slot: Slot) -> Iterator[Node]:
+def _driver_nodes(look: Snapshot, slot: Slot) -> Iterator[Node]:
     prefix = f"opencrypto.drivers.{slot.name}"
-    empty = sum_shards([])
+    empty = sum_counts([])
 
-    def counts() -> Shard:
+    def counts() -> ThreadCounts:
         return look.drivers.get(slot.name, empty)
 
     def inflight() -> int:
@@ -377,24 +383,24 @@ def _driver_nodes(look: Look, slot: Slot) -> Iterator[Node]:
     )
 
 
-def rest_branch(look: Look) -> Iterator[Node]:
+def rest_branch(look: Snapshot) -> Iterator[Node]:
     """What the totals hold beside the drivers attached now."""
-    for name, meaning, shard in (
+    for name, meaning, counts in (
         ("departed", "by drivers that left", lambda: look.departed),
-        ("strays", "that met no session", lambda: look.strays),
+        ("strays", "that met no session", lambda: look.without_session),
     ):
         for count in ("ops", "errs", "bytes"):
             yield Node(
-                f"opencrypto.rest.{name}.{count}", f"{count} {meaning}", _attribute(shard, count)
+                f"opencrypto.rest.{name}.{count}", f"{count} {meaning}", _attribute(counts, count)
             )
-    for driver, counts in look.gone.items():
+    for driver, gone in look.gone.items():
         for count in (*COUNTERS, "bytes", "migrated"):
             yield Node(
                 f"opencrypto.rest.drivers.{driver}.{count}",
                 f"{count} by a driver of this name that left",
-                _attribute(_constant(counts), count),
+                _attribute(_constant(gone), count),
             )
 
 
-def _constant(shard: Shard) -> Callable[[], Shard]:
-    return lambda: shard
+def _constant(counts: ThreadCounts) -> Callable[[], ThreadCounts]:
+    return lambda: counts

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from opencrypto._core.slots import DriverTable, Slot
-from opencrypto._measure.counters import Stats, sum_shards
+from opencrypto._measure.counters import Stats, sum_counts
 from opencrypto._request.keyops import KOPS
 from opencrypto.driver import CLASS_NAMES, Capability
 from opencrypto.xform import FACTS
@@ -103,8 +103,8 @@ def take_stats(drivers: DriverTable, dispatcher: Dispatcher, keyops: KeyOps) -> 
     """Sum the counters as they are now. Drivers that left count in the totals."""
     kops, kerrs = keyops.counts()
     present, departed = drivers.counts()
-    sums = {name: shards.total() for name, shards in present.items()}
-    total = sum_shards([*(shards for _, shards in departed), dispatcher.strays])
+    sums = {name: counts.total() for name, counts in present.items()}
+    total = sum_counts([*(counts for _, counts in departed), dispatcher.without_session])
     for each in sums.values():
         total.add(each)
     return Stats(

@@ -6,7 +6,7 @@ in no table; to the drivers its parts are sessions like any other, opened by a c
 that holds for sessions holds for it: one completion per request, order, freeing with the last
 request; and a part whose driver leaves moves to another one, as any session does.
 
-A request is carried out by one request per run of descriptors that belong to the same part, each
+A request is carried out by one request per stage of descriptors that belong to the same part, each
 dispatched when the one before is complete. What can be refused is refused before the first; what
 fails later ends the request, and what precedes it in the chain has been done, as within a driver.
 The two halves of an authenticated cipher are never split.
@@ -110,7 +110,7 @@ class Virtual:
             return None
         lid = next(self._lids) & 0xFFFFFFFF
         self._parts[lid] = parts
-        kind = self._sessions.kinds.number(cri.alg for cri in chain.inis)
+        kind = self._sessions.chain_numbers.number(cri.alg for cri in chain.inis)
         session = Session(
             pack_sid(HID, lid), self.slot, chain, hard, self._process(chain, parts), kind
         )
@@ -155,7 +155,7 @@ class Virtual:
             try:
                 plan = check(crp, chain)
             except CryptoError as error:
-                crp.fail(error.errno or errno.EINVAL, error.strerror or "")
+                crp.fail_for(error)
                 self._done(crp)
                 return 0
             if not self._all_live(parts):
@@ -163,7 +163,7 @@ class Virtual:
                 crp.fail(errno.EAGAIN)
                 self._done(crp)
                 return 0
-            Relay(crp, _runs(plan.steps, chain, owners), self._dispatch, self._done).advance()
+            Pipeline(crp, _stages(plan.steps, chain, owners), self._dispatch, self._done).advance()
             return 0
 
         return process
@@ -178,7 +178,7 @@ class Virtual:
         return True
 
 
-class Run:
+class Stage:
     """Consecutive descriptors of a request that one part carries out."""
 
     __slots__ = ("chain", "desc", "mac_at", "mac_end", "part")
@@ -206,6 +206,10 @@ class Run:
                 self.mac_at = authenticator.mac_at
             self.mac_end = authenticator.mac_at + self.chain.macs[authenticator.position]
 
+    def mac_view(self, crp: Cryptop) -> memoryview | None:
+        """View the rest of ``crp.mac`` from this stage's first MAC on, if that is where it goes."""
+        return None if self.mac_at < 0 or crp.mac is None else memoryview(crp.mac)[self.mac_at :]
+
     def _described(self, step: Step) -> Cryptodesc:
         crd = step.crd
         if not self.part.has_twice(crd.ini.alg):
@@ -217,40 +221,40 @@ class Run:
         )
 
 
-class Relay:
+class Pipeline:
     """One request on its way through its parts."""
 
-    __slots__ = ("_crp", "_dispatch", "_done", "_next", "_retries", "_runs")
+    __slots__ = ("_crp", "_dispatch", "_done", "_next", "_retries", "_stages")
 
     def __init__(
         self,
         crp: Cryptop,
-        runs: Sequence[Run],
+        stages: Sequence[Stage],
         dispatch: Callable[[Cryptop], None],
         done: Callable[[Cryptop], None],
     ) -> None:
         self._crp = crp
-        self._runs = runs
+        self._stages = stages
         self._dispatch = dispatch
         self._done = done
         self._next = 0
         self._retries = MAX_RETRIES
 
     def advance(self) -> None:
-        """Dispatch the next run, or complete the request after the last."""
+        """Dispatch the next stage, or complete the request after the last."""
         crp = self._crp
-        if self._next == len(self._runs):
+        if self._next == len(self._stages):
             self._done(crp)
             return
-        run = self._runs[self._next]
+        stage = self._stages[self._next]
         self._next += 1
         sub = Cryptop(
-            run.part.session.sid,
+            stage.part.session.sid,
             crp.buf,
-            run.desc,
+            stage.desc,
             self._completed,
             crp.flags & ~OWN_FLAGS | CRYPTO_F_CBIMM,
-            mac=None if run.mac_at < 0 or crp.mac is None else memoryview(crp.mac)[run.mac_at :],
+            mac=stage.mac_view(crp),
         )
         sub.ilen, sub.olen = crp.ilen, crp.olen
         self._dispatch(sub)
@@ -261,7 +265,7 @@ class Relay:
             self._dispatch(sub)  # its sid is the new one, and nothing was done
             return
         if sub.etype:
-            # Never EAGAIN from here: earlier runs have changed the buffer.
+            # Never EAGAIN from here: earlier stages have changed the buffer.
             if sub.etype == errno.EAGAIN:
                 sub.fail(errno.ENODEV, "the drivers pass a part of the session round in circles")
             self._crp.fail(sub.etype, sub.error)
@@ -275,15 +279,15 @@ def _authenticator(step: Step) -> Step:
     return step if step.partner is None else step.partner
 
 
-def _runs(steps: Sequence[Step], chain: Chain, owners: dict[int, Part]) -> list[Run]:
-    """Divide a request's steps into runs."""
-    runs: list[Run] = []
+def _stages(steps: Sequence[Step], chain: Chain, owners: dict[int, Part]) -> list[Stage]:
+    """Divide a request's steps into stages."""
+    stages: list[Stage] = []
     for step in steps:
         part = owners[step.position]
-        if not runs or not runs[-1].takes(step, part):
-            runs.append(Run(part, chain))
-        runs[-1].add(step)
-    return runs
+        if not stages or not stages[-1].takes(step, part):
+            stages.append(Stage(part, chain))
+        stages[-1].add(step)
+    return stages
 
 
 def _units(chain: Chain) -> list[list[int]]:

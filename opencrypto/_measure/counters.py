@@ -1,8 +1,8 @@
 """
 Counters: plain integers on the hot path, summed when somebody looks.
 
-Each thread counts into a shard of its own, so that no increment is lost and none needs a lock. A
-shard whose thread has ended is folded into the rest at the next look.
+Each thread counts for itself, so that no increment is lost and none needs a lock. The counts of a
+thread that has ended are folded into the rest at the next look.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Stats:
 
 
 SIZE_BITS: Final = 7
-"""Bits of a key of `Shard.sizes` that hold the size; those above hold the kind of session."""
+"""Bits of a key of `ThreadCounts.sizes` that hold the size; the others number the chain."""
 
 DEEPEST: Final = 32
 """How deep calls of one driver may nest in a thread before a request is queued instead."""
@@ -74,7 +74,7 @@ SIZE_CLASSES: Final = (64, 256, 1024, 4096, 16384, 65536, 262144, 1048576)
 """Upper bounds, in **bytes**, of the size classes shown; one more class is for what is longer."""
 
 
-class Kinds:
+class ChainNumbers:
     """
     Numbers for the chains of algorithms that sessions have had, so that counting needs no tuple.
 
@@ -96,17 +96,25 @@ class Kinds:
         return number << SIZE_BITS
 
     def chain(self, key: int) -> tuple[int, ...]:
-        """Return the chain that a key of `Shard.sizes` belongs to; empty for a senseless size."""
+        """
+        Return the chain that a key of `ThreadCounts.sizes` belongs to.
+
+        Empty for a number that no chain has: a request's ``ilen`` was negative or absurd.
+        """
         number = key >> SIZE_BITS
         return self._chains[number] if 0 <= number < len(self._chains) else ()
 
 
 def size_class(key: int) -> int:
-    """Return the place in `SIZE_CLASSES` of a key of `Shard.sizes`; its length for the largest."""
+    """
+    Return the place in `SIZE_CLASSES` of a key of `ThreadCounts.sizes`.
+
+    What is longer than the last class gets the place behind it.
+    """
     return bisect.bisect_left(SIZE_CLASSES, 1 << (key & ((1 << SIZE_BITS) - 1)))
 
 
-class Shard:
+class ThreadCounts:
     """
     One thread's counts of one driver. Only that thread writes them.
 
@@ -142,11 +150,11 @@ class Shard:
         return sum(self.sizes.copy().values())
 
     def ended(self) -> bool:
-        """Tell whether the thread that wrote this shard is gone."""
+        """Tell whether the thread that wrote these counts is gone."""
         thread = self.thread()
         return thread is None or not thread.is_alive()
 
-    def add(self, other: Shard) -> None:
+    def add(self, other: ThreadCounts) -> None:
         """Add another's counts to these."""
         # The copy is one step of the interpreter: the other's thread may be adding a key.
         for key, count in other.sizes.copy().items():
@@ -168,10 +176,10 @@ class Shard:
 
 
 COUNTS: Final = ("blocks", "bytes", "errs", "kblocks", "kerrs", "kops", "migrated")
-"""The plain counts of a `Shard`."""
+"""The plain counts of a `ThreadCounts`."""
 
 
-class Count:
+class LockedCount:
     """A count off the hot path, which any thread adds to."""
 
     __slots__ = ("_lock", "value")
@@ -186,66 +194,66 @@ class Count:
             self.value += 1
 
 
-class Tally(threading.local):
+class LocalCounts(threading.local):
     """
-    The counts of one driver: ``tally.shard`` is the calling thread's own.
+    The counts of one driver: ``local.counts`` is the calling thread's own.
 
     `threading.local` runs ``__init__`` again in each thread that first touches it.
     """
 
-    def __init__(self, shards: Shards) -> None:
-        self.shard = shards.new()
+    def __init__(self, counts: Counts) -> None:
+        self.counts = counts.new()
 
 
-class Shards:
-    """All shards of one driver."""
+class Counts:
+    """The counts of one driver, thread by thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # guards both
-        self._shards: list[Shard] = []
-        self._ended = Shard(_nobody)
+        self._counts: list[ThreadCounts] = []
+        self._ended = ThreadCounts(_nobody)
 
-    def new(self) -> Shard:
-        """Start the shard of the calling thread."""
-        shard = Shard(weakref.ref(threading.current_thread()))
+    def new(self) -> ThreadCounts:
+        """Start the counts of the calling thread."""
+        counts = ThreadCounts(weakref.ref(threading.current_thread()))
         with self._lock:
-            if len(self._shards) >= 64:
+            if len(self._counts) >= 64:
                 self._fold()
-            self._shards.append(shard)
-        return shard
+            self._counts.append(counts)
+        return counts
 
     def _fold(self) -> None:
         running = []
-        for shard in self._shards:
-            if shard.ended():
-                self._ended.add(shard)
+        for counts in self._counts:
+            if counts.ended():
+                self._ended.add(counts)
             else:
-                running.append(shard)
-        self._shards = running
+                running.append(counts)
+        self._counts = running
 
-    def absorb(self, others: Shards) -> None:
+    def absorb(self, others: Counts) -> None:
         """Add another driver's counts to these, for good."""
         total = others.total()
         with self._lock:
             self._ended.add(total)
 
-    def total(self) -> Shard:
-        """Sum all shards."""
-        return self.add_to(Shard(_nobody))
+    def total(self) -> ThreadCounts:
+        """Sum the counts of all threads."""
+        return self.add_to(ThreadCounts(_nobody))
 
-    def add_to(self, result: Shard) -> Shard:
-        """Add all shards to a sum, and return it."""
+    def add_to(self, result: ThreadCounts) -> ThreadCounts:
+        """Add the counts of all threads to a sum, and return it."""
         with self._lock:
-            for shard in (self._ended, *self._shards):
-                result.add(shard)
+            for counts in (self._ended, *self._counts):
+                result.add(counts)
         return result
 
 
-def sum_shards(several: Iterable[Shards]) -> Shard:
-    """Sum the shards of several drivers."""
-    result = Shard(_nobody)
-    for shards in several:
-        shards.add_to(result)
+def sum_counts(several: Iterable[Counts]) -> ThreadCounts:
+    """Sum the counts of several drivers."""
+    result = ThreadCounts(_nobody)
+    for counts in several:
+        counts.add_to(result)
     return result
 
 

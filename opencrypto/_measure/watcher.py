@@ -2,7 +2,7 @@
 Looking at each request, while somebody wants to know: timing, a trace, or both.
 
 While nobody does, this costs nothing: no session is off its straight path for it. While somebody
-does, no session is marked as ``direct``, so every request takes the branches that dispatch and
+does, no session is marked as ``straight``, so every request takes the branches that dispatch and
 done have anyway for what is queued, and there it is stamped. This reaches also the drivers and
 consumers that keep the bound methods, which a swap of the methods would not.
 """
@@ -102,27 +102,27 @@ class Watcher:
         straight = not epoch and trace is None
         if straight:
             self.watch = None
-            self._sessions.straight = True
+            self._sessions.watched = False
         else:
-            # First no session becomes direct any more, then requests are stamped: so each that is
+            # First no session becomes straight any more, then requests are stamped: so each that is
             # stamped is found so by done.
-            self._sessions.straight = False
+            self._sessions.watched = True
             self.watch = Watch(epoch, trace)
         for slot in self._drivers:
             with slot.lock:
                 for session in slot.sessions.values():
-                    session.direct = straight and _undisturbed(session)
+                    session.straight = straight and _undisturbed(session)
 
     # A request's way.
 
-    def straight(self, crp: Cryptop, session: Session) -> bool:
+    def stamp_dispatched(self, crp: Cryptop, session: Session) -> bool:
         """Stamp a dispatched request; tell whether only that kept it off the straight path."""
         watch = self.watch
         if watch is None:
             return False
         crp._watch = watch
         crp._dispatched = now = perf_counter_ns()
-        if session.queued or not session.slot.direct or crp.flags & CRYPTO_F_BATCH:
+        if session.queued or not session.slot.straight or crp.flags & CRYPTO_F_BATCH:
             crp._invoked = now  # until it is taken from the queue
             return False
         crp._invoked = perf_counter_ns()
@@ -148,10 +148,10 @@ class Watcher:
         self._call_back(crp)
         ended = perf_counter_ns()
         if watch.epoch:
-            shard = session.slot.tally.shard
-            times = shard.times
+            counts = session.slot.local.counts
+            times = counts.times
             if times is None or times.epoch != watch.epoch:
-                times = shard.times = Times(watch.epoch)
+                times = counts.times = Times(watch.epoch)
             fresh = times.fresh
             fresh.append((dispatched, invoked, done, called, ended))
             if len(fresh) >= FRESH:

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Self
 from opencrypto._request.bsdnames import CrparamNames, CryptkopNames
 from opencrypto._request.symmetric import BytesLike
 from opencrypto._state import RequestState
-from opencrypto.exceptions import OutputTooSmall, UsageError, error_from_errno
+from opencrypto.exceptions import CryptoError, OutputTooSmall, UsageError, error_from_errno
 
 if TYPE_CHECKING:
     from typing import Any
 
-    from opencrypto._core.key_requests import Call
+    from opencrypto._core.key_requests import Routing
 
 
 class Crparam(CrparamNames):
@@ -110,7 +110,7 @@ class Cryptkop(CryptkopNames):
     """
 
     __slots__ = (
-        "_call", "callback", "error", "flags", "hid", "iparams", "op", "opaque", "oparams",
+        "_routing", "callback", "error", "flags", "hid", "iparams", "op", "opaque", "oparams",
         "param", "state", "status", "verdict",
     )  # fmt: skip
 
@@ -137,7 +137,7 @@ class Cryptkop(CryptkopNames):
         self.opaque: Any = None
         self.error = ""
         self.state: int = RequestState.IDLE
-        self._call: Call | None = None
+        self._routing: Routing | None = None
 
     @classmethod
     def of(
@@ -173,6 +173,10 @@ class Cryptkop(CryptkopNames):
         """Record what went wrong; the driver then calls ``kdone`` as ever."""
         self.status = status
         self.error = error
+
+    def fail_for(self, error: CryptoError) -> None:
+        """Record a typed error as what went wrong: its errno and its sentence."""
+        self.fail(error.errno or errno.EINVAL, error.strerror or "")
 
     def check(self) -> None:
         """

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from opencrypto._request.bsdnames import CryptodescNames, CryptoiniNames, CryptopNames
 from opencrypto._state import RequestState
-from opencrypto.exceptions import SessionMigrated, UsageError, error_from_errno
+from opencrypto.exceptions import CryptoError, SessionMigrated, UsageError, error_from_errno
 
 if TYPE_CHECKING:
     from opencrypto._rules.iv import IvSource
@@ -275,6 +275,10 @@ class Cryptop(CryptopNames):
         """Record what went wrong; the driver then calls ``done`` as ever."""
         self.etype = etype
         self.error = error
+
+    def fail_for(self, error: CryptoError) -> None:
+        """Record a typed error as what went wrong: its errno and its sentence."""
+        self.fail(error.errno or errno.EINVAL, error.strerror or "")
 
     def check(self) -> None:
         """

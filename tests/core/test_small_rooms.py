@@ -23,7 +23,7 @@ from opencrypto import (
     UsageError,
 )
 from opencrypto import exceptions as errors
-from opencrypto._measure.counters import Count, Shards, Tally
+from opencrypto._measure.counters import Counts, LocalCounts, LockedCount
 from opencrypto.exceptions import ERRNO_CLASSES
 from tests.toy import Log, Toy, newsession, request, stepped
 
@@ -123,12 +123,12 @@ def test_names_are_read_written_and_checked() -> None:
 
 def test_no_count_is_lost_between_threads() -> None:
     """Each thread counts for itself; the sum is exact, also after many threads have ended."""
-    shards, count = Shards(), Count()
-    tally = Tally(shards)
+    counts, count = Counts(), LockedCount()
+    local = LocalCounts(counts)
 
     def work() -> None:
         for _ in range(200):
-            tally.shard.errs += 1
+            local.counts.errs += 1
             count.add()
 
     for _ in range(20):
@@ -137,8 +137,8 @@ def test_no_count_is_lost_between_threads() -> None:
             thread.start()
         for thread in threads:
             thread.join()
-    assert shards.total().errs == count.value == 20 * 10 * 200
-    assert len(shards._shards) <= 80
+    assert counts.total().errs == count.value == 20 * 10 * 200
+    assert len(counts._counts) <= 80
 
 
 def test_requests_and_bytes_are_counted_per_driver() -> None:
