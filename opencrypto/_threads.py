@@ -7,7 +7,7 @@ only a parked one is; the queue itself says whether there is work, so nothing is
 last look and parking: `_parked` is set first, then the queue is looked at again, both under the
 mutex that `kick` takes before it rings.
 
-`ManualInterrupt` is the twin that tests step by hand.
+`opencrypto.testing.ManualInterrupt` is the twin that tests step by hand.
 """
 
 from __future__ import annotations
@@ -103,32 +103,6 @@ class ThreadInterrupt:
         if thread is not None and thread is not threading.current_thread():
             thread.join()
         if thread is not threading.current_thread() and self._pending():
-            self._work()
-
-
-class ManualInterrupt:
-    """A soft interrupt that runs when a test says so: `step` does what the thread would do."""
-
-    def __init__(self, name: str, work: Callable[[], None], pending: Callable[[], bool]) -> None:
-        self.name = name
-        self.kicked = False
-        self._work = work
-        self._pending = pending
-
-    def kick(self) -> None:
-        """Note that the interrupt is due."""
-        self.kicked = True
-
-    def step(self) -> bool:
-        """Run the work if it is due; tell whether it was."""
-        due, self.kicked = self.kicked, False
-        if due:
-            self._work()
-        return due
-
-    def stop(self) -> None:
-        """Run until nothing is left."""
-        while self._pending():
             self._work()
 
 

@@ -27,7 +27,7 @@ from opencrypto import (
     Framework,
 )
 from opencrypto._core.session import Session
-from opencrypto._threads import ManualInterrupt
+from opencrypto.testing import ManualInterrupt
 
 SYNC = CRYPTOCAP_F_SOFTWARE | CRYPTOCAP_F_SYNC
 ALGS = (CRYPTO_NULL_CBC, CRYPTO_NULL_HMAC)

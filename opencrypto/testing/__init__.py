@@ -6,11 +6,16 @@ Not imported by ``import opencrypto``. `DriverContract` runs under pytest (the e
 come with a minor release and are announced in the change log.
 """
 
-from opencrypto._threads import ManualInterrupt
 from opencrypto.testing.check import Report, Result, check_driver
 from opencrypto.testing.clauses import CLAUSES, ContractBroken
 from opencrypto.testing.contract import DriverContract
-from opencrypto.testing.doubles import BlockingDriver, LateDriver, RecordingDriver, step
+from opencrypto.testing.doubles import (
+    BlockingDriver,
+    LateDriver,
+    ManualInterrupt,
+    RecordingDriver,
+    step,
+)
 from opencrypto.testing.faults import FAULTS, Fault
 
 __all__ = [

@@ -1,16 +1,16 @@
-"""D4 to D6: what comes out is right."""
+"""D4 to D6: what comes out is right, of compression too."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import unittest
 from collections.abc import Iterator
 from typing import Any
 
-from opencrypto._request.buffer import Mbuf
-from opencrypto._request.symmetric import Cryptodesc
-from opencrypto.constants import CRD_F_IV_EXPLICIT, CRD_F_IV_PRESENT, CRD_F_VERIFY
+from opencrypto import Cryptodesc, Cryptoini, Cryptop, Mbuf
+from opencrypto.constants import CRD_F_COMP, CRD_F_IV_EXPLICIT, CRD_F_IV_PRESENT, CRD_F_VERIFY, Alg
 from opencrypto.exceptions import CryptoError
 from opencrypto.testing import vectors
 from opencrypto.testing._base import (
@@ -20,13 +20,25 @@ from opencrypto.testing._base import (
     each_algorithm,
     each_verifying,
 )
-from opencrypto.testing._rig import Rig, describe, only_changed
-from opencrypto.testing._samples import Case, Layout, partner_of, sample, some_length, written
+from opencrypto.testing._exchange import describe
+from opencrypto.testing._rig import Rig, only_changed
+from opencrypto.testing._samples import (
+    GUARD,
+    Case,
+    Layout,
+    contents,
+    partner_of,
+    sample,
+    some_length,
+    written,
+)
 from opencrypto.testing.clauses import ContractBroken, Trial, Unclaimed, clause, require
 from opencrypto.testing.vectors import Vector
 from opencrypto.xform import FACTS, Kind
 
 KINDS = ("contig", "iov", "mbuf")
+
+EXPLICIT = CRD_F_IV_EXPLICIT | CRD_F_IV_PRESENT
 
 
 def as_kind(kind: str, data: bytes) -> Any:
@@ -37,11 +49,6 @@ def as_kind(kind: str, data: bytes) -> Any:
     cuts = sorted(min(cut, len(data)) for cut in cuts)
     parts = [bytearray(data[a:b]) for a, b in itertools.pairwise(cuts)]
     return Mbuf(parts) if kind == "mbuf" else parts
-
-
-def contents(buf: Any) -> bytes:
-    """Return what is in a buffer of any kind."""
-    return b"".join(buf) if isinstance(buf, list) else bytes(buf)
 
 
 def known_algorithms(contract: ContractBase) -> Iterator[Trial]:
@@ -95,8 +102,63 @@ class Pair:
         return lay, buf, over
 
 
+class Compressor:
+    """A compression algorithm, as a trial."""
+
+    def __init__(self, alg: int) -> None:
+        self.alg = Alg(alg)
+        self.id = self.alg.name
+        # Deflate without growth makes the streams of deflate.
+        self.vectors = vectors.load(self.id.removesuffix("_NOGROW"))
+
+
+def each_compressor(contract: ContractBase) -> Iterator[Trial]:
+    """Give each compression algorithm claimed."""
+    for alg in sorted(contract.capabilities()):
+        if alg in FACTS and FACTS[alg].kind is Kind.COMP:
+            yield Compressor(alg)
+
+
+class Known:
+    """
+    A vector as a driver takes it.
+
+    Attributes:
+        case: The way to use the driver.
+        vector: The vector.
+        lay: Where everything stands.
+        plain: The buffer before the way forward.
+        sealed: The buffer after it.
+    """
+
+    def __init__(self, case: Case, vector: Vector, mac: bytes) -> None:
+        aad, iv = vector.aad or b"", vector.iv or b""
+        self.case = case
+        self.vector = vector
+        self.lay = case.layout(len(aad) if case.payload_is_aad else len(vector.input), len(aad))
+        plain = bytes(case.buffer(self.lay))
+        for at, part in (self.lay.aad, aad), (self.lay.iv, iv), (self.lay.start, vector.input):
+            plain = _with(plain, at, part)
+        self.plain = plain
+        self.sealed = _with(_with(plain, self.lay.start, vector.output), self.lay.mac, mac)
+        self._back = self.sealed if not case.ciphers else _with(plain, self.lay.mac, mac)
+
+    def there_and_back(self, rig: Rig, sid: int, kind: str, blame: str) -> None:
+        """Require, of a buffer of some kind, the right answer one way, and the way back."""
+        buf, places = as_kind(kind, self.plain), written(self.case, self.lay)
+        name = f"{self.vector.id} ({self.vector.source})"
+        explicit = self.case.forward(self.lay, self.vector.iv, EXPLICIT)
+        rig.good(blame, self.vector.id, sid, buf, explicit)
+        answer = contents(buf)
+        right = all(answer[at : at + n] == self.sealed[at : at + n] for at, n in places)
+        require(right, blame, f"{name}: wrong result")
+        only_changed(self.plain, answer, places, self.vector.id)
+        rig.good(blame, f"{self.vector.id}, back", sid, buf, self.case.backward(self.lay))
+        require(contents(buf) == self._back, blame, f"{name}: wrong way back")
+
+
 class Answers(ContractBase):
-    """Known answers, forgeries, chains."""
+    """Known answers, forgeries, chains; compression."""
 
     @clause("D4", known_algorithms)
     def test_D4_known_answers(self, case: Chosen) -> None:
@@ -112,49 +174,21 @@ class Answers(ContractBase):
         """Try a vector with each MAC length it gives; return how many that were."""
         full = vector.full if vector.full != vector.mac else None
         macs = [mac for mac in (vector.mac, full) if mac is not None] or [b""]
-        return sum(self._answer(rig, case.alg, kind, vector, mac) for mac in macs)
+        found = [known for mac in macs if (known := self._as_known(vector, case.alg, mac))]
+        for known in found:
+            with _session(rig, known) as sid:
+                known.there_and_back(rig, sid, "contig", "D4")
+                if kind != "contig":
+                    # Where that goes right, and several pieces go wrong, theirs is the clause.
+                    known.there_and_back(rig, sid, kind, "D14")
+        return len(found)
 
-    def _answer(self, rig: Rig, alg: int, kind: str, vector: Vector, mac: bytes) -> bool:
-        found = self._case_for(vector, alg, len(mac))
-        if found is None or self._too_long(found, len(vector.input)):
-            return False
-        lay, plain, sealed = _images(found, vector, mac)
-        sid = rig.open(found.inis_with(vector.key), "D2")
-        blame = "D4"
-        if kind != "contig":
-            # A buffer of several pieces that alone goes wrong breaks the clause of that.
-            self._there_and_back(rig, sid, found, vector, lay, plain, sealed, mac, "contig", "D4")
-            blame = "D14"
-        self._there_and_back(rig, sid, found, vector, lay, plain, sealed, mac, kind, blame)
-        rig.free(sid)
-        return True
-
-    def _there_and_back(
-        self,
-        rig: Rig,
-        sid: int,
-        found: Case,
-        vector: Vector,
-        lay: Layout,
-        plain: bytes,
-        sealed: bytes,
-        mac: bytes,
-        kind: str,
-        blame: str,
-    ) -> None:
-        buf = as_kind(kind, plain)
-        explicit = CRD_F_IV_EXPLICIT | CRD_F_IV_PRESENT
-        rig.good(blame, vector.id, sid, buf, found.forward(lay, vector.iv, explicit))
-        answer = contents(buf)
-        right = all(
-            answer[at : at + length] == sealed[at : at + length]
-            for at, length in written(found, lay)
-        )
-        require(right, blame, f"{vector.id} ({vector.source}): wrong result")
-        only_changed(plain, answer, written(found, lay), vector.id)
-        rig.good(blame, f"{vector.id}, back", sid, buf, found.backward(lay))
-        back = sealed if not found.ciphers else _with(plain, lay.mac, mac)
-        require(contents(buf) == back, blame, f"{vector.id} ({vector.source}): wrong way back")
+    def _as_known(self, vector: Vector, alg: int, mac: bytes) -> Known | None:
+        """Return how the driver takes a vector, or None if it claims no such thing."""
+        case = self._case_for(vector, alg, len(mac))
+        if case is None or self._too_long(case, len(vector.input)):
+            return None
+        return Known(case, vector, mac)
 
     def _too_long(self, case: Case, length: int) -> bool:
         maxlen = self.maxlen(case)
@@ -186,13 +220,11 @@ class Answers(ContractBase):
             for vector in vectors.load(case.alg.name):
                 if vector.result == "valid" or vector.mac is None:
                     continue
-                found = self._case_for(vector, case.alg, len(vector.mac))
-                if found is None or self._too_long(found, len(vector.input)):
+                known = self._as_known(vector, case.alg, vector.mac)
+                if known is None:
                     continue
-                lay, _, forged = _images(found, vector, vector.mac)
-                sid = rig.open(found.inis_with(vector.key), "D2")
-                _refused(rig, sid, forged, found.backward(lay), vector.id)
-                rig.free(sid)
+                with _session(rig, known) as sid:
+                    _refused(rig, sid, known.sealed, known.case.backward(known.lay), vector.id)
                 tried += 1
         require(tried, "D5", f"{case.alg.name}: no vector fits what is claimed")
 
@@ -252,6 +284,48 @@ class Answers(ContractBase):
             same = buf[lay.region] == before[lay.region]
             require(same, "D6", "there and back is not the same")
 
+    # Compression, whose answers are not the only right ones.
+
+    @clause("D4", each_compressor)
+    def test_D4_compression_there_and_back(self, case: Compressor) -> None:
+        """Published streams decompress to what they should, and our own to what went in."""
+        with self.rig() as rig:
+            sid = rig.open([Cryptoini(case.alg)])
+            for vector in case.vectors:
+                if vector.result != "valid":
+                    continue
+                crp, buf = _run_compressor(rig, sid, case.alg, vector.output, 0)
+                require(not crp.etype, "D4", f"{vector.id}: {crp.error}")
+                require(_between(buf) == vector.input, "D4", f"{vector.id}: wrong")
+                require(crp.olen == len(vector.input), "D4", f"{vector.id}: olen {crp.olen}")
+                crp, buf = _run_compressor(rig, sid, case.alg, vector.input, CRD_F_COMP)
+                require(not crp.etype, "D4", f"{vector.id}, compressing: {crp.error}")
+                if case.alg == Alg.DEFLATE_COMP_NOGROW and crp.olen >= len(vector.input):
+                    require(_between(buf) == vector.input, "D4", f"{vector.id}: would not shrink")
+                    continue
+                crp, buf = _run_compressor(rig, sid, case.alg, _between(buf), 0)
+                require(_between(buf) == vector.input, "D4", f"{vector.id}: there and back")
+
+    @clause("D5", each_compressor)
+    def test_D5_damaged_streams_are_refused(self, case: Compressor) -> None:
+        """A stream that is cut, altered or followed by more is an error, the buffer as it was."""
+        with self.rig() as rig:
+            sid = rig.open([Cryptoini(case.alg)])
+            for vector in case.vectors:
+                if vector.result == "invalid":
+                    crp, buf = _run_compressor(rig, sid, case.alg, vector.output, 0)
+                    require(crp.etype, "D5", f"{vector.id}: taken for a good stream")
+                    kept = _between(buf) == vector.output
+                    require(kept, "D5", f"{vector.id}: refused, but the buffer was changed")
+
+
+@contextlib.contextmanager
+def _session(rig: Rig, known: Known) -> Iterator[int]:
+    """Have a session with the key of a vector."""
+    sid = rig.open(known.case.inis_with(known.vector.key), "D2")
+    yield sid
+    rig.free(sid)
+
 
 def _open_pair(rig: Rig, pair: Pair) -> int:
     """Open a session for both; a driver may refuse chains, and then has nothing to show here."""
@@ -259,17 +333,6 @@ def _open_pair(rig: Rig, pair: Pair) -> int:
         return rig.newsession([*pair.cipher.inis(), *pair.mac.inis()])
     except CryptoError as error:
         raise unittest.SkipTest(f"the driver refuses {pair.id}: {error.strerror}") from error
-
-
-def _images(case: Case, vector: Vector, mac: bytes) -> tuple[Layout, bytes, bytes]:
-    """Lay a vector out; return the buffer before and after the way forward."""
-    aad = vector.aad or b""
-    lay = case.layout(len(aad) if case.payload_is_aad else len(vector.input), len(aad))
-    plain = bytes(case.buffer(lay))
-    plain = _with(plain, lay.aad, aad)
-    plain = _with(plain, lay.iv, vector.iv or b"")
-    plain = _with(plain, lay.start, vector.input)
-    return lay, plain, _with(_with(plain, lay.start, vector.output), lay.mac, mac)
 
 
 def _with(data: bytes, at: int, part: bytes) -> bytes:
@@ -282,3 +345,18 @@ def _refused(rig: Rig, sid: int, forged: bytes, desc: list[Cryptodesc], what: st
     if crp.etype != errno.EBADMSG:
         raise ContractBroken("D5", f"{what}: ended with {describe(crp)}, not EBADMSG")
     require(buf == forged, "D5", f"{what}: the buffer of a forgery was changed")
+
+
+def _run_compressor(rig: Rig, sid: int, alg: int, data: bytes, flags: int) -> tuple[Cryptop, Mbuf]:
+    """Run a region between two guards, in an mbuf, which can grow."""
+    guard = sample(GUARD, "guard")
+    buf = Mbuf([bytearray(guard), bytearray(data), bytearray(guard)])
+    crp = rig.run(sid, buf, [Cryptodesc(GUARD, len(data), 0, flags, alg=alg)])
+    whole = bytes(buf)
+    kept = whole[:GUARD] == guard == whole[len(whole) - GUARD :]
+    require(kept, "D12", f"{FACTS[alg].name}: bytes outside the region were changed")
+    return crp, buf
+
+
+def _between(buf: Mbuf) -> bytes:
+    return bytes(buf)[GUARD : len(buf) - GUARD]

@@ -57,9 +57,9 @@ class ContractBase:
         finally:
             driver.close()
 
-    def rig(self) -> Rig:
-        """Attach a new driver to a new framework."""
-        return Rig(self.make_driver(), self.patience)
+    def rig(self, driver: Driver | None = None) -> Rig:
+        """Attach a new driver, or the one given, to a new framework."""
+        return Rig(driver or self.make_driver(), self.patience)
 
     def maxlen(self, case: Case) -> int:
         """Return the longest region that the driver takes for a case, 0 for no limit."""

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from opencrypto._request.symmetric import Cryptodesc, Cryptoini
+from opencrypto import Cryptodesc, Cryptoini
 from opencrypto.constants import (
     CRD_F_ENCRYPT,
     CRD_F_IV_EXPLICIT,
@@ -134,7 +134,7 @@ class Claims(ContractBase):
             lay = case.layout(some_length(case, self.maxlen(case)))
             for _ in range(3):
                 ticket = rig.submit(sid, case.buffer(lay), case.forward(lay))
-                rig.wait(ticket)
+                rig.sym.wait(ticket)
                 if rig.driver.flags & CRYPTOCAP_F_SYNC:
                     require(
                         ticket.answered_on_return,

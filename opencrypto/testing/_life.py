@@ -3,40 +3,32 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import gc
-import logging
 import os
+import signal
 import threading
 import time
 import unittest
-import weakref
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Sequence
 
-from opencrypto._request.symmetric import Cryptodesc, Cryptop
+from opencrypto import Cryptodesc, Cryptop
 from opencrypto.constants import CRYPTO_F_BATCH, CRYPTO_F_CBIMM
-from opencrypto.driver import Driver
 from opencrypto.exceptions import CryptoError
-from opencrypto.testing import _fork
 from opencrypto.testing._base import ContractBase, a_few, each_algorithm
-from opencrypto.testing._reach import holds, population, reachable
-from opencrypto.testing._rig import Rig, Ticket, describe
+from opencrypto.testing._exchange import Made, TrackedBytes, TrackedRequest, describe
+from opencrypto.testing._rig import Rig
 from opencrypto.testing._samples import Case, Layout, sample, some_length
+from opencrypto.testing._secrets import everything_logged, holds, population, reprs, shows
 from opencrypto.testing.clauses import ContractBroken, clause, require
 
 THREADS = 8
 ROUNDS = 25
 CYCLES = 48
 
+GRACE = 1.0
+"""Seconds for a forked child beyond the patience with each thing it does."""
 
-class Watched(Cryptop):
-    """A request that tells when it is gone."""
-
-    __slots__ = ("__weakref__",)
-
-
-class WatchedBytes(bytearray):
-    """A buffer that tells when it is gone."""
+BATCH = CRYPTO_F_BATCH | CRYPTO_F_CBIMM
 
 
 class Life(ContractBase):
@@ -52,16 +44,19 @@ class Life(ContractBase):
         """After done, the request, its buffer and its IV are nobody's but the consumer's."""
         with self.rig() as rig:
             sid, lay = rig.open(case.inis()), self._one(case)
-            good, bad = case.forward(lay, WatchedBytes(sample(case.ivlen, "iv"))), [Cryptodesc()]
-            refs: list[weakref.ref[object]] = []
-            for desc in (good, case.backward(lay), bad):
-                refs += _watched_run(rig, sid, case.buffer(lay), desc)
-            del good, bad, desc
-            deadline = time.monotonic() + rig.patience
-            while (left := _alive(refs)) and time.monotonic() < deadline:
-                time.sleep(0.002)
-                gc.collect()
-            require(not left, "D15", f"still referred to after done: {', '.join(left)}")
+
+            def there() -> Made[Cryptop]:
+                iv = TrackedBytes(sample(case.ivlen, "iv"))
+                request, parts = tracked(sid, case.buffer(lay), case.forward(lay, iv))
+                return request, [*parts, iv]
+
+            def back() -> Made[Cryptop]:
+                return tracked(sid, case.buffer(lay), case.backward(lay))
+
+            def wrong() -> Made[Cryptop]:
+                return tracked(sid, case.buffer(lay), [Cryptodesc()])
+
+            rig.sym.kept(there, back, wrong)
 
     @clause("D15", each_algorithm)
     def test_D15_buffers_are_let_go(self, case: Case) -> None:
@@ -197,26 +192,14 @@ class Life(ContractBase):
     @clause("D19", a_few)
     def test_D19_leaving_with_everything_in_use(self, case: Case) -> None:
         """Sessions open, requests in flight: each ends, the sessions are freed, no thread stays."""
-        before = set(threading.enumerate())
         with self.rig() as rig:
-            ours = set(threading.enumerate()) - before
             sids = [rig.open(case.inis(f"key {n}")) for n in range(3)]
             lay = self._one(case)
-            flags = CRYPTO_F_BATCH | CRYPTO_F_CBIMM
-            tickets = [
-                Ticket(Cryptop(sid, case.buffer(lay), case.forward(lay), flags=flags))
+            rig.sym.in_flight(
+                rig.request(sid, case.buffer(lay), case.forward(lay), flags=BATCH)
                 for _ in range(20)
                 for sid in sids
-            ]
-            rig.dispatch(*tickets)
-            rig.detach()
-            rig.check_bugs()
-            for ticket in tickets:
-                crp = rig.wait(ticket)
-                ended = crp.etype in (0, errno.EAGAIN, errno.ENODEV)
-                require(ended, "D19", f"in flight when the driver left: {describe(crp)}")
-            left = threads_left(before | ours, rig.patience)
-            require(not left, "D19", f"threads left after close: {', '.join(left)}")
+            )
 
     @clause("D19")
     def test_D19_it_can_come_again(self) -> None:
@@ -235,7 +218,7 @@ class Life(ContractBase):
             raise unittest.SkipTest("a key this short may turn up by chance")
         key = sample(case.keylen, "canary")
         with everything_logged() as lines, self.rig() as rig:
-            shown = lines
+            shown = lines  # what is logged from here on is in it too
             sid, lay = rig.open(case.inis("canary")), self._one(case)
             for desc in (case.forward(lay), case.backward(lay), case.backward(lay), []):
                 crp = rig.run(sid, case.buffer(lay), desc)
@@ -246,7 +229,7 @@ class Life(ContractBase):
             rig.free(sid)
             shown += reprs(rig.driver)
         for text in shown:
-            require(not _shows(text, key), "D20", f"key material in: {text[:40]!r}...")
+            require(not shows(text, [key], 4), "D20", f"key material in: {text[:40]!r}...")
 
     def _refusal(self, rig: Rig, case: Case, key: bytes) -> list[str]:
         """Return what the driver itself says to a key that it may not take."""
@@ -269,22 +252,20 @@ class Life(ContractBase):
             expected = _sealed(rig, sid, case, lay)
 
             def child() -> str:
-                framework = rig.framework
-                for number in (sid, 0):
+                sids = [sid]
+                with contextlib.suppress(CryptoError):  # a clean refusal
+                    sids.append(rig.framework.newsession(case.inis(), driver=rig.hid))
+                for each in sids:
+                    crp = rig.request(each, case.buffer(lay), case.forward(lay))
                     try:
-                        use = number or framework.newsession(case.inis(), driver=rig.hid)
-                    except CryptoError:
-                        continue
-                    buf = case.buffer(lay)
-                    ticket = Ticket(Cryptop(use, buf, case.forward(lay), flags=CRYPTO_F_CBIMM))
-                    framework.dispatch(ticket.crp)
-                    if not ticket.answered.wait(rig.patience):
+                        rig.sym.run_here(crp)
+                    except ContractBroken:
                         return "a request in the child was not answered"
-                    if not ticket.crp.etype and bytes(buf) != expected:
+                    if not crp.etype and bytes(crp.buf) != expected:
                         return "a request in the child got a wrong answer"
                 return ""
 
-            require(not (wrong := _fork.run(child, rig.patience)), "D22", wrong)
+            require(not (wrong := in_a_child(child, rig.patience)), "D22", wrong)
             right = _sealed(rig, sid, case, lay) == expected
             require(right, "D22", "after a fork the parent gets a wrong answer")
 
@@ -297,83 +278,52 @@ def _sealed(rig: Rig, sid: int, case: Case, lay: Layout, label: str = "data") ->
 
 def _ask(rig: Rig, sid: int, case: Case, lay: Layout, label: str, expected: bytes) -> None:
     """Do, from the calling thread, a request whose answer is known."""
-    buf = case.buffer(lay, label)
-    ticket = Ticket(Cryptop(sid, buf, case.forward(lay), flags=CRYPTO_F_CBIMM))
-    rig.framework.dispatch(ticket.crp)
-    if not ticket.answered.wait(rig.patience):
-        raise rig.unanswered()
-    crp = ticket.crp
+    crp = rig.sym.run_here(rig.request(sid, case.buffer(lay, label), case.forward(lay)))
     require(not crp.etype, "D17", f"with many threads: {describe(crp)}")
-    require(buf == expected, "D17", "with many threads an answer is wrong")
+    require(crp.buf == expected, "D17", "with many threads an answer is wrong")
 
 
-def _watched_run(
-    rig: Rig, sid: int, data: bytearray, desc: list[Cryptodesc]
-) -> list[weakref.ref[object]]:
-    buf = WatchedBytes(data)
-    crp = Watched(sid, buf, desc, flags=CRYPTO_F_CBIMM)
-    rig.dispatch(ticket := Ticket(crp))
-    rig.wait(ticket)
-    ivs = [crd.iv for crd in desc if isinstance(crd.iv, WatchedBytes)]
-    return [weakref.ref(each) for each in (crp, buf, *ivs)]
+def tracked(sid: int, data: bytes | bytearray, desc: Sequence[Cryptodesc]) -> Made[Cryptop]:
+    """Make a request that tells when it is gone, and name its buffer beside it."""
+    buf = TrackedBytes(data)
+    return TrackedRequest(sid, buf, desc, flags=CRYPTO_F_CBIMM), [buf]
 
 
-def threads_left(before: set[threading.Thread], patience: float) -> list[str]:
-    """Name the threads that are new and do not end; the framework's own are left out."""
-    deadline = time.monotonic() + patience
-    while True:
-        new = [thread.name for thread in set(threading.enumerate()) - before]
-        left = sorted(set(new) - {"opencrypto-requests", "opencrypto-returns"})
-        if not left or time.monotonic() > deadline:
-            return left
-        time.sleep(0.002)
-
-
-def _alive(refs: list[weakref.ref[object]]) -> list[str]:
-    names = {Watched: "the request", WatchedBytes: "a buffer"}
-    return [names[type(each)] for ref in refs if (each := ref()) is not None]
-
-
-def reprs(driver: Driver) -> list[str]:
-    """Return the reprs of a driver and of the objects of its own classes that it holds."""
-    own = type(driver).__module__.partition(".")[0]
-    held = (
-        repr(each)
-        for each in reachable(driver)
-        if type(each).__module__.partition(".")[0] == own and not callable(each)
-    )
-    return [repr(driver), str(driver), *held]
-
-
-def _shows(text: str, key: bytes) -> bool:
-    """Tell whether four bytes of a key in a row are in a text, as hex, characters or numbers."""
-    low = text.lower()
-    for at in range(len(key) - 3):
-        piece = key[at : at + 4]
-        numbers = ", ".join(map(str, piece))
-        if piece.hex() in low or repr(piece)[2:-1] in text or numbers in text:
-            return True
-    return False
-
-
-@contextlib.contextmanager
-def everything_logged() -> Iterator[list[str]]:
-    """Collect every log line, of every level, that anybody writes meanwhile."""
-    lines: list[str] = []
-
-    class Collector(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            lines.append(self.format(record))
-
-    collector = Collector()
-    loggers = [logging.getLogger(), logging.getLogger("opencrypto")]
-    levels = [logger.level for logger in loggers]
-    loggers[0].addHandler(collector)
-    for logger in loggers:
-        logger.setLevel(logging.DEBUG)
+def in_a_child(work: Callable[[], str], patience: float) -> str:
+    """Run `work` in a child; return what it says is wrong, or what went wrong with it."""
+    read, write = os.pipe()
+    with warnings.catch_warnings():
+        # That other threads run is the point: a driver must stand it.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
+    if not pid:
+        _child(work, write)
+    os.close(write)
     try:
-        yield lines
+        return _parent(pid, read, patience)
     finally:
-        loggers[0].removeHandler(collector)
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        os.close(read)
+
+
+def _child(work: Callable[[], str], write: int) -> None:
+    """Never returns: what the parent has set up to run at its end must not run here."""
+    says = "the child died"
+    try:
+        says = work()
+    except BaseException as error:
+        says = f"the child raised {type(error).__name__}"
+    finally:
+        os.write(write, b"." + says.encode())
+        os._exit(0)
+
+
+def _parent(pid: int, read: int, patience: float) -> str:
+    deadline = time.monotonic() + 3 * patience + GRACE
+    while os.waitpid(pid, os.WNOHANG)[0] == 0:
+        if time.monotonic() > deadline:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            return "the child hangs"
+        time.sleep(0.002)
+    said = os.read(read, 4096)
+    return said[1:].decode() if said else "the child died"

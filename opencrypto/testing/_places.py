@@ -7,8 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from opencrypto._request.buffer import Mbuf
-from opencrypto._request.symmetric import Cryptodesc, Cryptop
+from opencrypto import Cryptodesc, Cryptop, Mbuf
 from opencrypto.constants import CRD_F_IV_EXPLICIT, CRD_F_IV_PRESENT, Alg
 from opencrypto.driver import Driver
 from opencrypto.testing._base import (
@@ -18,10 +17,12 @@ from opencrypto.testing._base import (
     each_cipher,
     each_with_iv,
 )
-from opencrypto.testing._rig import Caller, Rig, describe, only_changed
+from opencrypto.testing._exchange import describe
+from opencrypto.testing._rig import Caller, Rig, only_changed
 from opencrypto.testing._samples import (
     Case,
     Layout,
+    contents,
     legal_lengths,
     sample,
     some_length,
@@ -324,14 +325,10 @@ def _both_ways(
     clause_ = "D4" if make is bytearray else "D14"
     buf = make(data)
     rig.good(clause_, "there", sid, buf, case.forward(lay))
-    sealed = _bytes(buf)
+    sealed = contents(buf)
     buf = make(sealed)
     rig.good(clause_, "back", sid, buf, case.backward(lay))
-    return sealed, _bytes(buf)
-
-
-def _bytes(buf: Any) -> bytes:
-    return b"".join(buf) if isinstance(buf, list) else bytes(buf)
+    return sealed, contents(buf)
 
 
 def _last_byte_counts(rig: Rig, sid: int, case: Case, length: int) -> None:

@@ -1,5 +1,5 @@
 """
-The bench a driver is tested on: a framework of its own, and requests that are waited for.
+The bench a driver is tested on: a framework of its own, with sessions and requests.
 
 Nothing a driver does can hang the bench: requests are dispatched from a thread that is left behind
 if it does not come back, and every wait has an end. What goes wrong is named by its clause.
@@ -7,20 +7,27 @@ if it does not come back, and every wait has an end. What goes wrong is named by
 
 from __future__ import annotations
 
-import errno
 import logging
 import queue
 import re
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
-from opencrypto._core.framework import Framework
-from opencrypto._request.symmetric import Cryptodesc, Cryptoini, Cryptop
+from opencrypto import Cryptkop, Cryptodesc, Cryptoini, Cryptop, Framework
 from opencrypto.constants import CRYPTO_F_CBIMM
 from opencrypto.driver import Driver
 from opencrypto.exceptions import CryptoError, DriverBug, UsageError
+from opencrypto.testing._exchange import (
+    KEY_REQUESTS,
+    PAUSE,
+    REQUESTS,
+    Exchange,
+    Ticket,
+    describe,
+)
 from opencrypto.testing.clauses import ContractBroken, require
 
 # The framework logs a driver's bug with the rule it broke: by the rule's first word, the clause.
@@ -36,22 +43,10 @@ _RULES = {
     "refusal": "D3",
     "verification": "K4",
 }
+FRAMEWORK_THREADS: Final = {"opencrypto-requests", "opencrypto-returns"}
+"""The threads of the framework itself, which start when they are needed."""
+
 _RULE = re.compile(r"driver_bug.*?rule='?(\w+)([^=]*)")
-
-
-class Ticket:
-    """A request on its way: `crp`, how often it was called back, and when first."""
-
-    def __init__(self, crp: Cryptop) -> None:
-        self.crp = crp
-        self.calls = 0
-        self.answered = threading.Event()
-        self.answered_on_return = False
-        crp.callback = self
-
-    def __call__(self, crp: Cryptop) -> None:
-        self.calls += 1
-        self.answered.set()
 
 
 class Rig:
@@ -61,14 +56,20 @@ class Rig:
         self.driver = driver
         self.patience = patience
         self.bugs = _Bugs()
-        self._caller = Caller()
         self.framework = Framework(plugins=False)
+        self.sym = Exchange(self, REQUESTS, self.framework.dispatch)
+        self.keys = Exchange(self, KEY_REQUESTS, self._give_key_request)
+        self._caller = Caller()
         try:
             # Without the known answers that attaching may run: what fails them is ours to name.
             self.hid = self.framework.attach(driver, selftest=False)
         except CryptoError as error:
             self.close()
             raise ContractBroken("D1", f"the driver cannot be attached: {error}") from error
+        self._threads = set(threading.enumerate())
+
+    def _give_key_request(self, krp: Cryptkop) -> None:
+        self.framework.kdispatch(krp, driver=self.hid)
 
     # Sessions.
 
@@ -103,53 +104,7 @@ class Rig:
 
     # Requests.
 
-    def submit(
-        self,
-        sid: int,
-        buf: Any,
-        desc: Sequence[Cryptodesc],
-        *,
-        flags: int = CRYPTO_F_CBIMM,
-        mac: bytearray | None = None,
-    ) -> Ticket:
-        """Dispatch a request, and return when `dispatch` has."""
-        crp = Cryptop(sid, buf, desc, flags=flags, mac=mac)
-        crp.ilen = len(buf) if isinstance(buf, (bytes, bytearray)) else 0
-        ticket = Ticket(crp)
-        self.dispatch(ticket)
-        return ticket
-
-    def dispatch(self, *tickets: Ticket) -> None:
-        """Dispatch requests one after the other, and return when the last call has returned."""
-
-        def work() -> None:
-            for ticket in tickets:
-                self.framework.dispatch(ticket.crp)
-                ticket.answered_on_return = ticket.answered.is_set()
-
-        # The patience is with one call; of many, each may take a little of it.
-        if not self.call(work, self.patience * (1 + len(tickets) / 50)):
-            raise ContractBroken("D9", f"process did not return within {self.patience} s")
-
-    def call(self, work: Callable[[], object], patience: float) -> bool:
-        """Make a call into the framework from a thread of its own; tell whether it came back."""
-        return self._caller.run(work, patience)
-
-    def wait(self, ticket: Ticket) -> Cryptop:
-        """Wait until a request is called back."""
-        if not ticket.answered.wait(self.patience):
-            self.check_bugs()
-            raise self.unanswered()
-        self.check_bugs()
-        return ticket.crp
-
-    def unanswered(self) -> ContractBroken:
-        """Say what kept a request from being answered."""
-        if any(info.blocked for info in self.framework.drivers):
-            return ContractBroken("D10", f"blocked for more than {self.patience} s")
-        return ContractBroken("D7", f"a request was not answered within {self.patience} s")
-
-    def run(
+    def request(
         self,
         sid: int,
         buf: Any,
@@ -158,14 +113,30 @@ class Rig:
         flags: int = CRYPTO_F_CBIMM,
         mac: bytearray | None = None,
     ) -> Cryptop:
-        """Dispatch a request and wait for its answer, whatever that is."""
-        return self.wait(self.submit(sid, buf, desc, flags=flags, mac=mac))
+        """Make a request."""
+        crp = Cryptop(sid, buf, desc, flags=flags, mac=mac)
+        crp.ilen = len(buf) if isinstance(buf, (bytes, bytearray)) else 0
+        return crp
+
+    def submit(self, *request: Any, **options: Any) -> Ticket[Cryptop]:
+        """Make a request, dispatch it, and return when `dispatch` has."""
+        ticket = Ticket(self.request(*request, **options))
+        self.sym.dispatch(ticket)
+        return ticket
+
+    def run(self, *request: Any, **options: Any) -> Cryptop:
+        """Make a request, dispatch it and wait for its answer, whatever that is."""
+        return self.sym.run(self.request(*request, **options))
 
     def good(self, clause: str, what: str, *request: Any, **options: Any) -> Cryptop:
         """Run a request that must succeed, or `clause` is broken."""
         crp = self.run(*request, **options)
         require(not crp.etype, clause, f"{what}: {describe(crp)}")
         return crp
+
+    def call(self, work: Callable[[], object], patience: float) -> bool:
+        """Make a call into the framework from a thread of its own; tell whether it came back."""
+        return self._caller.run(work, patience)
 
     def check_bugs(self) -> None:
         """Raise what the framework has noted as the driver's bug since the last call."""
@@ -177,6 +148,16 @@ class Rig:
     def detach(self) -> None:
         """Have the driver leave; what it keeps longer than our patience is taken from it."""
         self.framework.detach(self.hid, timeout=self.patience)
+
+    def threads_left(self) -> list[str]:
+        """Name the threads that have come since the driver did and that do not end."""
+        deadline = time.monotonic() + self.patience
+        while True:
+            new = {thread.name for thread in set(threading.enumerate()) - self._threads}
+            left = sorted(new - FRAMEWORK_THREADS)
+            if not left or time.monotonic() > deadline:
+                return left
+            time.sleep(PAUSE)
 
     def close(self) -> None:
         """Put everything away."""
@@ -212,16 +193,6 @@ def only_changed(
     allowed = {at for start, length in places for at in range(start, start + length)}
     changed = [at for at in range(len(before)) if before[at] != after[at] and at not in allowed]
     require(not changed, "D12", f"{what}: bytes {changed[:8]} outside the regions were changed")
-
-
-def describe(crp: Cryptop) -> str:
-    """Say how a request ended."""
-    return f"{error_name(crp.etype)} {crp.error}".rstrip()
-
-
-def error_name(number: int) -> str:
-    """Name an errno."""
-    return errno.errorcode.get(number, str(number)) if number else "success"
 
 
 class _Bugs(logging.Handler):

@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from opencrypto._request.symmetric import Cryptodesc, Cryptoini
+from opencrypto import Cryptodesc, Cryptoini
 from opencrypto.constants import (
     CRD_F_ENCRYPT,
     CRD_F_IV_EXPLICIT,
@@ -247,3 +248,8 @@ def written(case: Case, lay: Layout) -> list[tuple[int, int]]:
     if case.ciphers:
         places += [(lay.start, lay.length), (lay.iv, lay.ivlen)]
     return places
+
+
+def contents(buf: Any) -> bytes:
+    """Return what is in a buffer of any kind."""
+    return b"".join(buf) if isinstance(buf, list) else bytes(buf)

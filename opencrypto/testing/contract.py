@@ -7,13 +7,12 @@ from __future__ import annotations
 from opencrypto.testing._answers import Answers
 from opencrypto.testing._claims import Claims
 from opencrypto.testing._completion import Completion
-from opencrypto.testing._compression import Compression
-from opencrypto.testing._keyops import KeyOperations
+from opencrypto.testing._key_clauses import KeyOperations
 from opencrypto.testing._life import Life
 from opencrypto.testing._places import Places
 
 
-class DriverContract(Claims, Answers, Compression, Completion, Places, Life, KeyOperations):
+class DriverContract(Claims, Answers, Completion, Places, Life, KeyOperations):
     """
     Every clause of `opencrypto.testing.CLAUSES`, tried on one driver. Subclass it::
 

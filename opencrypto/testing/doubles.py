@@ -1,8 +1,8 @@
 """
-Drivers that stand in for real ones, so that a test decides what happens and when.
+Drivers and interrupts that stand in for real ones: a test decides what happens, and when.
 
-None touches the data of a request: what they are for is the order of events. Nothing here needs
-pytest.
+No driver touches the data of a request: what they are for is the order of events. Nothing here
+needs pytest.
 """
 
 from __future__ import annotations
@@ -11,12 +11,9 @@ import errno
 import queue
 import threading
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
-from opencrypto._core.framework import Framework
-from opencrypto._request.symmetric import Cryptoini, Cryptop
-from opencrypto._state import RequestState
-from opencrypto._threads import ManualInterrupt
+from opencrypto import Cryptoini, Cryptop, Framework
 from opencrypto.constants import (
     CRYPTO_SYMQ,
     CRYPTOCAP_F_SOFTWARE,
@@ -147,6 +144,7 @@ class LateDriver(RecordingDriver):
     ) -> None:
         super().__init__(name, flags=flags, algs=algs)
         self.held: deque[Cryptop] = deque()
+        self._port: Callable[[Cryptop], None] = self.done
         self._threaded = threaded
         self._work: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._start = threading.Lock()  # guards _thread
@@ -154,6 +152,7 @@ class LateDriver(RecordingDriver):
 
     def process(self, crp: Cryptop, hint: int) -> int:
         """Take the request, for later."""
+        self._port = self.done
         self.processed.append((crp, hint))
         self.held.append(crp)
         if self._threaded:
@@ -190,12 +189,38 @@ class LateDriver(RecordingDriver):
         super().close()
         while self.held:
             crp = self.held.popleft()
-            if crp.state == RequestState.SUBMITTED:
+            if self.done == self._port:  # else the framework has given up waiting for us
                 crp.fail(errno.EAGAIN)
                 self.done(crp)
         if self._thread is not None:
             self._work.put(False)
             self._thread.join()
+
+
+class ManualInterrupt:
+    """A soft interrupt that runs when a test says so: `step` does what the thread would do."""
+
+    def __init__(self, name: str, work: Callable[[], None], pending: Callable[[], bool]) -> None:
+        self.name = name
+        self.kicked = False
+        self._work = work
+        self._pending = pending
+
+    def kick(self) -> None:
+        """Note that the interrupt is due."""
+        self.kicked = True
+
+    def step(self) -> bool:
+        """Run the work if it is due; tell whether it was."""
+        due, self.kicked = self.kicked, False
+        if due:
+            self._work()
+        return due
+
+    def stop(self) -> None:
+        """Run until nothing is left."""
+        while self._pending():
+            self._work()
 
 
 def step(framework: Framework) -> int:

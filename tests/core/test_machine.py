@@ -46,7 +46,7 @@ from opencrypto import (
 )
 from opencrypto._core.session import MAX_ALIASES, Session
 from opencrypto._state import SessionState
-from opencrypto._threads import ManualInterrupt
+from opencrypto.testing import ManualInterrupt
 from tests.toy import KEY, SYNC, Toy, nothing_left, step
 
 FLAGS = st.sampled_from([0, CRYPTO_F_CBIMM, CRYPTO_F_CBIFSYNC]).flatmap(

@@ -20,7 +20,7 @@ from opencrypto import (
     hookimpl,
 )
 from opencrypto._core import plugins as _plugins
-from opencrypto._threads import ManualInterrupt
+from opencrypto.testing import ManualInterrupt
 from tests.toy import Log, Toy, newsession, request, step
 
 

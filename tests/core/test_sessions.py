@@ -22,7 +22,7 @@ from opencrypto import (
 )
 from opencrypto._core.session import MAX_ALIASES
 from opencrypto._state import SessionState, SlotEvent, SlotState
-from opencrypto._threads import ManualInterrupt
+from opencrypto.testing import ManualInterrupt
 from tests.toy import (
     KEY,
     Log,

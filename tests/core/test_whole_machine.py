@@ -60,8 +60,8 @@ from opencrypto import (
 )
 from opencrypto._core.virtual import HID
 from opencrypto._state import SlotState
-from opencrypto._threads import ManualInterrupt
 from opencrypto.bsd import CRYPTO_SESID2HID
+from opencrypto.testing import ManualInterrupt
 from tests.core.unruly_drivers import WAYS, Moody
 from tests.toy import nothing_left, step
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
-from opencrypto._request.key import Cryptkop
-from opencrypto._request.symmetric import Cryptoini, Cryptop
+from opencrypto import Cryptkop, Cryptoini, Cryptop
 from opencrypto.driver import Driver, Process
 
 

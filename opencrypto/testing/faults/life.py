@@ -12,12 +12,26 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, ClassVar
 
-from opencrypto._request import buffer as _buffer
-from opencrypto._request.symmetric import Cryptoini, Cryptop
+from opencrypto import Cryptoini, Cryptop
+from opencrypto.chain import gather, scatter, segments
 from opencrypto.driver import Process
 from opencrypto.exceptions import CryptoError, UsageError
-from opencrypto.testing._fault import Fault
+from opencrypto.testing.faults.fault import Fault
 from opencrypto.xform import FACTS
+
+__all__ = [
+    "DiesInAFork",
+    "FreesOnlyOnce",
+    "KeepsTheRequest",
+    "LastKeyForAll",
+    "LeavesAThread",
+    "LogsKeys",
+    "NeverForgets",
+    "RaisesAtClose",
+    "SharesAScratch",
+    "ShowsKeys",
+    "TellsKeys",
+]
 
 
 class KeepsTheRequest(Fault):
@@ -68,11 +82,11 @@ class SharesAScratch(Fault):
     def serve(self, process: Process, crp: Cryptop, hint: int) -> int:
         """Pass the data through the scratch buffer."""
         with suppress(CryptoError):
-            parts = _buffer.segments(crp.buf)
-            self._scratch = _buffer.gather(parts)
+            parts = segments(crp.buf)
+            self._scratch = gather(parts)
             time.sleep(0.0002)
-            if len(self._scratch) == _buffer.total(parts):
-                _buffer.scatter(parts, self._scratch)
+            if len(self._scratch) == sum(map(len, parts)):
+                scatter(parts, self._scratch)
         return super().serve(process, crp, hint)
 
 

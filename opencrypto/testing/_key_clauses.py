@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import errno
-import gc
-import threading
-import time
 import unittest
-import weakref
 from collections.abc import Callable, Iterable, Iterator
 
-from opencrypto._request.key import Crparam, Cryptkop
+from opencrypto import Crparam, Cryptkop
 from opencrypto.constants import CRYPTO_F_CBIFSYNC, CRYPTO_F_CBIMM, Kop
-from opencrypto.testing import _keysamples as samples
+from opencrypto.testing import _key_samples as samples
 from opencrypto.testing._base import ContractBase
-from opencrypto.testing._keybench import KeyTicket, describe, dispatch, judge, run, wait
-from opencrypto.testing._keysamples import KeyCase
-from opencrypto.testing._life import WatchedBytes, everything_logged, reprs, threads_left
+from opencrypto.testing._exchange import Made, TrackedBytes, TrackedKeyRequest, describe
+from opencrypto.testing._key_samples import KeyCase, is_signature
 from opencrypto.testing._rig import Rig
+from opencrypto.testing._secrets import everything_logged, reprs, shows
 from opencrypto.testing.clauses import clause, require
 
 FLOOD = 150
@@ -57,12 +53,6 @@ def each_result(contract: ContractBase) -> Iterator[KeyCase]:
 each_known = each_of(samples.known)
 
 
-class WatchedKop(Cryptkop):
-    """A key request that tells when it is gone."""
-
-    __slots__ = ("__weakref__",)
-
-
 class KeyOperations(ContractBase):
     """Arity, lengths, edges, verdicts, completion, discretion."""
 
@@ -73,16 +63,18 @@ class KeyOperations(ContractBase):
         """Parameters mean what NetBSD's order says; a result is little-endian."""
         with self.rig() as rig:
             for flags in (CRYPTO_F_CBIMM, CRYPTO_F_CBIFSYNC, 0):
-                judge(run(rig, case.request(), flags), case, "K1")
+                judge(rig.keys.run(case.request(flags)), case, "K1")
 
     @clause("K1", each_of(lambda: (c for c in samples.known() if c.op == Kop.RANDOM)))
     def test_K1_random_bits(self, case: KeyCase) -> None:
         """As many as asked for, never the same, and none beyond the last."""
         with self.rig() as rig:
-            drawn = [run(rig, case.request()).outputs[0].to_int() for _ in range(4)]
+            drawn = [rig.keys.run(case.request()).outputs[0].to_int() for _ in range(4)]
             require(len(set(drawn)) == len(drawn), "K1", "the same random bits twice")
             require(all(each.bit_count() > 300 for each in drawn), "K1", "hardly any bits are set")
-            three = [run(rig, KeyCase(case.op, "3", (), bits=(3,)).request()) for _ in range(40)]
+            three = [
+                rig.keys.run(KeyCase(case.op, "3", (), bits=(3,)).request()) for _ in range(40)
+            ]
             bytes_of = {krp.outputs[0].to_bytes()[0] for krp in three}
             require(max(bytes_of) < 8, "K1", "bits beyond the three asked for were set")
             require(len(bytes_of) > 1, "K1", "three random bits are always the same")
@@ -93,27 +85,27 @@ class KeyOperations(ContractBase):
     def test_K2_what_is_beyond_the_bits_is_not_read(self, case: KeyCase) -> None:
         """An input's memory may be longer than its bits, and its bits more than its value's."""
         with self.rig() as rig:
-            judge(run(rig, case.request()), case, "K1")
+            judge(rig.keys.run(case.request()), case, "K1")
             krp = case.request()
             for parameter in krp.inputs:
                 _fill_beyond(parameter)
-            judge(run(rig, krp), case, "K2", "with ones beyond the bits")
+            judge(rig.keys.run(krp), case, "K2", "with ones beyond the bits")
             krp = case.request()
             for parameter in krp.inputs:
                 parameter.p, parameter.nbits = bytes(parameter.p) + bytes(9), parameter.nbits + 67
-            judge(run(rig, krp), case, "K2", "with leading zeros")
+            judge(rig.keys.run(krp), case, "K2", "with leading zeros")
 
     @clause("K2", each_result)
     def test_K2_all_of_an_output_is_written_and_nothing_else(self, case: KeyCase) -> None:
         """A result shorter than its output is filled up with zeros; memory beyond stays."""
         with self.rig() as rig:
-            judge(run(rig, case.request()), case, "K1")
+            judge(rig.keys.run(case.request()), case, "K1")
             krp = case.request()
             output = krp.outputs[0]
             output.nbits += BEYOND
             size = -(-output.nbits // 8)
             output.p = bytearray(b"\xff" * (size + SPARE))
-            judge(run(rig, krp), case, "K2", "with a longer output")
+            judge(rig.keys.run(krp), case, "K2", "with a longer output")
             kept = bytes(output.p[size:]) == b"\xff" * SPARE
             require(kept, "K2", f"{case.id}: memory beyond an output's bits was written")
 
@@ -121,11 +113,11 @@ class KeyOperations(ContractBase):
     def test_K2_a_result_too_long_is_erange(self, case: KeyCase) -> None:
         """One bit less than the result has: ERANGE, and nothing is written."""
         with self.rig() as rig:
-            judge(run(rig, case.request()), case, "K1")
+            judge(rig.keys.run(case.request()), case, "K1")
             krp = case.request()
             krp.outputs[0].nbits -= 1
             before = bytes(krp.outputs[0].p)
-            run(rig, krp)
+            rig.keys.run(krp)
             refused = krp.status == errno.ERANGE
             require(refused, "K2", f"{case.id}, a bit too little room: {describe(krp)}")
             untouched = bytes(krp.outputs[0].p) == before
@@ -136,7 +128,7 @@ class KeyOperations(ContractBase):
         """Parameters of very many bits are served, or refused with EFBIG."""
         long = samples.answered(case.op, "long", samples.number(TOO_LONG, "long"), 65537)
         with self.rig() as rig:
-            krp = run(rig, long.request())
+            krp = rig.keys.run(long.request())
             if krp.status != errno.EFBIG:
                 judge(krp, long, "K2")
 
@@ -147,7 +139,7 @@ class KeyOperations(ContractBase):
         """0, 1, m - 1, more than m, an even m."""
         with self.rig() as rig:
             _sane(rig, case.op)
-            judge(run(rig, case.request()), case, "K3")
+            judge(rig.keys.run(case.request()), case, "K3")
 
     @clause("K3", each_of(samples.impossible))
     def test_K3_what_has_no_answer_is_refused(self, case: KeyCase) -> None:
@@ -155,7 +147,7 @@ class KeyOperations(ContractBase):
         with self.rig() as rig:
             krp = case.request()
             before = [bytes(output.p) for output in krp.outputs]
-            run(rig, krp)
+            rig.keys.run(krp)
             require(krp.status in REFUSALS, "K3", f"{case.id}: {describe(krp)}")
             kept = [bytes(output.p) for output in krp.outputs] == before
             require(kept, "K3", f"{case.id}: refused, but an output was written")
@@ -166,13 +158,13 @@ class KeyOperations(ContractBase):
     def test_K4_a_bad_signature_is_a_verdict(self, case: KeyCase) -> None:
         """Good is True, bad is False; neither is an error."""
         with self.rig() as rig:
-            judge(run(rig, case.request()), case, "K4")
+            judge(rig.keys.run(case.request()), case, "K4")
 
     @clause("K4", each_result)
     def test_K4_others_have_no_verdict(self, case: KeyCase) -> None:
         """Only a verification has one."""
         with self.rig() as rig:
-            krp = run(rig, case.request())
+            krp = rig.keys.run(case.request())
             require(krp.verdict is None, "K4", f"{case.id} has verdict {krp.verdict}")
 
     # K5: each request is answered, once.
@@ -181,24 +173,14 @@ class KeyOperations(ContractBase):
     def test_K5_kdone_exactly_once(self, case: KeyCase) -> None:
         """Each request is called back once, good or bad; kprocess raises nothing."""
         with self.rig() as rig:
-            tickets = [KeyTicket(case.request(), flags) for flags in (CRYPTO_F_CBIMM, 0)]
-            dispatch(rig, *tickets)
-            for ticket in tickets:
-                wait(rig, ticket)
-            time.sleep(0.005)
-            rig.check_bugs()
-            calls = [ticket.calls for ticket in tickets]
-            require(set(calls) == {1}, "K5", f"called back {calls} times")
+            rig.keys.once(case.request(flags) for flags in (CRYPTO_F_CBIMM, 0))
 
     @clause("K5", each_known)
     def test_K5_kdone_may_lead_back_into_the_driver(self, case: KeyCase) -> None:
         """A callback dispatches the next request, within kdone."""
         with self.rig() as rig:
-            chain = _Chained(rig, case)
-            dispatch(rig, chain.ticket())
-            ended = chain.end.wait(rig.patience * DEPTH)
-            rig.check_bugs()
-            require(ended, "K5", "a key request made within kdone hangs")
+            _sane(rig, case.op)
+            rig.keys.chained([case.request() for _ in range(DEPTH)])
 
     @clause("K5", each_known)
     def test_K5_a_flood_is_served(self, case: KeyCase) -> None:
@@ -206,26 +188,15 @@ class KeyOperations(ContractBase):
         slow = case.op in (Kop.MOD_EXP_CRT, Kop.DSA_SIGN, Kop.DSA_VERIFY)
         with self.rig() as rig:
             _sane(rig, case.op)
-            tickets = [KeyTicket(case.request()) for _ in range(FLOOD // 5 if slow else FLOOD)]
-            dispatch(rig, *tickets)
-            for ticket in tickets:
-                judge(wait(rig, ticket), case, "K5", "in a flood")
+            count = FLOOD // 5 if slow else FLOOD
+            for krp in rig.keys.flood(case.request() for _ in range(count)):
+                judge(krp, case, "K5", "in a flood")
 
     @clause("K5", each_known)
     def test_K5_it_leaves_with_requests_in_flight(self, case: KeyCase) -> None:
         """Each ends, with its answer or with the driver's absence, and no thread is left."""
-        before = set(threading.enumerate())
         with self.rig() as rig:
-            ours = set(threading.enumerate()) - before
-            tickets = [KeyTicket(case.request()) for _ in range(20)]
-            dispatch(rig, *tickets)
-            rig.detach()
-            for ticket in tickets:
-                krp = wait(rig, ticket)
-                ended = krp.status in (0, errno.ENODEV)
-                require(ended, "K5", f"in flight when the driver left: {describe(krp)}")
-            left = threads_left(before | ours, rig.patience)
-            require(not left, "K5", f"threads left after close: {', '.join(left)}")
+            rig.keys.in_flight(case.request() for _ in range(20))
 
     # K6: discretion.
 
@@ -236,7 +207,7 @@ class KeyOperations(ContractBase):
             krp = case.request()
             before = [(bytes(each.p), each.nbits) for each in krp.inputs]
             rooms = [output.nbits for output in krp.outputs]
-            run(rig, krp)
+            rig.keys.run(krp)
             same = [(bytes(each.p), each.nbits) for each in krp.inputs] == before
             require(same, "K6", f"{case.id}: an input was changed")
             same = [output.nbits for output in krp.outputs] == rooms
@@ -246,13 +217,7 @@ class KeyOperations(ContractBase):
     def test_K6_nothing_is_kept(self, case: KeyCase) -> None:
         """After kdone, the request and its parameters are nobody's but the consumer's."""
         with self.rig() as rig:
-            refs = _watched_run(rig, case)
-            deadline = time.monotonic() + rig.patience
-            while any(ref() is not None for ref in refs) and time.monotonic() < deadline:
-                time.sleep(0.002)
-                gc.collect()
-            left = sum(ref() is not None for ref in refs)
-            require(not left, "K6", f"{case.id}: still referred to after kdone")
+            rig.keys.kept(lambda: tracked(case))
 
     @clause("K6", each_of(lambda: (*samples.known(), *samples.impossible())))
     def test_K6_no_parameter_is_shown(self, case: KeyCase) -> None:
@@ -260,42 +225,42 @@ class KeyOperations(ContractBase):
         numbers = [value for value in case.inputs if isinstance(value, int) and value >> 64]
         if not numbers:
             raise unittest.SkipTest("parameters this short may turn up by chance")
+        secrets = [secret for value in numbers for secret in _both_orders(value)]
         with everything_logged() as lines, self.rig() as rig:
-            krp = run(rig, case.request())
+            krp = rig.keys.run(case.request())
             shown = [*lines, repr(krp), krp.error, *map(repr, krp.param), *reprs(rig.driver)]
         for text in shown:
-            quoted = any(_shows(text, value) for value in numbers)
+            quoted = any(str(value) in text for value in numbers) or shows(text, secrets, 8)
             require(not quoted, "K6", f"{case.id}: a parameter in: {text[:40]!r}...")
 
 
-class _Chained:
-    """Requests of which each is dispatched in the callback of the one before."""
+def judge(krp: Cryptkop, case: KeyCase, ident: str, what: str = "") -> None:
+    """Require that a request that has an answer has the right one."""
+    where = f"{case.id} {what}".rstrip()
+    require(not krp.status, ident, f"{where}: {describe(krp)}")
+    results = tuple(output.to_int() for output in krp.outputs)
+    if case.op == Kop.DSA_SIGN:
+        require(is_signature(*results), ident, f"{where}: that is no signature")
+    elif case.op == Kop.DSA_VERIFY:
+        require(krp.verdict is case.verdict, ident, f"{where}: verdict {krp.verdict}")
+    elif case.op != Kop.RANDOM:
+        require(results == case.outputs, ident, f"{where}: a wrong result")
 
-    def __init__(self, rig: Rig, case: KeyCase) -> None:
-        self._rig = rig
-        self._case = case
-        self._left = DEPTH
-        self.end = threading.Event()
 
-    def ticket(self) -> KeyTicket:
-        """Prepare the first request."""
-        ticket = KeyTicket(self._case.request())
-        ticket.krp.callback = self._answered
-        return ticket
-
-    def _answered(self, krp: Cryptkop) -> None:
-        self._left -= 1
-        if self._left:
-            self._rig.framework.kdispatch(self.ticket().krp, driver=self._rig.hid)
-        else:
-            self.end.set()
+def tracked(case: KeyCase) -> Made[Cryptkop]:
+    """Make a request that tells when it is gone, and name its parameters' memory."""
+    made = case.request()
+    memory = [TrackedBytes(parameter.p) for parameter in made.param]
+    params = [Crparam(p, each.nbits) for p, each in zip(memory, made.param, strict=True)]
+    krp = TrackedKeyRequest(made.op, params, made.iparams, made.oparams, flags=made.flags)
+    return krp, memory
 
 
 def _sane(rig: Rig, op: int) -> None:
     """Require the ordinary answer first, so that what is wrong always is not blamed on an edge."""
     for case in samples.known():
         if case.op == op and op != Kop.DSA_VERIFY:
-            judge(run(rig, case.request()), case, "K1")
+            judge(rig.keys.run(case.request()), case, "K1")
 
 
 def _fill_beyond(parameter: Crparam) -> None:
@@ -306,23 +271,7 @@ def _fill_beyond(parameter: Crparam) -> None:
     parameter.p = data + b"\xff" * SPARE
 
 
-def _watched_run(rig: Rig, case: KeyCase) -> list[weakref.ref[object]]:
-    made = case.request()
-    buffers = [WatchedBytes(parameter.p) for parameter in made.param]
-    params = [Crparam(p, each.nbits) for p, each in zip(buffers, made.param, strict=True)]
-    krp = WatchedKop(made.op, params, made.iparams, made.oparams)
-    run(rig, krp)
-    return [weakref.ref(each) for each in (krp, *buffers)]
-
-
-def _shows(text: str, value: int) -> bool:
-    """Tell whether a number, or eight bytes of it in a row, is in a text."""
+def _both_orders(value: int) -> tuple[bytes, bytes]:
+    """Return the bytes of a number, from either end."""
     size = -(-value.bit_length() // 8)
-    low = text.lower()
-    if str(value) in text:
-        return True
-    for order in (value.to_bytes(size, "little"), value.to_bytes(size, "big")):
-        pieces = [order[at : at + 8] for at in range(size - 7)]
-        if any(piece.hex() in low or repr(piece)[2:-1] in text for piece in pieces):
-            return True
-    return False
+    return value.to_bytes(size, "little"), value.to_bytes(size, "big")

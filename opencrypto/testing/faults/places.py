@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import errno
 
-from opencrypto._request import buffer as _buffer
-from opencrypto._request.symmetric import Cryptop
+from opencrypto import Cryptop
+from opencrypto.chain import gather, region, segments
 from opencrypto.constants import (
     CRD_F_ENCRYPT,
     CRD_F_IV_EXPLICIT,
@@ -15,8 +15,17 @@ from opencrypto.constants import (
 )
 from opencrypto.driver import Process
 from opencrypto.exceptions import CryptoError
-from opencrypto.testing._fault import Fault
+from opencrypto.testing.faults.fault import Fault
 from opencrypto.xform import FACTS, Kind
+
+__all__ = [
+    "DropsTheTail",
+    "LosesSegments",
+    "OneIvForAll",
+    "RaisesForUnknownSessions",
+    "RefusesNothing",
+    "WritesBehind",
+]
 
 
 def _fresh(flags: int) -> bool:
@@ -39,9 +48,9 @@ class WritesBehind(Fault):
 
 
 def _flip(crp: Cryptop, at: int) -> None:
-    parts = _buffer.segments(crp.buf)
-    if at < _buffer.total(parts):
-        _buffer.region(parts, at, 1)[0][0] ^= 0x01
+    parts = segments(crp.buf)
+    if at < sum(map(len, parts)):
+        region(parts, at, 1)[0][0] ^= 0x01
 
 
 class RaisesForUnknownSessions(Fault):
@@ -78,12 +87,12 @@ class LosesSegments(Fault):
     def serve(self, process: Process, crp: Cryptop, hint: int) -> int:
         """Work on a copy."""
         try:
-            parts = _buffer.segments(crp.buf)
+            parts = segments(crp.buf)
         except CryptoError:
             return super().serve(process, crp, hint)
         if len(parts) > 1:
             self.__dict__.setdefault("_real", {})[id(crp)] = crp.buf
-            crp.buf = _buffer.gather(parts)
+            crp.buf = gather(parts)
         return super().serve(process, crp, hint)
 
     def finish(self, crp: Cryptop) -> None:

@@ -14,9 +14,9 @@ from functools import cache
 from importlib import resources
 from typing import Any, Final
 
-from opencrypto._request.key import Crparam, Cryptkop
-from opencrypto._request.keyops import KOPS
-from opencrypto.constants import Kop
+from opencrypto import Crparam, Cryptkop
+from opencrypto.constants import CRYPTO_F_CBIMM, Kop
+from opencrypto.driver import KOPS
 from opencrypto.testing._samples import sample
 
 Value = int | bytes
@@ -59,11 +59,11 @@ class KeyCase:
         exact = tuple(max(value.bit_length(), 1) for value in self.outputs)
         return exact or (2048,) * len(KOPS[self.op].outputs)
 
-    def request(self) -> Cryptkop:
+    def request(self, flags: int = CRYPTO_F_CBIMM) -> Cryptkop:
         """Make the request, its outputs full of ones."""
         outputs = [Crparam(bytearray(b"\xff" * -(-bits // 8)), bits) for bits in self.room]
         params = [*map(parameter, self.inputs), *outputs]
-        return Cryptkop(self.op, params, len(self.inputs), len(outputs))
+        return Cryptkop(self.op, params, len(self.inputs), len(outputs), flags=flags)
 
 
 def parameter(value: Value) -> Crparam:

@@ -9,14 +9,25 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 
-from opencrypto._request.symmetric import Cryptoini, Cryptop
+from opencrypto import Cryptoini, Cryptop
 from opencrypto.constants import (
     CRYPTO_HINT_MORE,
     ERESTART,
 )
 from opencrypto.driver import Process
 from opencrypto.exceptions import CryptoError
-from opencrypto.testing._fault import Fault
+from opencrypto.testing.faults.fault import Fault
+
+__all__ = [
+    "Blocks",
+    "DoneTwice",
+    "ForgetsDone",
+    "HoldsALockOverDone",
+    "NeverUnblocks",
+    "Raises",
+    "ReturnsNonsense",
+    "WaitsForMore",
+]
 
 
 class DoneTwice(Fault):

@@ -8,10 +8,27 @@ import errno
 import logging
 from contextlib import suppress
 
-from opencrypto._request.key import Cryptkop
+from opencrypto import Cryptkop
 from opencrypto.constants import Kop
 from opencrypto.exceptions import CryptoError
-from opencrypto.testing._fault import Fault
+from opencrypto.testing.faults.fault import Fault
+
+__all__ = [
+    "AnswersTheImpossible",
+    "BadSignatureIsAnError",
+    "ForgetsKdone",
+    "KdoneTwice",
+    "KeepsKeyRequests",
+    "LeavesTheRest",
+    "LogsExponents",
+    "NoVerdict",
+    "QuotesParameters",
+    "RaisesAtOnce",
+    "RefusesZero",
+    "SubtractsBackwards",
+    "WipesInputs",
+    "WritesBeforeItLooks",
+]
 
 
 class SubtractsBackwards(Fault):

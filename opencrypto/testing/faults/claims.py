@@ -9,13 +9,26 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 
-from opencrypto._request import buffer as _buffer
-from opencrypto._request.symmetric import Cryptoini, Cryptop
+from opencrypto import Cryptoini, Cryptop
+from opencrypto.chain import region, segments
 from opencrypto.constants import CRD_F_ENCRYPT
 from opencrypto.driver import Process, Profile
 from opencrypto.exceptions import CryptoError, UsageError
-from opencrypto.testing._fault import Fault
+from opencrypto.testing.faults.fault import Fault
 from opencrypto.xform import FACTS, Kind
+
+__all__ = [
+    "AcceptsForgeries",
+    "AnotherKey",
+    "CiphersFirst",
+    "LiesAboutKeys",
+    "LiesAboutSync",
+    "NameOfTwoWords",
+    "RaisesAtNewsession",
+    "RefusesTooLate",
+    "ShrugsItsShoulders",
+    "TouchesForgeries",
+]
 
 
 def _ciphers(ini: Sequence[Cryptoini]) -> int:
@@ -138,7 +151,7 @@ class TouchesForgeries(Fault):
         crd = crp.desc[0] if crp.desc else None
         if crp.etype == errno.EBADMSG and crd is not None:
             with suppress(CryptoError):  # a buffer that is only verified may be read-only
-                for part in _buffer.region(_buffer.segments(crp.buf), crd.skip, min(crd.len, 1)):
+                for part in region(segments(crp.buf), crd.skip, min(crd.len, 1)):
                     part[0] ^= 0xFF
         super().finish(crp)
 

@@ -1,24 +1,28 @@
 """
-What a driver holds on to: the objects that can be reached from it, by the garbage collector's eyes.
+What a driver holds on to, by the garbage collector's eyes, and what it shows of it to people.
 
 The framework's own objects are left out; what a driver keeps in a C library cannot be seen.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import logging
 import sys
 import types
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+from opencrypto import Cryptodesc, Cryptoini, Cryptop
 from opencrypto.driver import Driver
 
 LIMIT = 200_000
 """Objects looked at; a driver that holds more is not searched to its end."""
 
 _FRAMEWORK = ("opencrypto._", "opencrypto.testing._", "logging", "structlog", "threading")
+_COPIED = (Cryptoini, Cryptodesc, Cryptop)
 _OPAQUE = (type, types.ModuleType, types.CodeType, types.FrameType, types.BuiltinFunctionType)
 
 
@@ -58,8 +62,7 @@ def _referents(each: Any) -> list[Any]:
 def _of_framework(each: Any) -> bool:
     module = getattr(type(each), "__module__", "") or ""
     # Session parameters are the framework's, but a driver may wrongly keep copies of them.
-    own = module == "opencrypto._request.symmetric"
-    return module.startswith(_FRAMEWORK) and not own
+    return module.startswith(_FRAMEWORK) and not isinstance(each, _COPIED)
 
 
 def holds(driver: Driver, secret: bytes) -> str:
@@ -79,3 +82,47 @@ def population(driver: Driver) -> int:
         for each in reachable(driver)
         if isinstance(each, (dict, list, set, deque)) and not isinstance(each, type)
     )
+
+
+def shows(text: str, secrets: Iterable[bytes], width: int) -> bool:
+    """Tell whether `width` bytes of a secret in a row are in a text, in whatever form."""
+    low = text.lower()
+    pieces = (each[at : at + width] for each in secrets for at in range(len(each) - width + 1))
+    return any(
+        piece.hex() in low or repr(piece)[2:-1] in text or ", ".join(map(str, piece)) in text
+        for piece in pieces
+    )
+
+
+def reprs(driver: Driver) -> list[str]:
+    """Return the reprs of a driver and of the objects of its own classes that it holds."""
+    own = type(driver).__module__.partition(".")[0]
+    held = (
+        repr(each)
+        for each in reachable(driver)
+        if type(each).__module__.partition(".")[0] == own and not callable(each)
+    )
+    return [repr(driver), str(driver), *held]
+
+
+@contextlib.contextmanager
+def everything_logged() -> Iterator[list[str]]:
+    """Collect every log line, of every level, that anybody writes meanwhile."""
+    lines: list[str] = []
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(self.format(record))
+
+    collector = Collector()
+    loggers = [logging.getLogger(), logging.getLogger("opencrypto")]
+    levels = [logger.level for logger in loggers]
+    loggers[0].addHandler(collector)
+    for logger in loggers:
+        logger.setLevel(logging.DEBUG)
+    try:
+        yield lines
+    finally:
+        loggers[0].removeHandler(collector)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

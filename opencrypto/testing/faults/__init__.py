@@ -1,0 +1,34 @@
+"""
+Drivers that are wrong on purpose, one rule each: a contract that nobody has seen fail is none.
+
+``DoneTwice.of(MyDriver)`` is MyDriver, right in everything but that. Each names the clause which
+must find it; the tests of this package try every one.
+"""
+
+# ruff: noqa: F403 - each of these says in its __all__ what it gives
+
+from __future__ import annotations
+
+from typing import Final
+
+from opencrypto.testing.faults import claims, completion, keys, life, places
+from opencrypto.testing.faults.claims import *
+from opencrypto.testing.faults.completion import *
+from opencrypto.testing.faults.fault import Fault
+from opencrypto.testing.faults.keys import *
+from opencrypto.testing.faults.life import *
+from opencrypto.testing.faults.places import *
+
+__all__ = ["FAULTS", "Fault"]
+__all__ += claims.__all__
+__all__ += completion.__all__
+__all__ += places.__all__
+__all__ += life.__all__
+__all__ += keys.__all__
+
+FAULTS: Final[tuple[type[Fault], ...]] = tuple(
+    getattr(room, name)
+    for room in (claims, completion, places, life, keys)
+    for name in room.__all__
+)
+"""Every fault there is, in the order of the clauses."""
