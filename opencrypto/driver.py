@@ -12,7 +12,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, TypeAlias
+from enum import StrEnum
+from typing import Any, ClassVar, Final, Self, TypeAlias
 
 from opencrypto._request.key import Cryptkop
 from opencrypto._request.keyops import KOPS, KopFacts
@@ -38,6 +39,7 @@ __all__ = [
     "KopFacts",
     "Process",
     "Profile",
+    "Rule",
     "WorkerPool",
     "driver_class",
 ]
@@ -54,6 +56,43 @@ SOFTWARE: Final = 2
 CLASS_NAMES: Final = ("hardware", "accelerated", "software")
 
 _lids: Final = itertools.count(1)
+
+
+class Rule(StrEnum):
+    """
+    The rules whose breach the framework itself sees, as its log and its errors put them.
+
+    Attributes:
+        clause: The clause of the driver contract that a driver breaks with it: see
+            `opencrypto.testing.CLAUSES`.
+    """
+
+    clause: str
+
+    def __new__(cls, sentence: str, clause: str) -> Self:
+        """Make a member that is its sentence, and has its clause beside it."""
+        rule = str.__new__(cls, sentence)
+        rule._value_ = sentence
+        rule.clause = clause
+        return rule
+
+    REFUSAL = "refusal returns a string, and raises nothing", "D3"
+    NEWSESSION = (
+        "newsession returns a number, or that and a process; it raises only CryptoError", "D3",
+    )  # fmt: skip
+    SESSION_NUMBER = "a session number is an int of 32 bits, and no other session's", "D16"
+    FREESESSION = "freesession must not raise", "D18"
+    PROCESS_RAISED = "process must not raise", "D9"
+    PROCESS_ANSWER = "process must return 0 or ERESTART", "D9"
+    PROCESS_DONE = "process completed a request and did not return 0", "D9"
+    DONE_ONCE = "done exactly once", "D7"
+    ANSWER_ALL = "answer every request", "D7"
+    CLOSE = "close must not raise", "D19"
+    KPROCESS_RAISED = "kprocess must not raise", "K5"
+    KPROCESS_ANSWER = "kprocess must return 0 or ERESTART", "K5"
+    KPROCESS_DONE = "kprocess completed a request and did not return 0", "K5"
+    KDONE_ONCE = "kdone exactly once", "K5"
+    VERDICT = "verification ends with a verdict, or an error", "K4"
 
 
 def driver_class(flags: int) -> int:

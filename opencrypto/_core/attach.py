@@ -13,13 +13,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from opencrypto import selftest as known_answers
+from opencrypto._core.bugs import DriverBugs
 from opencrypto._core.slots import DriverTable, Slot
 from opencrypto._log import log
 from opencrypto._request.keyops import KOPS
 from opencrypto._request.symmetric import Cryptop
 from opencrypto._state import SlotEvent, SlotState
 from opencrypto.constants import CRYPTO_ALG_FLAG_SUPPORTED, CRYPTO_ASYMQ, CRYPTO_SYMQ
-from opencrypto.driver import CLASS_NAMES, Capability, Driver, detached
+from opencrypto.driver import CLASS_NAMES, Capability, Driver, Rule, detached
 from opencrypto.exceptions import BusyError, UsageError
 from opencrypto.xform import FACTS
 
@@ -44,12 +45,14 @@ class Attachments:
         dispatcher: Dispatcher,
         keyops: KeyOps,
         ports: Ports,
+        bugs: DriverBugs,
     ) -> None:
         self._drivers = drivers
         self._keyops = keyops
         self._sessions = sessions
         self._dispatcher = dispatcher
         self._ports = ports
+        self._bugs = bugs
         self.observers: Observers | None = None
 
     # opencrypto(9).
@@ -210,23 +213,19 @@ class Attachments:
         if slot.driver is not None:
             slot.driver.done = _too_late
         lost = sum(self._dispatcher.reclaim(session) for session in sessions)
-        self._dispatcher.driver_bugs.add()
-        log.error("driver_bug", driver=slot.name, rule="answer every request", requests=lost)
+        self._bugs.report(Rule.ANSWER_ALL, slot.name, requests=lost)
 
     def _reclaim_keys(self, slot: Slot) -> None:
         """Have others serve the key requests that a driver took and has never answered."""
         if slot.kinflight:
             lost = self._keyops.reclaim(slot)
-            self._keyops.driver_bugs.add()
-            log.error("driver_bug", driver=slot.name, rule="answer every request", kops=lost)
+            self._bugs.report(Rule.ANSWER_ALL, slot.name, kops=lost)
 
     def _close(self, driver: Driver, slot: Slot) -> None:
         try:
             driver.close()
         except Exception as error:
-            self._dispatcher.driver_bugs.add()
-            log.error("driver_bug", driver=slot.name, rule="close must not raise",
-                      error=type(error).__name__)  # fmt: skip
+            self._bugs.report(Rule.CLOSE, slot.name, error)
         for port in Driver.ports:
             setattr(driver, port, detached)
 

@@ -45,6 +45,7 @@ def _renew(framework: Framework) -> None:
         counts._lock = threading.Lock()
     for count in _every_count(framework):
         count._lock = threading.Lock()
+    framework.driver_bugs.after_fork()
     for slot in table._slots:
         _renew_slot(slot)
     framework._dispatcher._ready.clear()

@@ -13,6 +13,7 @@ from typing import Any, Self
 from opencrypto._core import fork as _fork
 from opencrypto._core import views as _views
 from opencrypto._core.attach import Attachments
+from opencrypto._core.bugs import DriverBugs
 from opencrypto._core.key_requests import KeyOps
 from opencrypto._core.keycalls import KeyCalls
 from opencrypto._core.opercalls import OperatorCalls
@@ -61,22 +62,26 @@ class Framework(RequestCalls, KeyCalls, OperatorCalls):
         control: bool | str | Path | None = None,
     ) -> None:
         self._drivers = DriverTable()
-        self._sessions = Sessions(self._drivers)
+        self._bugs = DriverBugs()
+        self._sessions = Sessions(self._drivers, self._bugs)
         self._retq: ReturnQueue[Cryptop] = ReturnQueue(self._kick_returns)
         self._retkq: ReturnQueue[Cryptkop] = ReturnQueue(self._kick_returns)
         self._dispatcher = Dispatcher(
-            self._drivers, self._sessions, self._kick_requests, self._retq
+            self._drivers, self._sessions, self._kick_requests, self._retq, self._bugs
         )
         self._sessions.done = self._dispatcher.done
         self._virtual = Virtual(self._sessions, self._dispatcher.dispatch, self._dispatcher.done)
         self._sessions.compose = self._virtual.compose
-        self._keyops = KeyOps(self._drivers, self._kick_requests, self._retkq, self._user_class)
+        self._keyops = KeyOps(
+            self._drivers, self._kick_requests, self._retkq, self._user_class, self._bugs
+        )
         self._attachments = Attachments(
             self._drivers,
             self._sessions,
             self._dispatcher,
             self._keyops,
             {"done": self._dispatcher.done},
+            self._bugs,
         )
         self._requests = interrupt(
             "opencrypto-requests",
@@ -239,6 +244,11 @@ class Framework(RequestCalls, KeyCalls, OperatorCalls):
             UsageError: no such driver is attached.
         """
         self._attachments.detach(which, timeout)
+
+    @property
+    def driver_bugs(self) -> DriverBugs:
+        """What drivers did against their contract: ``count``, and ``listen`` to hear of each."""
+        return self._bugs
 
     def done(self, crp: Cryptop) -> None:
         """

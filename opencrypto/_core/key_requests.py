@@ -23,6 +23,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from opencrypto._core import selection as _select
+from opencrypto._core.bugs import DriverBugs
 from opencrypto._core.returns import ReturnQueue
 from opencrypto._log import log, where
 from opencrypto._measure.counters import DEEPEST, Counts, LocalCounts, LockedCount
@@ -36,6 +37,7 @@ from opencrypto.constants import (
     CRYPTO_F_USER,
     ERESTART,
 )
+from opencrypto.driver import Rule
 from opencrypto.exceptions import BusyError, DriverBug, UsageError
 
 if TYPE_CHECKING:
@@ -80,6 +82,7 @@ class KeyOps:
         kick_requests: Callable[[], None],
         retq: ReturnQueue[Cryptkop],
         user_class: Callable[[], int | None],
+        bugs: DriverBugs,
     ) -> None:
         self._drivers = drivers
         self._kick_requests = kick_requests
@@ -92,7 +95,7 @@ class KeyOps:
         self.closed = False
         self.migrated = LockedCount()
         self.callback_errors = LockedCount()
-        self.driver_bugs = LockedCount()
+        self.bugs = bugs
 
     # The way in.
 
@@ -184,7 +187,7 @@ class KeyOps:
         try:
             answer = kprocess(krp, hint)
         except BaseException as error:
-            self._bug(slot, "kprocess must not raise", error)
+            self.bugs.report(Rule.KPROCESS_RAISED, slot.name, error)
             self._break(krp, routing, slot, f"raised {type(error).__name__}")
             if not isinstance(error, Exception):
                 raise
@@ -192,9 +195,9 @@ class KeyOps:
         if not answer:
             return
         if not _holds(slot, krp, routing):
-            self._bug(slot, "kprocess completed a request and did not return 0")
+            self.bugs.report(Rule.KPROCESS_DONE, slot.name)
         elif answer != ERESTART:
-            self._bug(slot, "kprocess must return 0 or ERESTART")
+            self.bugs.report(Rule.KPROCESS_ANSWER, slot.name)
             self._break(krp, routing, slot, "returned neither 0 nor ERESTART")
         else:
             self._requeue(krp, routing, slot, unblocks)
@@ -251,7 +254,7 @@ class KeyOps:
             self._move_on(krp, routing, slot)
             return
         if not krp.status and krp.verdict is None and KOPS[krp.op].verdict:
-            self._bug(slot, "verification ends with a verdict, or an error")
+            self.bugs.report(Rule.VERDICT, slot.name)
             krp.fail(errno.EIO, f"driver {slot.name} gave no verdict")
         if krp.status:
             krp.verdict = None
@@ -271,9 +274,9 @@ class KeyOps:
         self._drivers.check_drained(slot)
 
     def _done_twice(self, krp: Cryptkop, slot: Slot | None) -> NoReturn:
-        who = f"driver {slot.name}" if slot is not None else "a driver"
-        self.driver_bugs.add()
-        log.error("driver_bug", rule="kdone exactly once", driver=who, op=krp.op)
+        name = slot.name if slot is not None else ""
+        self.bugs.report(Rule.KDONE_ONCE, name, op=krp.op)
+        who = f"driver {name}" if name else "a driver"
         raise DriverBug(f"{who} called kdone for a request that it does not hold; call it once")
 
     # The request interrupt.
@@ -359,12 +362,6 @@ class KeyOps:
         """Return how many key requests were dispatched, and how many ended with an error."""
         total = self._counts.total()
         return total.kops, total.kerrs
-
-    def _bug(self, slot: Slot, rule: str, error: BaseException | None = None) -> None:
-        self.driver_bugs.add()
-        what = type(error).__name__ if error is not None else ""
-        place = where(error) if error is not None else ""
-        log.error("driver_bug", driver=slot.name, rule=rule, error=what, where=place)
 
 
 def _refuse(krp: Cryptkop) -> NoReturn:

@@ -25,6 +25,7 @@ from collections import deque
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Final
 
+from opencrypto._core.bugs import DriverBugs
 from opencrypto._core.returns import ReturnQueue
 from opencrypto._core.session import Session, sid_text
 from opencrypto._log import Limited, log, where
@@ -39,6 +40,7 @@ from opencrypto.constants import (
     CRYPTO_SYMQ,
     ERESTART,
 )
+from opencrypto.driver import Rule
 from opencrypto.exceptions import BusyError, DriverBug, UsageError
 
 if TYPE_CHECKING:
@@ -69,6 +71,7 @@ class Dispatcher:
         sessions: Sessions,
         kick_requests: Callable[[], None],
         retq: ReturnQueue[Cryptop],
+        bugs: DriverBugs,
     ) -> None:
         self._sessions = sessions
         self._table = sessions.table
@@ -81,7 +84,7 @@ class Dispatcher:
         self.watcher = Watcher(drivers, sessions, self._plain_call_back)
         self._blocked = Limited("driver_blocked", "driver")
         self.callback_errors = LockedCount()
-        self.driver_bugs = sessions.driver_bugs
+        self.bugs = bugs
         self.intrs = 0
         self.rets = 0
 
@@ -182,15 +185,15 @@ class Dispatcher:
             self.done(crp)
         if not isinstance(error, Exception):
             raise error
-        self._bug(session.slot, "process must not raise", error)
+        self.bugs.report(Rule.PROCESS_RAISED, session.slot.name, error)
 
     def _not_taken(self, crp: Cryptop, session: Session, answer: int, unblocks: int) -> None:
         """Requeue a request at the head, if the answer is ERESTART; anything else is a bug."""
         if crp not in session.inflight:
-            self._bug(session.slot, "process completed a request and did not return 0")
+            self.bugs.report(Rule.PROCESS_DONE, session.slot.name)
             return
         if answer != ERESTART:
-            self._bug(session.slot, "process must return 0 or ERESTART")
+            self.bugs.report(Rule.PROCESS_ANSWER, session.slot.name)
             crp.fail(errno.EIO, f"driver {session.slot.name} returned neither 0 nor ERESTART")
             self.done(crp)
             return
@@ -353,9 +356,9 @@ class Dispatcher:
 
     def _done_twice(self, crp: Cryptop) -> None:
         session: Session | None = crp._session
-        who = f"driver {session.slot.name}" if session is not None else "a driver"
-        self.driver_bugs.add()
-        log.error("driver_bug", rule="done exactly once", driver=who, sid=crp.sid)
+        name = session.slot.name if session is not None else ""
+        self.bugs.report(Rule.DONE_ONCE, name, sid=crp.sid)
+        who = f"driver {name}" if name else "a driver"
         raise DriverBug(f"{who} called done for a request that it does not hold; call it once")
 
     def _complete(self, crp: Cryptop, *, sync: bool) -> None:
@@ -397,12 +400,6 @@ class Dispatcher:
     def _callback_failed(self, error: BaseException) -> None:
         self.callback_errors.add()
         log.error("callback_failed", error=type(error).__name__, where=where(error))
-
-    def _bug(self, slot: Slot, rule: str, error: BaseException | None = None) -> None:
-        self.driver_bugs.add()
-        what = type(error).__name__ if error is not None else ""
-        place = where(error) if error is not None else ""
-        log.error("driver_bug", driver=slot.name, rule=rule, error=what, where=place)
 
     @property
     def without_session(self) -> Counts:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from opencrypto._core import selection as _select
+from opencrypto._core.bugs import DriverBugs
 from opencrypto._core.guard import checked, promised
 from opencrypto._core.session import MAX_ALIASES, Session, pack_sid, sid_text
 from opencrypto._core.slots import DriverTable, Slot, check_lid
@@ -22,7 +23,7 @@ from opencrypto._request.symmetric import Cryptoini, Cryptop
 from opencrypto._rules.chain import Chain, as_inis
 from opencrypto._rules.profile import Profile
 from opencrypto._state import SessionEvent, SessionState, SlotState
-from opencrypto.driver import Driver, Process
+from opencrypto.driver import Driver, Process, Rule
 from opencrypto.exceptions import CryptoError, DriverBug, NoDriverError, UnknownSession
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Sessions:
         freed: Sessions gone for good.
     """
 
-    def __init__(self, drivers: DriverTable) -> None:
+    def __init__(self, drivers: DriverTable, bugs: DriverBugs) -> None:
         self.table: dict[int, Session] = {}
         self.done: Callable[[Cryptop], None] = _not_yet
         self.compose: Callable[[Chain, int, int], Session | None] | None = None
@@ -50,8 +51,8 @@ class Sessions:
         self.chain_numbers = ChainNumbers()
         self.created = LockedCount()
         self.freed = LockedCount()
-        self.driver_bugs = LockedCount()
         self._drivers = drivers
+        self._bugs = bugs
 
     # Opening.
 
@@ -127,9 +128,7 @@ class Sessions:
             if not isinstance(refusal, str):
                 raise TypeError
         except Exception as error:
-            self.driver_bugs.add()
-            rule = "refusal returns a string, and raises nothing"
-            log.error("driver_bug", driver=slot.name, rule=rule, error=type(error).__name__)
+            self._bugs.report(Rule.REFUSAL, slot.name, error)
             refusal = f"cannot say whether it would: {type(error).__name__} in its refusal()"
         return _select.Candidate(slot.hid, slot.name, slot.tier, len(slot.sessions), refusal)
 
@@ -209,14 +208,12 @@ class Sessions:
                 raise TypeError
             return check_lid(lid, slot), process
         except DriverBug:
-            self.driver_bugs.add()
+            self._bugs.report(Rule.SESSION_NUMBER, slot.name)
             raise
         except CryptoError:
             raise
         except Exception as error:
-            self.driver_bugs.add()
-            rule = "newsession returns a number, or that and a process; it raises only CryptoError"
-            log.error("driver_bug", driver=slot.name, rule=rule, error=type(error).__name__)
+            self._bugs.report(Rule.NEWSESSION, slot.name, error)
             raise DriverBug(
                 f"driver {slot.name}: newsession raised {type(error).__name__}, or returned wrong"
             ) from None
@@ -290,9 +287,7 @@ class Sessions:
         try:
             slot.freesession(sid)
         except Exception as error:
-            self.driver_bugs.add()
-            log.error("driver_bug", driver=slot.name, rule="freesession must not raise",
-                      error=type(error).__name__)  # fmt: skip
+            self._bugs.report(Rule.FREESESSION, slot.name, error)
 
     # A driver leaves, or hands a session back.
 

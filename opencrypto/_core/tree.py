@@ -194,7 +194,7 @@ def stats_branch(look: Snapshot, keyops: KeyOps) -> Iterator[Node]:
     yield Node(
         "opencrypto.stats.driver_bugs",
         "times that a driver broke its contract",
-        lambda: dispatcher.driver_bugs.value + keyops.driver_bugs.value,
+        lambda: dispatcher.bugs.count,
     )
 
 

@@ -118,6 +118,6 @@ def take_stats(drivers: DriverTable, dispatcher: Dispatcher, keyops: KeyOps) -> 
         kblocks=total.kblocks,
         migrated=total.migrated,
         callback_errors=dispatcher.callback_errors.value + keyops.callback_errors.value,
-        driver_bugs=dispatcher.driver_bugs.value + keyops.driver_bugs.value,
+        driver_bugs=dispatcher.bugs.count,
         drivers={name: each.driver_stats() for name, each in sums.items()},
     )

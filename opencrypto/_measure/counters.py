@@ -193,6 +193,10 @@ class LockedCount:
         with self._lock:
             self.value += 1
 
+    def after_fork(self) -> None:
+        """Renew the lock in a forked child: a thread of the parent may have held it."""
+        self._lock = threading.Lock()
+
 
 class LocalCounts(threading.local):
     """

@@ -37,7 +37,7 @@ ORDER = (
     "_measure.timing _measure.counters _measure.trace _measure.watcher",
     "sysctl",
     # The running framework.
-    "_core.plugins _core.selection _core.queues _core.guard _core.returns",
+    "_core.bugs _core.plugins _core.selection _core.queues _core.guard _core.returns",
     "_core.session _core.slots",
     "_core.sessions",
     "_core.requests _core.key_requests _core.virtual",

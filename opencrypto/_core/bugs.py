@@ -1,0 +1,82 @@
+"""
+What becomes of a driver's breach of its contract: it is counted, logged, and told to who listens.
+
+There is one `DriverBugs` in a framework, so that two frameworks never blame each other's drivers.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from opencrypto._log import log, where
+from opencrypto._measure.counters import LockedCount
+from opencrypto.driver import Rule
+
+Listener = Callable[[Rule, str], object]
+"""Is told which rule was broken, and the name of the driver that broke it."""
+
+
+class DriverBugs:
+    """All breaches of the contract by the drivers of one framework."""
+
+    def __init__(self) -> None:
+        self._count = LockedCount()
+        self._lock = threading.Lock()  # guards replacing the next, which is never changed
+        self._listeners: tuple[Listener, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """How many there were."""
+        return self._count.value
+
+    def listen(self, callback: Listener) -> Callable[[], None]:
+        """
+        Have a callback told of each breach from now on, in the thread in which it is found.
+
+        One that raises is logged, and stops nothing.
+
+        Args:
+            callback: Called with the rule and the driver's name; no lock is held then.
+
+        Returns:
+            What ends it; calling that again does nothing.
+        """
+
+        def tell(rule: Rule, driver: str) -> object:
+            return callback(rule, driver)
+
+        def end() -> None:
+            with self._lock:
+                self._listeners = tuple(each for each in self._listeners if each is not tell)
+
+        with self._lock:
+            self._listeners += (tell,)
+        return end
+
+    def report(
+        self, rule: Rule, driver: str, error: BaseException | None = None, **details: object
+    ) -> None:
+        """
+        Count, log and tell that a driver broke a rule.
+
+        Args:
+            rule: The rule.
+            driver: The driver's name.
+            error: What it raised, if that was the breach: its type and place are logged.
+            details: What the log has beside that.
+        """
+        self._count.add()
+        if error is not None:
+            details.update(error=type(error).__name__, where=where(error))
+        log.error("driver_bug", driver=driver, rule=str(rule), **details)
+        for listener in self._listeners:
+            try:
+                listener(rule, driver)
+            except Exception as failure:
+                log.error("observer_failed", hook="driver_bug", error=type(failure).__name__)
+
+    def after_fork(self) -> None:
+        """Renew, in a forked child, the locks that a thread of the parent may have held."""
+        self._lock = threading.Lock()
+        self._count.after_fork()
