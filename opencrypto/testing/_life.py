@@ -18,7 +18,7 @@ from opencrypto.testing._base import ContractBase, a_few, each_algorithm
 from opencrypto.testing._exchange import Made, TrackedBytes, TrackedRequest, describe
 from opencrypto.testing._rig import Rig
 from opencrypto.testing._samples import Case, Layout, sample, some_length
-from opencrypto.testing._secrets import everything_logged, holds, population, reprs, shows
+from opencrypto.testing._secrets import canary, everything_logged, holds, population, reprs, shows
 from opencrypto.testing.clauses import ContractBroken, clause, require
 
 THREADS = 8
@@ -164,10 +164,10 @@ class Life(ContractBase):
         if case.keylen < 8:
             raise unittest.SkipTest("a key this short may turn up by chance")
         with self.rig() as rig:
-            sid = rig.open(case.inis("canary"))
+            sid = rig.open(case.inis(label := canary()))
             _sealed(rig, sid, case, self._one(case))
             rig.free(sid)
-            where = holds(rig.driver, sample(case.keylen, "canary"))
+            where = holds(rig.driver, sample(case.keylen, label))
             require(not where, "D18", f"the key is still in {where}")
 
     @clause("D18", a_few)
@@ -216,10 +216,10 @@ class Life(ContractBase):
         """Nothing that people or logs get to see has a piece of the key in it."""
         if case.keylen < 4:
             raise unittest.SkipTest("a key this short may turn up by chance")
-        key = sample(case.keylen, "canary")
+        key = sample(case.keylen, label := canary())
         with everything_logged() as lines, self.rig() as rig:
             shown = lines  # what is logged from here on is in it too
-            sid, lay = rig.open(case.inis("canary")), self._one(case)
+            sid, lay = rig.open(case.inis(label)), self._one(case)
             for desc in (case.forward(lay), case.backward(lay), case.backward(lay), []):
                 crp = rig.run(sid, case.buffer(lay), desc)
                 shown += [repr(crp), crp.error]

@@ -7,9 +7,7 @@ if it does not come back, and every wait has an end. What goes wrong is named by
 
 from __future__ import annotations
 
-import logging
 import queue
-import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -18,7 +16,7 @@ from typing import Any, Final, Self
 
 from opencrypto import Cryptkop, Cryptodesc, Cryptoini, Cryptop, Framework
 from opencrypto.constants import CRYPTO_F_CBIMM
-from opencrypto.driver import Driver
+from opencrypto.driver import Driver, Rule
 from opencrypto.exceptions import CryptoError, DriverBug, UsageError
 from opencrypto.testing._exchange import (
     KEY_REQUESTS,
@@ -30,23 +28,8 @@ from opencrypto.testing._exchange import (
 )
 from opencrypto.testing.clauses import ContractBroken, require
 
-# The framework logs a driver's bug with the rule it broke: by the rule's first word, the clause.
-_RULES = {
-    "answer": "D7",
-    "close": "D19",
-    "done": "D7",
-    "freesession": "D18",
-    "kdone": "K5",
-    "kprocess": "K5",
-    "newsession": "D3",
-    "process": "D9",
-    "refusal": "D3",
-    "verification": "K4",
-}
 FRAMEWORK_THREADS: Final = {"opencrypto-requests", "opencrypto-returns"}
 """The threads of the framework itself, which start when they are needed."""
-
-_RULE = re.compile(r"driver_bug.*?rule='?(\w+)([^=]*)")
 
 
 class Rig:
@@ -55,8 +38,9 @@ class Rig:
     def __init__(self, driver: Driver, patience: float) -> None:
         self.driver = driver
         self.patience = patience
-        self.bugs = _Bugs()
         self.framework = Framework(plugins=False)
+        self._broken: list[Rule] = []
+        self._unlisten = self.framework.driver_bugs.listen(self._note)
         self.sym = Exchange(self, REQUESTS, self.framework.dispatch)
         self.keys = Exchange(self, KEY_REQUESTS, self._give_key_request)
         self._caller = Caller()
@@ -68,6 +52,10 @@ class Rig:
             raise ContractBroken("D1", f"the driver cannot be attached: {error}") from error
         self._threads = set(threading.enumerate())
 
+    def _note(self, rule: Rule, driver: str) -> None:
+        """Note a rule that the framework has seen broken, in whatever thread that was."""
+        self._broken.append(rule)
+
     def _give_key_request(self, krp: Cryptkop) -> None:
         self.framework.kdispatch(krp, driver=self.hid)
 
@@ -78,23 +66,19 @@ class Rig:
         chain = list(inis)
         try:
             return self.newsession(chain)
-        except DriverBug:
-            raise
         except CryptoError as error:
             raise ContractBroken(clause, f"newsession refused {chain}: {error}") from error
 
     def newsession(self, inis: Iterable[Cryptoini]) -> int:
-        """Open a session; a refusal is the caller's to judge."""
+        """Open a session; a refusal is the caller's to judge, a bug is not."""
         try:
             return self.framework.newsession(list(inis), driver=self.hid)
-        except DriverBug as error:
-            self.check_bugs()
-            raise ContractBroken("D16", f"newsession: {error}") from error
         except CryptoError as error:
-            # The framework names the refusal of a driver as cause, a driver's bug among them.
             self.check_bugs()
-            if isinstance(error.__cause__, DriverBug):
-                raise ContractBroken("D16", f"newsession: {error.__cause__}") from error
+            # The framework names the refusal of a driver as cause, a driver's bug among them.
+            bug = error if isinstance(error, DriverBug) else error.__cause__
+            if isinstance(bug, DriverBug):
+                raise ContractBroken(Rule.SESSION_NUMBER.clause, f"newsession: {bug}") from error
             raise
 
     def free(self, sid: int) -> None:
@@ -140,8 +124,9 @@ class Rig:
 
     def check_bugs(self) -> None:
         """Raise what the framework has noted as the driver's bug since the last call."""
-        for word, rest in self.bugs.take():
-            raise ContractBroken(_RULES.get(word, "D9"), f"the framework noted: {word}{rest}")
+        broken, self._broken = self._broken, []
+        if broken:
+            raise ContractBroken(broken[0].clause, f"the framework noted: {broken[0]}")
 
     # The end.
 
@@ -169,7 +154,7 @@ class Rig:
         finally:
             self.framework.close()
             self._caller.stop()
-            self.bugs.close()
+            self._unlisten()
 
     def __enter__(self) -> Self:
         return self
@@ -193,28 +178,6 @@ def only_changed(
     allowed = {at for start, length in places for at in range(start, start + length)}
     changed = [at for at in range(len(before)) if before[at] != after[at] and at not in allowed]
     require(not changed, "D12", f"{what}: bytes {changed[:8]} outside the regions were changed")
-
-
-class _Bugs(logging.Handler):
-    """Collects the rules that the framework logs as broken by a driver."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.ERROR)
-        self._rules: list[tuple[str, str]] = []
-        logging.getLogger("opencrypto").addHandler(self)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        found = _RULE.search(record.getMessage())
-        if found:
-            self._rules.append((found[1], found[2]))
-
-    def take(self) -> list[tuple[str, str]]:
-        rules, self._rules = self._rules, []
-        return rules
-
-    def close(self) -> None:
-        logging.getLogger("opencrypto").removeHandler(self)
-        super().close()
 
 
 class Caller:

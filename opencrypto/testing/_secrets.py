@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import itertools
 import logging
 import sys
+import threading
 import types
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -105,9 +107,14 @@ def reprs(driver: Driver) -> list[str]:
     return [repr(driver), str(driver), *held]
 
 
+def canary() -> str:
+    """Label a key that nobody else has: what is found of it is of the driver on this bench."""
+    return f"canary {next(_canaries)}"
+
+
 @contextlib.contextmanager
 def everything_logged() -> Iterator[list[str]]:
-    """Collect every log line, of every level, that anybody writes meanwhile."""
+    """Collect every log line, of every level, that anybody in the process writes meanwhile."""
     lines: list[str] = []
 
     class Collector(logging.Handler):
@@ -115,14 +122,43 @@ def everything_logged() -> Iterator[list[str]]:
             lines.append(self.format(record))
 
     collector = Collector()
-    loggers = [logging.getLogger(), logging.getLogger("opencrypto")]
-    levels = [logger.level for logger in loggers]
-    loggers[0].addHandler(collector)
-    for logger in loggers:
-        logger.setLevel(logging.DEBUG)
+    _loudly.enter()
+    logging.getLogger().addHandler(collector)
     try:
         yield lines
     finally:
-        loggers[0].removeHandler(collector)
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        logging.getLogger().removeHandler(collector)
+        _loudly.leave()
+
+
+class _Loudly:
+    """Has every level logged while anybody wants that; the last to leave restores the levels."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # guards the next
+        self._levels: list[int] = []  # one for each logger and each who has entered
+
+    @property
+    def _loggers(self) -> list[logging.Logger]:
+        return [logging.getLogger(), logging.getLogger("opencrypto")]
+
+    def enter(self) -> None:
+        """Have every level logged."""
+        with self._lock:
+            for logger in self._loggers:
+                self._levels.append(logger.level)
+                logger.setLevel(logging.DEBUG)
+
+    def leave(self) -> None:
+        """Take that back, unless others still want it."""
+        with self._lock:
+            first, self._levels = self._levels[:2], self._levels[2:]
+            if self._levels:
+                self._levels[:2] = first  # they found the levels changed already
+                return
+            for logger, level in zip(self._loggers, first, strict=True):
+                logger.setLevel(level)
+
+
+_canaries = itertools.count(1)
+_loudly = _Loudly()

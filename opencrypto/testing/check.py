@@ -4,20 +4,12 @@ The contract without a test file, and without pytest: what ``opencrypto check`` 
 
 from __future__ import annotations
 
-import unittest
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from opencrypto.driver import Driver
-from opencrypto.testing.clauses import (
-    CLAUSES,
-    ContractBroken,
-    Trial,
-    attempt,
-    excuse_for,
-    stale,
-)
+from opencrypto.testing.clauses import CLAUSES, ContractBroken, Fate, Outcome, Trial, tried
 from opencrypto.testing.contract import DriverContract
 
 PATIENCE = 5.0
@@ -121,9 +113,14 @@ def check_driver(
     )
     results = {ident: Result(ident, title) for ident, title in CLAUSES.items()}
     for name, test in _tests(contract):
-        if not clauses or test.clause in clauses:
-            for trial in _trials(contract(), test):
-                _run(contract(), name, test, trial, results)
+        if clauses and test.clause not in clauses:
+            continue
+        for trial in _trials(contract(), test):
+            outcome = tried(test, contract(), trial)
+            where = name if trial is None else f"{name}[{trial.id}]"
+            _count(results[test.clause], where, outcome)
+            if outcome.fate is Fate.BROKEN:
+                results[_blamed(test, outcome)].blamed += 1
     return Report(driver_class.name, tuple(results.values()))
 
 
@@ -143,29 +140,20 @@ def _trials(contract: DriverContract, test: Any) -> list[Trial | None]:
     return [None] if test.each is None else list(contract.trials(test))
 
 
-def _run(
-    contract: DriverContract,
-    name: str,
-    test: Any,
-    trial: Trial | None,
-    results: Mapping[str, Result],
-) -> None:
-    result = results[test.clause]
-    excuse = excuse_for(contract.deviations, test.clause, trial)
-    where = name if trial is None else f"{name}[{trial.id}]"
-    try:
-        attempt(test.__wrapped__, contract, trial)
-    except unittest.SkipTest:
-        result.skipped += 1
-    except Exception as error:
-        if excuse is not None:
-            result.excused += 1
-            return
-        broken = isinstance(error, ContractBroken)
-        result.failures.append(f"{where}: {str(error).splitlines()[0] if broken else repr(error)}")
-        results[error.clause if isinstance(error, ContractBroken) else test.clause].blamed += 1
-    else:
-        if excuse is None:
+def _blamed(test: Any, outcome: Outcome) -> str:
+    """Return the clause that is broken, which need not be the one that was tried."""
+    error = outcome.error
+    return error.clause if isinstance(error, ContractBroken) else str(test.clause)
+
+
+def _count(result: Result, where: str, outcome: Outcome) -> None:
+    """Add the outcome of a trial to what is known of its clause."""
+    match outcome.fate:
+        case Fate.KEPT:
             result.passed += 1
-        else:
-            result.failures.append(f"{where}: {stale(excuse)}")
+        case Fate.EXCUSED:
+            result.excused += 1
+        case Fate.UNTRIED:
+            result.skipped += 1
+        case Fate.BROKEN | Fate.STALE:
+            result.failures.append(f"{where}: {outcome.reason.splitlines()[0]}")

@@ -12,6 +12,7 @@ import os
 import unittest
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from fnmatch import fnmatchcase
 from typing import Any, Final, Protocol
 
@@ -89,13 +90,39 @@ class Unclaimed:
     reason: str
 
 
-class Excusing(Protocol):
-    """What carries the deviations: a contract for one driver."""
+class Contract(Protocol):
+    """What is tried: the contract for one driver, which carries its deviations."""
 
     deviations: Mapping[str, str]
 
 
 Each = Callable[[Any], Iterable[Trial]]
+
+
+class Fate(Enum):
+    """What may become of a trial."""
+
+    KEPT = "kept"
+    BROKEN = "broken"
+    EXCUSED = "excused"
+    STALE = "kept, though excused"
+    UNTRIED = "not tried"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """
+    What became of one trial of a clause.
+
+    Attributes:
+        fate: That, in a word.
+        reason: Why it was not tried, or may be broken, or what is wrong.
+        error: What was raised.
+    """
+
+    fate: Fate
+    reason: str = ""
+    error: Exception | None = None
 
 
 def clause(ident: str, each: Each | None = None) -> Callable[[Callable[..., None]], Any]:
@@ -107,21 +134,14 @@ def clause(ident: str, each: Each | None = None) -> Callable[[Callable[..., None
 
     def decorate(test: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(test)
-        def run(self: Excusing, **trial: Trial) -> None:
-            case = trial.get("case")
-            excuse = excuse_for(self.deviations, ident, case)
-            try:
-                attempt(test, self, case)
-            except unittest.SkipTest:
-                raise
-            except Exception:
-                if excuse is None:
-                    raise
+        def run(self: Contract, **trial: Trial) -> None:
+            outcome = tried(run, self, trial.get("case"))
+            if outcome.fate is Fate.EXCUSED:
                 import pytest
 
-                pytest.xfail(excuse)
-            if excuse is not None:
-                raise ContractBroken(ident, stale(excuse))
+                pytest.xfail(outcome.reason)
+            if outcome.error is not None:
+                raise outcome.error
 
         run.clause = ident  # type: ignore[attr-defined]
         run.each = each  # type: ignore[attr-defined]
@@ -130,8 +150,26 @@ def clause(ident: str, each: Each | None = None) -> Callable[[Callable[..., None
     return decorate
 
 
-def attempt(test: Callable[..., None], contract: object, case: Trial | None) -> None:
-    """Run a test with a trial, or without any; skip what is not claimed."""
+def tried(test: Any, contract: Contract, case: Trial | None) -> Outcome:
+    """Try a clause by one of its tests, with a trial or without any; say what became of it."""
+    excuse = excuse_for(contract.deviations, test.clause, case)
+    try:
+        _attempt(test.__wrapped__, contract, case)
+    except unittest.SkipTest as error:
+        return Outcome(Fate.UNTRIED, str(error), error)
+    except Exception as error:
+        if excuse is not None:
+            return Outcome(Fate.EXCUSED, excuse)
+        broken = isinstance(error, ContractBroken)
+        return Outcome(Fate.BROKEN, str(error) if broken else repr(error), error)
+    if excuse is None:
+        return Outcome(Fate.KEPT)
+    stale = f"the driver keeps this clause now; take the deviation away ({excuse})"
+    return Outcome(Fate.STALE, stale, ContractBroken(test.clause, stale))
+
+
+def _attempt(test: Callable[..., None], contract: Contract, case: Trial | None) -> None:
+    """Run a test; skip what is not claimed, and what is not available."""
     if isinstance(case, Unclaimed):
         raise unittest.SkipTest(case.reason)
     try:
@@ -149,11 +187,6 @@ def required(driver: object) -> bool:
     """Tell whether a driver that is not available is a failure here, rather than a skip."""
     names = os.environ.get(REQUIRE_VARIABLE, "").split(",")
     return "all" in names or getattr(driver, "name", "") in names
-
-
-def stale(excuse: str) -> str:
-    """Say that a deviation is not needed any more."""
-    return f"the driver keeps this clause now; take the deviation away ({excuse})"
 
 
 def excuse_for(deviations: Mapping[str, str], ident: str, case: Trial | None) -> str | None:
