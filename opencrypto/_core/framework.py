@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from opencrypto._core import fork as _fork
 from opencrypto._core import tree as _tree
 from opencrypto._core import views as _views
 from opencrypto._core.attach import Attachments
@@ -112,7 +112,7 @@ class Framework:
         setattr(self, "getreq", self._pool.take)  # noqa: B010 - shadows a method
         setattr(self, "freereq", self._pool.give)  # noqa: B010 - shadows a method
         self._plugins = Plugins(strict=strict, blocked=blocked)
-        _fork.watch(self)
+        _frameworks.add(self)
         try:
             self._load(plugins)
             self._open_control(control)
@@ -578,6 +578,22 @@ class Framework:
         self._returns.stop()
         self._sessions.close()
 
+    def after_fork(self) -> None:
+        """
+        Go on in a forked child; called there by itself.
+
+        Of the parent's threads only the one that forked goes on in the child. What the others held
+        there is free again, and what they had half done is undone. Requests accepted before the
+        fork are the parent's: it calls them back, once. The child begins with none, its copies of
+        them are idle. Sessions and drivers are there in both; a driver with threads or devices
+        sees to them itself.
+        """
+        for room in (self._bugs, self._drivers, self._virtual, self._dispatcher, self._keyops):
+            room.after_fork()
+        self._retq.after_fork()
+        self._retkq.after_fork()
+        self._sessions.after_fork()
+
     def __enter__(self) -> Self:
         return self
 
@@ -592,6 +608,18 @@ class Framework:
     def __repr__(self) -> str:
         names = ", ".join(slot.name for slot in self._drivers if not slot.gone) or "no drivers"
         return f"<Framework {names}{' closed' if self._sessions.closed else ''}>"
+
+
+_frameworks: weakref.WeakSet[Framework] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for framework in list(_frameworks):
+        framework.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 _default_lock = threading.Lock()

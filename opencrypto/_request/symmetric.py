@@ -221,8 +221,8 @@ class Cryptop(CryptopNames):
     """
 
     __slots__ = (
-        "_dispatched", "_done", "_invoked", "_own", "_session", "_watch", "buf", "callback", "desc",
-        "error", "etype", "flags", "ilen", "mac", "olen", "opaque", "sid", "state",
+        "_dispatched", "_done", "_invoked", "_own", "_watch", "buf", "callback", "desc",
+        "error", "etype", "flags", "holder", "ilen", "mac", "olen", "opaque", "sid", "state",
     )  # fmt: skip
 
     desc: Sequence[Cryptodesc]
@@ -256,7 +256,7 @@ class Cryptop(CryptopNames):
         self.mac = mac
         self.error = ""
         self.state: int = RequestState.IDLE
-        self._session: Any = None
+        self.holder: Any = None  # its session, while the framework has it
         # The descriptors that getreq made, with which the request goes back to the pool.
         self._own: tuple[Cryptodesc, ...] = ()
         self._watch: Any = None  # and, while it is watched, the moments: see _watch

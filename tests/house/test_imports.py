@@ -44,7 +44,6 @@ ORDER = (
     "_core.attach _core.views _core.tree",
     # The control socket is a part of the framework it speaks for, loaded when it is wanted.
     "control",
-    "_core.fork",
     "_core.framework",
     # Faces.
     "__init__",
