@@ -57,3 +57,7 @@ class Limited:
             self._last[key] = (now, 0) if due else (at, left_out + 1)
         if due:
             log.warning(self._event, **{self._key: key}, left_out=left_out)
+
+    def after_fork(self) -> None:
+        """Renew the lock in a forked child: a thread of the parent may have held it."""
+        self._lock = threading.Lock()

@@ -4,38 +4,47 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from opencrypto._core import fork as _fork
+from opencrypto._core import tree as _tree
 from opencrypto._core import views as _views
 from opencrypto._core.attach import Attachments
 from opencrypto._core.bugs import DriverBugs
 from opencrypto._core.key_requests import KeyOps
-from opencrypto._core.keycalls import KeyCalls
-from opencrypto._core.opercalls import OperatorCalls
 from opencrypto._core.plugins import Plugins
-from opencrypto._core.reqcalls import RequestCalls
+from opencrypto._core.pool import RequestPool
 from opencrypto._core.requests import Dispatcher
 from opencrypto._core.returns import ReturnQueue
 from opencrypto._core.sessions import Sessions
 from opencrypto._core.slots import DriverTable
+from opencrypto._core.views import DriverInfo
 from opencrypto._core.virtual import Virtual
+from opencrypto._log import log
+from opencrypto._measure.counters import Stats
+from opencrypto._measure.trace import Trace
 from opencrypto._request.key import Cryptkop
 from opencrypto._request.symmetric import Cryptoini, Cryptop
 from opencrypto._rules.profile import Profile
+from opencrypto._state import REQUEST, RequestEvent, RequestState, step
 from opencrypto._threads import InterruptFactory, ThreadInterrupt
 from opencrypto.driver import Driver
-from opencrypto.exceptions import UsageError
+from opencrypto.exceptions import BusyError, CryptoError, UsageError
+from opencrypto.sysctl import Sysctl
+
+if TYPE_CHECKING:
+    from opencrypto.control.server import Server
 
 DETACH_TIMEOUT = 10.0
 """Seconds that a driver has to answer what it has taken, when it is detached."""
 
 
-class Framework(RequestCalls, KeyCalls, OperatorCalls):
+class Framework:
     """
     Between those who want cryptography and the drivers that do it. A context manager.
 
@@ -93,14 +102,17 @@ class Framework(RequestCalls, KeyCalls, OperatorCalls):
             lambda: self._dispatcher.run_returns(self._run_key_returns),
             lambda: bool(len(self._retq) or len(self._retkq)),
         )
-        self._pools = {}
+        self._pool = RequestPool(self._retq)
+        self._control: Server | None = None
         self._settings = _views.Settings()
         self._add_names()
         # The straight path skips a call: these are the methods below, bound where they do the work.
         setattr(self, "dispatch", self._dispatcher.dispatch)  # noqa: B010 - shadows a method
         setattr(self, "done", self._dispatcher.done)  # noqa: B010 - shadows a method
+        setattr(self, "getreq", self._pool.take)  # noqa: B010 - shadows a method
+        setattr(self, "freereq", self._pool.give)  # noqa: B010 - shadows a method
         self._plugins = Plugins(strict=strict, blocked=blocked)
-        _fork.watch(self)
+        _frameworks.add(self)
         try:
             self._load(plugins)
             self._open_control(control)
@@ -140,6 +152,41 @@ class Framework(RequestCalls, KeyCalls, OperatorCalls):
         self._keyops.observers = observers
         self._sessions.observers = observers
         self._attachments.observers = observers
+
+    def _add_names(self) -> Sysctl:
+        tree = Sysctl()
+        _tree.add_names(
+            tree, self._settings, self._drivers, self._sessions, self._dispatcher, self._keyops
+        )
+        _tree.add_queue(tree, "crypto_ret_q", self._retq)
+        _tree.add_queue(tree, "crypto_ret_kq", self._retkq)
+        self._tree = tree
+        return tree
+
+    def _open_control(self, control: bool | str | Path | None) -> None:
+        """Open the control socket if the program, or else its environment, asks for it."""
+        wanted: bool | str | Path = False if control is None else control
+        if control is None and os.environ.get("OPENCRYPTO_CONTROL"):
+            from opencrypto.control.places import from_environment
+
+            wanted = from_environment()
+        if wanted is False:
+            return
+        from opencrypto.control.server import Server
+
+        try:
+            place = Path(wanted) if isinstance(wanted, str) else wanted
+            self._control = Server(self, place)
+        except CryptoError as error:
+            if control is not None:
+                raise
+            # The operator's wish is no reason for the program not to run.
+            log.warning("control_not_opened", reason=error.strerror)
+
+    def _close_control(self) -> None:
+        control, self._control = self._control, None
+        if control is not None:
+            control.close()
 
     # Drivers.
 
@@ -183,6 +230,24 @@ class Framework(RequestCalls, KeyCalls, OperatorCalls):
             UsageError: no such hid or algorithm, no callbacks yet, or the driver is leaving.
         """
         self._attachments.register(hid, alg, maxoplen, flags, newsession, freesession, process, arg)
+
+    def kregister(
+        self, hid: int, op: int, flags: int, kprocess: Callable[..., int] | None, arg: Any = None
+    ) -> None:
+        """
+        Offer a key operation. The first call for a hid installs the callback, later ones only add.
+
+        Args:
+            hid: From `get_driverid`.
+            op: ``CRK_*``.
+            flags: ``CRYPTO_ALG_FLAG_*``.
+            kprocess: ``kprocess(arg, krp, hint) -> 0 | ERESTART``; it answers by `kdone`.
+            arg: Handed to the callback first.
+
+        Raises:
+            UsageError: no such hid or operation, no callback yet, or the driver is leaving.
+        """
+        self._attachments.kregister(hid, op, flags, kprocess, arg)
 
     def unregister(self, hid: int, alg: int) -> None:
         """
@@ -262,6 +327,19 @@ class Framework(RequestCalls, KeyCalls, OperatorCalls):
         """
         self._dispatcher.done(crp)
 
+    def kdone(self, krp: Cryptkop) -> None:
+        """
+        Complete a key request; for drivers.
+
+        With ``status`` EAGAIN the request is not complete: it goes to another driver, and ends
+        with ENODEV if there is none. Else it is called back, at once with ``CRYPTO_F_CBIMM`` (or
+        ``CRYPTO_F_CBIFSYNC``, if the driver is ``CRYPTOCAP_F_SYNC``), or from the return queue.
+
+        Raises:
+            DriverBug: this request is not in a driver's hands; it was completed before.
+        """
+        self._keyops.done(krp)
+
     # Consumers.
 
     def newsession(
@@ -307,6 +385,28 @@ class Framework(RequestCalls, KeyCalls, OperatorCalls):
         """
         self._sessions.free(sid)
 
+    def getreq(self, n: int) -> Cryptop | None:
+        """
+        Take a request with `n` descriptors, all fields zero.
+
+        Returns:
+            The request; None while the return queue is over ``opencrypto.crypto_ret_q.maxlen``.
+
+        Raises:
+            UsageError: `n` is less than 1.
+        """
+        return self._pool.take(n)
+
+    def freereq(self, crp: Cryptop | None) -> None:
+        """
+        Give a request back. None does nothing.
+
+        Raises:
+            BusyError: it is dispatched and not called back yet.
+            UsageError: it has been freed already.
+        """
+        self._pool.give(crp)
+
     def dispatch(self, crp: Cryptop) -> None:
         """
         Carry a request out; its callback is called exactly once, with ``etype`` set.
@@ -320,6 +420,136 @@ class Framework(RequestCalls, KeyCalls, OperatorCalls):
             BusyError: it is dispatched already.
         """
         self._dispatcher.dispatch(crp)
+
+    def kgetreq(self, n: int = 1) -> Cryptkop | None:
+        """
+        Take a key request, all fields zero.
+
+        Args:
+            n: How many; 1, as in the man page.
+
+        Returns:
+            The request; None while the return queue is over ``opencrypto.crypto_ret_kq.maxlen``.
+
+        Raises:
+            UsageError: `n` is not 1.
+        """
+        if n != 1:
+            raise UsageError(f"kgetreq gives one request at a time, not {n!r}")
+        if self._retkq.over():
+            self._retkq.drop()
+            return None
+        return Cryptkop()
+
+    def kfreereq(self, krp: Cryptkop | None) -> None:
+        """
+        Give a key request back. None does nothing. Its parameters stay the consumer's.
+
+        Raises:
+            BusyError: it is dispatched and not called back yet.
+            UsageError: it has been freed already.
+        """
+        if krp is None:
+            return
+        if krp.state == RequestState.FREED:
+            raise UsageError("the key request has been freed already; free it once")
+        if krp.state:
+            raise BusyError("the key request is in use; free it in its callback or after")
+        krp.state = step(REQUEST, RequestState.IDLE, RequestEvent.FREEREQ)
+        krp.reset()
+
+    def kdispatch(self, krp: Cryptkop, *, driver: int | str | Driver | None = None) -> None:
+        """
+        Carry a key operation out; its callback is called exactly once, with ``status`` set.
+
+        The driver is chosen here, for each request: drivers that take requests at the moment
+        before blocked ones, hardware before software, then the one with the least key requests in
+        flight. ``hid`` says which it was. ``status`` is EFBIG for more than 8 parameters; EINVAL
+        for an unknown operation, a wrong number of parameters, or bad values; ERANGE if an output
+        is too small; ENODEV if no driver has the operation, or the last that had it left.
+
+        Args:
+            krp: The request. The outputs are written when it is complete and ``status`` is 0.
+            driver: Take this driver, by hid, name or object, and no other.
+
+        Raises:
+            UsageError: the request has no callback, has been freed, or no such driver.
+            BusyError: it is dispatched already.
+        """
+        self._keyops.dispatch(krp, None if driver is None else self._drivers.find(driver))
+
+    def getfeat(self, hard: int = 0) -> int:
+        """
+        Return which key operations there are drivers for, as a mask of ``CRF_*``.
+
+        Args:
+            hard: The classes of driver asked for, as for `newsession`.
+
+        Returns:
+            The mask; 0 while ``kern.userasymcrypto`` is 0.
+        """
+        return self._keyops.features(hard) if self._settings.userasymcrypto else 0
+
+    # Operators.
+
+    @property
+    def drivers(self) -> list[DriverInfo]:
+        """What is attached, by hid; then what could not be attached, and why."""
+        return _views.driver_infos(self._drivers, self._plugins.failures)
+
+    def probe(self) -> None:
+        """
+        Have drivers find out now what they would find out by the first session of an algorithm.
+
+        `drivers` then tells it. May take seconds, and load modules into the kernel.
+        """
+        for slot in self._drivers:
+            if slot.driver is not None:
+                slot.driver.probe()
+
+    @property
+    def sysctl(self) -> Sysctl:
+        """The tree of names, as a mapping: read all, write some."""
+        return self._tree
+
+    @property
+    def stats(self) -> Stats:
+        """A snapshot of the counters, in the words of ``struct cryptostats``."""
+        return _views.take_stats(self._drivers, self._dispatcher, self._keyops)
+
+    def offered(self, name: str) -> Driver:
+        """
+        Return a driver that an installed plugin offers, to be attached.
+
+        Raises:
+            UsageError: no plugin offers one of this name, or it cannot on this host.
+        """
+        offers = [driver for driver in self._plugins.drivers() if driver.name == name]
+        if not offers:
+            self._plugins.add([name])
+            offers = [driver for driver in self._plugins.drivers() if driver.name == name]
+        if not offers:
+            reasons = [each.reason for each in self._plugins.failures if each.name == name]
+            raise UsageError(f"no driver {name!r}: {reasons[-1] if reasons else 'not offered'}")
+        return offers[0]
+
+    def start_trace(self) -> Trace:
+        """
+        Record sizes, algorithms, moments and results of requests, and never their content.
+
+        Raises:
+            BusyError: a trace is being recorded.
+        """
+        return self._dispatcher.watcher.start_trace()
+
+    def stop_trace(self) -> None:
+        """Record no more."""
+        self._dispatcher.watcher.stop_trace()
+
+    @property
+    def control_path(self) -> Path | None:
+        """Where the control socket is; None if none is open."""
+        return None if self._control is None else self._control.path
 
     # The end.
 
@@ -348,6 +578,22 @@ class Framework(RequestCalls, KeyCalls, OperatorCalls):
         self._returns.stop()
         self._sessions.close()
 
+    def after_fork(self) -> None:
+        """
+        Go on in a forked child; called there by itself.
+
+        Of the parent's threads only the one that forked goes on in the child. What the others held
+        there is free again, and what they had half done is undone. Requests accepted before the
+        fork are the parent's: it calls them back, once. The child begins with none, its copies of
+        them are idle. Sessions and drivers are there in both; a driver with threads or devices
+        sees to them itself.
+        """
+        for room in (self._bugs, self._drivers, self._virtual, self._dispatcher, self._keyops):
+            room.after_fork()
+        self._retq.after_fork()
+        self._retkq.after_fork()
+        self._sessions.after_fork()
+
     def __enter__(self) -> Self:
         return self
 
@@ -362,6 +608,18 @@ class Framework(RequestCalls, KeyCalls, OperatorCalls):
     def __repr__(self) -> str:
         names = ", ".join(slot.name for slot in self._drivers if not slot.gone) or "no drivers"
         return f"<Framework {names}{' closed' if self._sessions.closed else ''}>"
+
+
+_frameworks: weakref.WeakSet[Framework] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for framework in list(_frameworks):
+        framework.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 _default_lock = threading.Lock()

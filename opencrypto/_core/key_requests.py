@@ -116,8 +116,8 @@ class KeyOps:
             krp.fail(*reason)
             self._complete(krp, sync=False)
             return
-        krp._routing = Routing(hard or 0, pinned)
-        self._route(krp, krp._routing)
+        krp.holder = Routing(hard or 0, pinned)
+        self._route(krp, krp.holder)
 
     def _route(self, krp: Cryptkop, routing: Routing) -> None:
         """Give a request to the best driver that has not had it."""
@@ -246,7 +246,7 @@ class KeyOps:
             by: The ``kinflight`` of the driver that calls, where it is known: a driver that
                 answers late does not complete what another has in hand meanwhile.
         """
-        routing = krp._routing
+        routing = krp.holder
         slot = routing.slot if routing is not None else None
         if routing is None or slot is None or not _take(slot, krp, by):
             self._done_twice(krp, slot)
@@ -299,8 +299,8 @@ class KeyOps:
                 krp, hint = runnable
                 krp.state = RequestState.SUBMITTED
                 unblocks = slot.kqueue.unblocks
-            assert krp._routing is not None
-            self._call_driver(krp, krp._routing, slot, hint, unblocks)
+            assert krp.holder is not None
+            self._call_driver(krp, krp.holder, slot, hint, unblocks)
         self._ready.append(slot)
         return True
 
@@ -323,8 +323,8 @@ class KeyOps:
 
     def _move_all(self, slot: Slot, requests: list[Cryptkop]) -> None:
         for krp in requests:
-            assert krp._routing is not None
-            self._move_on(krp, krp._routing, slot)
+            assert krp.holder is not None
+            self._move_on(krp, krp.holder, slot)
         self._drivers.check_drained(slot)
 
     # The way out.
@@ -341,13 +341,19 @@ class KeyOps:
 
     def call_back(self, krp: Cryptkop) -> None:
         """Give a completed request back to its consumer."""
-        krp._routing = None
+        krp.holder = None
         krp.state = RequestState.IDLE
         try:
             krp.callback(krp)  # type: ignore[misc]
         except Exception as error:
             self.callback_errors.add()
             log.error("callback_failed", error=type(error).__name__, where=where(error))
+
+    def after_fork(self) -> None:
+        """Go on in a forked child, with nothing queued and no lock of the parent's threads."""
+        self._ready.clear()
+        for count in (self._counts, self.migrated, self.callback_errors):
+            count.after_fork()
 
     def features(self, hard: int) -> int:
         """Return the mask of the operations that drivers of the classes asked for have."""
@@ -378,7 +384,7 @@ def _rank(slot: Slot) -> tuple[bool, int, int, int]:
 
 def _holds(slot: Slot, krp: Cryptkop, routing: Routing) -> bool:
     with slot.lock:
-        return krp in slot.kinflight and krp._routing is routing
+        return krp in slot.kinflight and krp.holder is routing
 
 
 def _take(slot: Slot, krp: Cryptkop, by: set[Cryptkop] | None) -> bool:

@@ -89,3 +89,8 @@ class RequestQueue(Generic[R]):
         items = list(self._items)
         self._items.clear()
         return items
+
+    def after_fork(self) -> None:
+        """Forget, in a forked child, what waits: these requests are the parent's."""
+        self._items.clear()
+        self.scheduled = False

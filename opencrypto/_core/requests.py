@@ -103,7 +103,7 @@ class Dispatcher:
         crp.state = SUBMITTED
         if crp.etype:
             crp.fail(0)
-        crp._session = session
+        crp.holder = session
         inflight = session.inflight
         inflight.add(crp)
         slot = session.slot
@@ -277,7 +277,7 @@ class Dispatcher:
         self._ready.append(slot)
 
     def _run_queued(self, crp: Cryptop, hint: int, unblocks: int) -> None:
-        session: Session = crp._session
+        session: Session = crp.holder
         crp.state = SUBMITTED
         if self.watcher.watch is not None:
             self.watcher.invoked(crp)
@@ -300,17 +300,16 @@ class Dispatcher:
         """Note that a request is queued no more; with the last one the way is straight again."""
         with session.slot.lock:
             session.queued -= 1
-            if not session.queued and session.state is LIVE:
-                session.straight = not self._sessions.watched
+            session.refresh(watched=self._sessions.watched)
 
     def flush(self, slot: Slot) -> None:
         """Complete everything queued for a driver that leaves: its sessions migrate."""
         with slot.lock:
             requests = slot.queue.drain()
             for crp in requests:
-                crp._session.queued -= 1
+                crp.holder.queued -= 1
         for crp in requests:
-            self._turn_away(crp, crp._session)
+            self._turn_away(crp, crp.holder)
 
     def reclaim(self, session: Session) -> int:
         """Complete, with EAGAIN, what a driver took and will never answer; return how many."""
@@ -323,7 +322,7 @@ class Dispatcher:
 
     def done(self, crp: Cryptop) -> None:
         """Complete a request. See `Framework.done`."""
-        session = crp._session
+        session = crp.holder
         try:
             if crp.state != SUBMITTED:  # one that waits in a queue is not the driver's to answer
                 raise KeyError
@@ -344,7 +343,7 @@ class Dispatcher:
                     self.watcher.call_back(crp)
                     return
         if flags & CRYPTO_F_CBIMM or (flags & CRYPTO_F_CBIFSYNC and session.slot.sync):
-            crp._session = None
+            crp.holder = None
             crp.state = IDLE
             try:
                 crp.callback(crp)  # type: ignore[misc]
@@ -355,7 +354,7 @@ class Dispatcher:
             self._retq.put(crp)
 
     def _done_twice(self, crp: Cryptop) -> None:
-        session: Session | None = crp._session
+        session: Session | None = crp.holder
         name = session.slot.name if session is not None else ""
         self.bugs.report(Rule.DONE_ONCE, name, sid=crp.sid)
         who = f"driver {name}" if name else "a driver"
@@ -377,7 +376,7 @@ class Dispatcher:
             self.watcher.call_back(crp)
 
     def _plain_call_back(self, crp: Cryptop) -> None:
-        crp._session = None
+        crp.holder = None
         crp.state = IDLE
         try:
             crp.callback(crp)  # type: ignore[misc]
@@ -396,6 +395,14 @@ class Dispatcher:
         while more:
             call_back = self.call_back if self.watcher.watch else self._plain_call_back
             more = self._retq.run(call_back) + key_returns()
+
+    def after_fork(self) -> None:
+        """Go on in a forked child, with nothing queued and no lock of the parent's threads."""
+        self._ready.clear()
+        self._blocked.after_fork()
+        self._without_session.after_fork()
+        self.callback_errors.after_fork()
+        self.watcher.after_fork()
 
     def _callback_failed(self, error: BaseException) -> None:
         self.callback_errors.add()

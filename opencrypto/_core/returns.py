@@ -9,11 +9,26 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from opencrypto._measure.counters import LockedCount
+from opencrypto._state import RequestState
 
-R = TypeVar("R")
+
+class Request(Protocol):
+    """What requests of both kinds have in common here."""
+
+    state: int
+    holder: Any
+
+
+R = TypeVar("R", bound=Request)
+
+
+def let_go(request: Request) -> None:
+    """Make a request idle, that the framework has in no hand any more."""
+    request.holder = None
+    request.state = RequestState.IDLE
 
 
 class ReturnQueue(Generic[R]):
@@ -61,6 +76,12 @@ class ReturnQueue(Generic[R]):
         items = list(self._items)
         self._items.clear()
         return items
+
+    def after_fork(self) -> None:
+        """Begin, in a forked child, with no request: those that wait are the parent's."""
+        self._drops.after_fork()
+        for request in self.drain():
+            let_go(request)
 
     def run(self, callback: Callable[[R], None]) -> int:
         """Call back what is here now, and return how many that was. Later ones wait a turn."""

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from opencrypto._core.returns import let_go
 from opencrypto._request.symmetric import Cryptop
 from opencrypto._rules.chain import Chain
 from opencrypto._state import SESSION, SessionEvent, SessionState, step
@@ -104,6 +105,20 @@ class Session:
         """Change state as the table says; only a live session is served straight."""
         self.state = step(SESSION, self.state, event)
         self.straight = False
+
+    def refresh(self, *, watched: bool) -> None:
+        """Work out `straight` anew: it lives, nothing of it is queued, and nobody watches."""
+        self.straight = self.state is SessionState.LIVE and not self.queued and not watched
+
+    def after_fork(self, *, watched: bool) -> None:
+        """Begin, in a forked child, with no request: those accepted are the parent's."""
+        self.lock = threading.Lock()
+        self.chain.after_fork()
+        for crp in self.inflight:
+            let_go(crp)
+        self.inflight.clear()
+        self.queued = 0
+        self.refresh(watched=watched)
 
     def latest(self) -> Session:
         """Return the session that this one has become, through any number of migrations."""

@@ -148,7 +148,7 @@ class Sessions:
             with slot.lock:
                 stays = slot.state is SlotState.ACTIVE
                 if stays:
-                    session.straight = not self.watched
+                    session.refresh(watched=self.watched)
                     slot.sessions[session.lid] = session
                     slot.names += 1
                     self.table[sid] = session
@@ -190,7 +190,7 @@ class Sessions:
         """Take up a session whose slot never leaves: a virtual one."""
         session.process = promised(session.chain, session.process, self.done)
         with session.slot.lock:
-            session.straight = not self.watched
+            session.refresh(watched=self.watched)
             session.slot.sessions[session.lid] = session
             session.slot.names += 1
             self.table[session.sid] = session
@@ -375,6 +375,19 @@ class Sessions:
         for session in list(self.table.values()):
             if session.target is None and session.state is SessionState.ORPHANED:
                 self.free(session.sid)
+
+    def after_fork(self) -> None:
+        """
+        Go on in a forked child: see `Session.after_fork`.
+
+        What is left of sessions being freed goes with their driver: no driver is called from here.
+        """
+        self.chain_numbers.after_fork()
+        self.created.after_fork()
+        self.freed.after_fork()
+        groups = (self.table, *(slot.sessions for slot in self._drivers))
+        for session in {id(each): each for group in groups for each in group.values()}.values():
+            session.after_fork(watched=self.watched)
 
 
 def _no_driver(chain: Chain, reasons: dict[str, str], refusal: CryptoError | None) -> CryptoError:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from opencrypto._core.queues import RequestQueue
+from opencrypto._core.returns import let_go
 from opencrypto._core.session import Session
 from opencrypto._measure.counters import Counts, DriverStats, LocalCounts
 from opencrypto._request.key import Cryptkop
@@ -147,6 +148,17 @@ class Slot:
         """Whether the driver has left, and only SIDs of former sessions still name the slot."""
         return self.state is SlotState.CLEANUP and self.driver is None and self.drained.is_set()
 
+    def after_fork(self) -> None:
+        """Begin, in a forked child, with no request and no call: they are the parent's."""
+        self.lock = threading.Lock()
+        self.counts.after_fork()
+        self.calls = 0
+        self.queue.after_fork()
+        self.kqueue.after_fork()
+        for krp in self.kinflight:
+            let_go(krp)
+        self.kinflight.clear()
+
     def stats(self) -> DriverStats:
         """Sum the driver's counters."""
         return self.counts.total().driver_stats()
@@ -257,6 +269,14 @@ class DriverTable:
             present = {slot.name: slot.counts for slot in self if not slot.gone}
             gone = [(slot.name, slot.counts) for slot in self if slot.gone]
             return present, [*self._long_gone.items(), *self._departed, *gone]
+
+    def after_fork(self) -> None:
+        """Go on in a forked child: see `Slot.after_fork`."""
+        self.lock = threading.Lock()
+        for slot in self._slots:
+            slot.after_fork()
+        for _, counts in (*self._departed, *self._long_gone.items()):
+            counts.after_fork()
 
 
 def check_lid(lid: Any, slot: Slot) -> int:

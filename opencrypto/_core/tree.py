@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from opencrypto._core.returns import ReturnQueue
+from opencrypto._core.returns import Request, ReturnQueue
 from opencrypto._core.sessions import Sessions
 from opencrypto._core.slots import DriverTable, Slot
 from opencrypto._core.views import Settings
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from opencrypto._core.key_requests import KeyOps
     from opencrypto._core.requests import Dispatcher
 
-R = TypeVar("R")
+R = TypeVar("R", bound=Request)
 
 COUNTERS: Final = {
     "ops": "requests dispatched",

@@ -146,6 +146,10 @@ class Virtual:
             except UnknownSession:
                 continue  # its consumer was quicker
 
+    def after_fork(self) -> None:
+        """Go on in a forked child; the slot is in no table that would see to it."""
+        self.slot.after_fork()
+
     # Requests.
 
     def _process(self, chain: Chain, parts: Sequence[Part]) -> Process:

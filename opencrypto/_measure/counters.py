@@ -104,6 +104,10 @@ class ChainNumbers:
         number = key >> SIZE_BITS
         return self._chains[number] if 0 <= number < len(self._chains) else ()
 
+    def after_fork(self) -> None:
+        """Renew the lock in a forked child: a thread of the parent may have held it."""
+        self._lock = threading.Lock()
+
 
 def size_class(key: int) -> int:
     """
@@ -251,6 +255,10 @@ class Counts:
             for counts in (self._ended, *self._counts):
                 result.add(counts)
         return result
+
+    def after_fork(self) -> None:
+        """Renew the lock in a forked child: a thread of the parent may have held it."""
+        self._lock = threading.Lock()
 
 
 def sum_counts(several: Iterable[Counts]) -> ThreadCounts:

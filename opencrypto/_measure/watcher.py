@@ -113,6 +113,10 @@ class Watcher:
                 for session in slot.sessions.values():
                     session.straight = straight and _undisturbed(session)
 
+    def after_fork(self) -> None:
+        """Renew the lock in a forked child: a thread of the parent may have held it."""
+        self._lock = threading.Lock()
+
     # A request's way.
 
     def stamp_dispatched(self, crp: Cryptop, session: Session) -> bool:
@@ -135,7 +139,7 @@ class Watcher:
     def call_back(self, crp: Cryptop) -> None:
         """Give a request back, and note its moments if it was dispatched under this watch."""
         watch: Watch | None = crp._watch
-        session: Session | None = crp._session
+        session: Session | None = crp.holder
         if watch is None or watch is not self.watch or session is None:
             self._call_back(crp)
             return

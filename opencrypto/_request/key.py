@@ -9,17 +9,12 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Self
+from typing import Any, Self
 
 from opencrypto._request.bsdnames import CrparamNames, CryptkopNames
 from opencrypto._request.symmetric import BytesLike
 from opencrypto._state import RequestState
 from opencrypto.exceptions import CryptoError, OutputTooSmall, UsageError, error_from_errno
-
-if TYPE_CHECKING:
-    from typing import Any
-
-    from opencrypto._core.key_requests import Routing
 
 
 class Crparam(CrparamNames):
@@ -110,7 +105,7 @@ class Cryptkop(CryptkopNames):
     """
 
     __slots__ = (
-        "_routing", "callback", "error", "flags", "hid", "iparams", "op", "opaque", "oparams",
+        "callback", "error", "flags", "hid", "holder", "iparams", "op", "opaque", "oparams",
         "param", "state", "status", "verdict",
     )  # fmt: skip
 
@@ -137,7 +132,7 @@ class Cryptkop(CryptkopNames):
         self.opaque: Any = None
         self.error = ""
         self.state: int = RequestState.IDLE
-        self._routing: Routing | None = None
+        self.holder: Any = None  # what the framework knows of it while it has it
 
     @classmethod
     def of(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 from opencrypto._request.bsdnames import CryptodescNames, CryptoiniNames, CryptopNames
 from opencrypto._state import RequestState
@@ -221,8 +221,8 @@ class Cryptop(CryptopNames):
     """
 
     __slots__ = (
-        "_dispatched", "_done", "_invoked", "_own", "_session", "_watch", "buf", "callback", "desc",
-        "error", "etype", "flags", "ilen", "mac", "olen", "opaque", "sid", "state",
+        "_dispatched", "_done", "_invoked", "_own", "_watch", "buf", "callback", "desc",
+        "error", "etype", "flags", "holder", "ilen", "mac", "olen", "opaque", "sid", "state",
     )  # fmt: skip
 
     desc: Sequence[Cryptodesc]
@@ -256,10 +256,22 @@ class Cryptop(CryptopNames):
         self.mac = mac
         self.error = ""
         self.state: int = RequestState.IDLE
-        self._session: Any = None
+        self.holder: Any = None  # its session, while the framework has it
         # The descriptors that getreq made, with which the request goes back to the pool.
         self._own: tuple[Cryptodesc, ...] = ()
         self._watch: Any = None  # and, while it is watched, the moments: see _watch
+
+    @classmethod
+    def pooled(cls, desc: Sequence[Cryptodesc]) -> Self:
+        """Make a request that keeps its descriptors, with which it goes back to a pool."""
+        crp = cls(desc=desc)
+        crp._own = tuple(desc)
+        return crp
+
+    @property
+    def made_with(self) -> int:
+        """How many descriptors it keeps; 0 if it comes from no pool."""
+        return len(self._own)
 
     @property
     def hid(self) -> int:

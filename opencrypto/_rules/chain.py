@@ -150,6 +150,10 @@ class Chain:
         if unused:
             self.wipe()
 
+    def after_fork(self) -> None:
+        """Renew the lock in a forked child; the IVs see to themselves, in every process."""
+        self._lock = threading.Lock()
+
     def wipe(self) -> None:
         """Overwrite every key we own with zeros."""
         for cri in self.inis:

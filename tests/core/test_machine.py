@@ -278,7 +278,7 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def queues_and_counts_agree(self) -> None:
         for slot in self.fw._drivers:
-            waiting = Counter(id(crp._session) for crp in slot.queue._items)
+            waiting = Counter(id(crp.holder) for crp in slot.queue._items)
             for session in slot.sessions.values():
                 assert session.queued == waiting[id(session)]
                 assert len(session.inflight) >= session.queued

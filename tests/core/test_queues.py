@@ -1,5 +1,6 @@
 """The request queue of one driver, and the return queue."""
 
+from opencrypto import Cryptop
 from opencrypto._core.queues import RequestQueue
 from opencrypto._core.returns import ReturnQueue
 from opencrypto.constants import CRYPTO_HINT_MORE
@@ -85,29 +86,29 @@ def test_draining_takes_all_in_order() -> None:
 def test_the_return_queue_is_first_in_first_out_and_kicks() -> None:
     """Completed requests are called back in the order of completion, each put rings."""
     kicks: list[None] = []
-    queue: ReturnQueue[str] = ReturnQueue(lambda: kicks.append(None))
-    for item in "abc":
-        queue.put(item)
-    back: list[str] = []
+    queue: ReturnQueue[Cryptop] = ReturnQueue(lambda: kicks.append(None))
+    for opaque in "abc":
+        queue.put(Cryptop(opaque=opaque))
+    back: list[Cryptop] = []
     assert queue.run(back.append) == 3
-    assert back == ["a", "b", "c"]
+    assert [crp.opaque for crp in back] == ["a", "b", "c"]
     assert len(kicks) == 3
     assert queue.run(back.append) == 0
 
 
 def test_what_a_callback_completes_waits_a_turn() -> None:
     """A callback that completes more does not keep one run going for ever."""
-    queue: ReturnQueue[int] = ReturnQueue(lambda: None)
-    queue.put(0)
-    assert queue.run(lambda item: queue.put(item + 1)) == 1
+    queue: ReturnQueue[Cryptop] = ReturnQueue(lambda: None)
+    queue.put(Cryptop())
+    assert queue.run(lambda crp: queue.put(Cryptop())) == 1
     assert len(queue) == 1
 
 
 def test_the_limit_is_exceeded_strictly_and_none_if_not_positive() -> None:
     """`over` is true above maxlen, not at it; 0 and less mean no limit."""
-    queue: ReturnQueue[int] = ReturnQueue(lambda: None)
-    for number in range(3):
-        queue.put(number)
+    queue: ReturnQueue[Cryptop] = ReturnQueue(lambda: None)
+    for _ in range(3):
+        queue.put(Cryptop())
     answers = []
     for queue.maxlen in (2, 3, 0, -1):
         answers.append(queue.over())

@@ -37,15 +37,14 @@ ORDER = (
     "_measure.timing _measure.counters _measure.trace _measure.watcher",
     "sysctl",
     # The running framework.
-    "_core.bugs _core.plugins _core.selection _core.queues _core.guard _core.returns",
+    "_core.bugs _core.plugins _core.selection _core.queues _core.guard _core.returns _core.pool",
     "_core.session _core.slots",
     "_core.sessions",
     "_core.requests _core.key_requests _core.virtual",
     "_core.attach _core.views _core.tree",
     # The control socket is a part of the framework it speaks for, loaded when it is wanted.
     "control",
-    "_core.fork",
-    "_core.reqcalls _core.keycalls _core.opercalls _core.framework",
+    "_core.framework",
     # Faces.
     "__init__",
     "_bsdcalls bsd client aio metrics telemetry",

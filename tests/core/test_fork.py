@@ -1,0 +1,100 @@
+"""
+What becomes of a framework in a forked child: `Framework.after_fork`, without the fork.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from opencrypto import CRYPTO_F_BATCH, CRYPTO_NULL_CBC, CRYPTO_NULL_HMAC, Cryptoini, Framework
+from opencrypto.driver import Rule
+from tests.toy import Log, Toy, newsession, request, step, stepped
+
+LOCK = type(threading.Lock())
+CONTAINERS = (dict, list, tuple, set, frozenset, deque)
+
+
+def parts(thing: Any) -> Iterator[Any]:
+    """Yield what a container holds, or what an object of ours has."""
+    if isinstance(thing, dict):
+        yield from thing.keys()
+        yield from thing.values()
+    elif isinstance(thing, CONTAINERS):
+        yield from thing
+    elif type(thing).__module__.startswith("opencrypto"):
+        yield from getattr(thing, "__dict__", {}).values()
+        for each in type(thing).__mro__:
+            names = getattr(each, "__slots__", ())
+            for name in (names,) if isinstance(names, str) else names:
+                yield getattr(thing, name, None)
+
+
+def locks(framework: Framework) -> list[Any]:
+    """Return every lock that can be reached from a framework, drivers left out."""
+    found, seen, left = [], set[int](), [framework]
+    while left:
+        thing: Any = left.pop()
+        if id(thing) in seen or isinstance(thing, (type, str, bytes, Toy)):
+            continue
+        seen.add(id(thing))
+        if isinstance(thing, LOCK):
+            found.append(thing)
+        left.extend(parts(thing))
+    return found
+
+
+@contextmanager
+def busy() -> Iterator[Framework]:
+    """Give a framework in which there is one of everything that has a lock."""
+    one, other = Toy("one", algs=[CRYPTO_NULL_CBC]), Toy("other", algs=[CRYPTO_NULL_HMAC])
+    with stepped(one, other, Toy("gone")) as fw:
+        newsession(fw, driver="gone")
+        fw.detach("gone")
+        fw.newsession([Cryptoini(CRYPTO_NULL_CBC, b"k"), Cryptoini(CRYPTO_NULL_HMAC)])
+        yield fw
+
+
+def test_every_lock_is_a_new_one() -> None:
+    """Any of them may have been held, at the fork, by a thread that did not come along."""
+    with busy() as fw:
+        before = locks(fw)
+        assert len(before) > 20, "the walk finds them"
+        for lock in before:
+            lock.acquire()
+        fw.after_fork()
+        after = locks(fw)
+        held = [lock for lock in after if lock.locked()]
+        for lock in held:
+            lock.release()
+        assert not held
+        assert len(after) == len(before)
+        sid, back = newsession(fw), Log()
+        fw.dispatch(request(sid, back, flags=CRYPTO_F_BATCH))
+        fw.driver_bugs.report(Rule.CLOSE, "one")
+        step(fw)
+        assert back.etypes == [0]
+
+
+def test_the_parents_requests_are_idle_and_are_not_answered() -> None:
+    """Queued, at the driver, or completed: the parent calls them back, the child may use them."""
+    driver, log = Toy(hold=True), Log()
+    with stepped(driver) as fw:
+        sid = newsession(fw)
+        taken = request(sid, log, "taken")
+        queued = request(sid, log, "queued", flags=CRYPTO_F_BATCH)
+        completed = request(0xBAD, log, "completed", flags=0)
+        for crp in (taken, queued, completed):
+            fw.dispatch(crp)
+        fw.after_fork()
+        assert [crp.state for crp in (taken, queued, completed)] == [0, 0, 0]
+        step(fw)
+        assert not log.calls
+        driver.hold = False
+        for crp in (taken, queued):
+            fw.dispatch(crp)
+        step(fw)
+        assert log.order == ["taken", "queued"]
