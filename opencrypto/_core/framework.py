@@ -32,7 +32,7 @@ from opencrypto._request.key import Cryptkop
 from opencrypto._request.symmetric import Cryptoini, Cryptop
 from opencrypto._rules.profile import Profile
 from opencrypto._state import REQUEST, RequestEvent, RequestState, step
-from opencrypto._threads import InterruptFactory, ThreadInterrupt
+from opencrypto._threads import Interrupt, InterruptFactory, ThreadInterrupt
 from opencrypto.driver import Driver
 from opencrypto.exceptions import BusyError, CryptoError, UsageError
 from opencrypto.sysctl import Sysctl
@@ -309,6 +309,11 @@ class Framework:
             UsageError: no such driver is attached.
         """
         self._attachments.detach(which, timeout)
+
+    @property
+    def interrupts(self) -> tuple[Interrupt, ...]:
+        """What runs the queues and the callbacks: the argument `interrupt` has made them."""
+        return self._requests, self._returns
 
     @property
     def driver_bugs(self) -> DriverBugs:

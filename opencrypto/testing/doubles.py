@@ -233,14 +233,10 @@ def step(framework: Framework) -> int:
     Raises:
         UsageError: the framework has threads of its own.
     """
+    interrupts = [each for each in framework.interrupts if isinstance(each, ManualInterrupt)]
+    if len(interrupts) < len(framework.interrupts):
+        raise UsageError("make the framework with interrupt=ManualInterrupt")
     ran = 0
-    interrupts = (framework._requests, framework._returns)
-    while True:
-        due = 0
-        for interrupt in interrupts:
-            if not isinstance(interrupt, ManualInterrupt):
-                raise UsageError("make the framework with interrupt=ManualInterrupt")
-            due += interrupt.step()
-        if not due:
-            return ran
+    while due := sum(interrupt.step() for interrupt in interrupts):
         ran += due
+    return ran
