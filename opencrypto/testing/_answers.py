@@ -231,9 +231,7 @@ class Answers(ContractBase):
     @clause("D5", each_verifying)
     def test_D5_a_changed_bit_anywhere_is_found(self, case: Case) -> None:
         """A MAC wrong in any one byte, or data wrong in any, does not verify."""
-        with self.rig() as rig:
-            sid = rig.open(case.inis())
-            lay = case.layout(some_length(case, self.maxlen(case)))
+        with self.session(case) as (rig, sid, lay):
             sealed = case.buffer(lay)
             rig.good("D4", "one way", sid, sealed, case.forward(lay))
             bounds = range(lay.mac, lay.mac + lay.maclen)

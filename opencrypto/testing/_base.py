@@ -4,6 +4,7 @@ What the clauses share: the driver under test, and the trials its capabilities g
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -11,7 +12,7 @@ from typing import Any, ClassVar
 from opencrypto.driver import Capability, Driver
 from opencrypto.exceptions import DriverUnavailable
 from opencrypto.testing._rig import Rig
-from opencrypto.testing._samples import Case, all_cases, usual_cases
+from opencrypto.testing._samples import Case, Layout, all_cases, some_length, usual_cases
 from opencrypto.testing.clauses import Trial, Unclaimed
 
 NO_GROUND = "not claimed by this driver"
@@ -60,6 +61,16 @@ class ContractBase:
     def rig(self, driver: Driver | None = None) -> Rig:
         """Attach a new driver, or the one given, to a new framework."""
         return Rig(driver or self.make_driver(), self.patience)
+
+    @contextlib.contextmanager
+    def session(self, case: Case, blocks: int = 3) -> Iterator[tuple[Rig, int, Layout]]:
+        """Have a bench, a session on it, and the layout of an ordinary request for that."""
+        with self.rig() as rig:
+            yield rig, rig.open(case.inis()), self.layout(case, blocks)
+
+    def layout(self, case: Case, blocks: int = 3) -> Layout:
+        """Lay out an ordinary request, of no more bytes than the driver takes."""
+        return case.layout(some_length(case, self.maxlen(case), blocks))
 
     def maxlen(self, case: Case) -> int:
         """Return the longest region that the driver takes for a case, 0 for no limit."""

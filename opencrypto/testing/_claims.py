@@ -19,7 +19,7 @@ from opencrypto.constants import (
 from opencrypto.driver import Capability, Driver, Profile
 from opencrypto.exceptions import CryptoError
 from opencrypto.testing._base import ContractBase, a_few, each_algorithm, each_key
-from opencrypto.testing._samples import Case, sample, some_length, usual_cases
+from opencrypto.testing._samples import Case, sample, usual_cases
 from opencrypto.testing.clauses import CLAUSES, ContractBroken, Trial, clause, require
 from opencrypto.xform import AEAD_PARTNERS, FACTS, Kind
 
@@ -129,9 +129,7 @@ class Claims(ContractBase):
     @clause("D1", each_algorithm)
     def test_D1_sync_means_done_before_process_returns(self, case: Case) -> None:
         """A driver flagged SYNC has called done when process returns, each time."""
-        with self.rig() as rig:
-            sid = rig.open(case.inis())
-            lay = case.layout(some_length(case, self.maxlen(case)))
+        with self.session(case) as (rig, sid, lay):
             for _ in range(3):
                 ticket = rig.submit(sid, case.buffer(lay), case.forward(lay))
                 rig.sym.wait(ticket)
@@ -145,9 +143,7 @@ class Claims(ContractBase):
     @clause("D2", each_key)
     def test_D2_each_key_length_claimed_works(self, case: Case) -> None:
         """A session opens with this length of key, and gives back what it was given."""
-        with self.rig() as rig:
-            sid = rig.open(case.inis(), "D2")
-            lay = case.layout(some_length(case, self.maxlen(case)))
+        with self.session(case) as (rig, sid, lay):
             buf = case.buffer(lay)
             before = bytes(buf)
             rig.good("D2", "one way", sid, buf, case.forward(lay))

@@ -32,9 +32,7 @@ class Completion(ContractBase):
     @clause("D7", a_few)
     def test_D7_done_exactly_once(self, case: Case) -> None:
         """Each request is called back once: direct or batched, good or bad, long after too."""
-        with self.rig() as rig:
-            sid = rig.open(case.inis())
-            lay = case.layout(some_length(case, self.maxlen(case)))
+        with self.session(case) as (rig, sid, lay):
             rig.sym.once(
                 rig.request(sid, case.buffer(lay), desc, flags=flags)
                 for flags in (CRYPTO_F_CBIMM, CRYPTO_F_CBIFSYNC, 0, BATCH)
@@ -44,9 +42,7 @@ class Completion(ContractBase):
     @clause("D8", a_few)
     def test_D8_done_may_lead_back_into_the_driver(self, case: Case) -> None:
         """The callback dispatches the next request, and opens and frees sessions, within done."""
-        with self.rig() as rig:
-            sid = rig.open(case.inis())
-            lay = case.layout(some_length(case, self.maxlen(case)))
+        with self.session(case) as (rig, sid, lay):
             rig.run(sid, case.buffer(lay), case.forward(lay))
             framework = rig.framework
 
@@ -70,9 +66,7 @@ class Completion(ContractBase):
     @clause("D10", a_few)
     def test_D10_a_flood_is_served(self, case: Case) -> None:
         """Many requests at once, batched and not: each is answered, though some had to wait."""
-        with self.rig() as rig:
-            sid = rig.open(case.inis())
-            lay = case.layout(some_length(case, self.maxlen(case)))
+        with self.session(case) as (rig, sid, lay):
             for flags in (BATCH, CRYPTO_F_CBIMM):
                 rig.sym.flood(
                     rig.request(sid, case.buffer(lay), case.forward(lay), flags=flags)
@@ -86,7 +80,7 @@ class Completion(ContractBase):
         hints = _Hints(driver)
         with self.rig(driver) as rig:
             sid = rig.open(case.inis())
-            lay = case.layout(some_length(case, self.maxlen(case)))
+            lay = self.layout(case)
             rig.run(sid, case.buffer(lay), case.forward(lay))
             hints.more = True
             ticket = rig.submit(sid, case.buffer(lay), case.forward(lay))

@@ -17,7 +17,7 @@ from opencrypto.exceptions import CryptoError
 from opencrypto.testing._base import ContractBase, a_few, each_algorithm
 from opencrypto.testing._exchange import Made, TrackedBytes, TrackedRequest, describe
 from opencrypto.testing._rig import Rig
-from opencrypto.testing._samples import Case, Layout, sample, some_length
+from opencrypto.testing._samples import Case, Layout, sample
 from opencrypto.testing._secrets import canary, everything_logged, holds, population, reprs, shows
 from opencrypto.testing.clauses import ContractBroken, clause, require
 
@@ -34,16 +34,12 @@ BATCH = CRYPTO_F_BATCH | CRYPTO_F_CBIMM
 class Life(ContractBase):
     """Memory, sessions, threads, leaving, secrets, fork."""
 
-    def _one(self, case: Case) -> Layout:
-        return case.layout(some_length(case, self.maxlen(case)))
-
     # D15: nothing kept.
 
     @clause("D15", each_algorithm)
     def test_D15_nothing_of_a_request_is_kept(self, case: Case) -> None:
         """After done, the request, its buffer and its IV are nobody's but the consumer's."""
-        with self.rig() as rig:
-            sid, lay = rig.open(case.inis()), self._one(case)
+        with self.session(case) as (rig, sid, lay):
 
             def there() -> Made[Cryptop]:
                 iv = TrackedBytes(sample(case.ivlen, "iv"))
@@ -61,8 +57,7 @@ class Life(ContractBase):
     @clause("D15", each_algorithm)
     def test_D15_buffers_are_let_go(self, case: Case) -> None:
         """After done a bytearray can be resized: no view of it is left."""
-        with self.rig() as rig:
-            sid, lay = rig.open(case.inis()), self._one(case)
+        with self.session(case) as (rig, sid, lay):
             buf = case.buffer(lay)
             rig.run(sid, buf, case.forward(lay))
             deadline = time.monotonic() + rig.patience
@@ -82,7 +77,7 @@ class Life(ContractBase):
     def test_D16_two_keys_interleaved(self, case: Case) -> None:
         """Two sessions used in turns give what each gives alone; one freed, the other goes on."""
         with self.rig() as rig:
-            lay = self._one(case)
+            lay = self.layout(case)
             alone = []
             for label in ("key", "other"):
                 sid = rig.open(case.inis(label))
@@ -114,7 +109,7 @@ class Life(ContractBase):
             self._race(rig, case, sids)
 
     def _race(self, rig: Rig, case: Case, sids: list[int]) -> None:
-        lay = self._one(case)
+        lay = self.layout(case)
         labels = [f"data {n}" for n in range(len(sids))]
         expected = [
             _sealed(rig, sid, case, lay, label) for sid, label in zip(sids, labels, strict=True)
@@ -165,7 +160,7 @@ class Life(ContractBase):
             raise unittest.SkipTest("a key this short may turn up by chance")
         with self.rig() as rig:
             sid = rig.open(case.inis(label := canary()))
-            _sealed(rig, sid, case, self._one(case))
+            _sealed(rig, sid, case, self.layout(case))
             rig.free(sid)
             where = holds(rig.driver, sample(case.keylen, label))
             require(not where, "D18", f"the key is still in {where}")
@@ -174,7 +169,7 @@ class Life(ContractBase):
     def test_D18_no_memory_is_left(self, case: Case) -> None:
         """Many sessions opened, used and freed leave the driver's tables as they were."""
         with self.rig() as rig:
-            lay = self._one(case)
+            lay = self.layout(case)
 
             def cycles() -> int:
                 for _ in range(CYCLES):
@@ -194,7 +189,7 @@ class Life(ContractBase):
         """Sessions open, requests in flight: each ends, the sessions are freed, no thread stays."""
         with self.rig() as rig:
             sids = [rig.open(case.inis(f"key {n}")) for n in range(3)]
-            lay = self._one(case)
+            lay = self.layout(case)
             rig.sym.in_flight(
                 rig.request(sid, case.buffer(lay), case.forward(lay), flags=BATCH)
                 for _ in range(20)
@@ -207,7 +202,7 @@ class Life(ContractBase):
         for _ in range(2):
             with self.rig() as rig:
                 for case in list(a_few(self))[:1]:
-                    _sealed(rig, rig.open(case.inis()), case, self._one(case))
+                    _sealed(rig, rig.open(case.inis()), case, self.layout(case))
 
     # D20: secrets.
 
@@ -219,7 +214,7 @@ class Life(ContractBase):
         key = sample(case.keylen, label := canary())
         with everything_logged() as lines, self.rig() as rig:
             shown = lines  # what is logged from here on is in it too
-            sid, lay = rig.open(case.inis(label)), self._one(case)
+            sid, lay = rig.open(case.inis(label)), self.layout(case)
             for desc in (case.forward(lay), case.backward(lay), case.backward(lay), []):
                 crp = rig.run(sid, case.buffer(lay), desc)
                 shown += [repr(crp), crp.error]
@@ -247,8 +242,7 @@ class Life(ContractBase):
         """In a child: old and new sessions answer or refuse, in time; the parent goes on."""
         if not hasattr(os, "fork"):
             raise unittest.SkipTest("this system has no fork")
-        with self.rig() as rig:
-            sid, lay = rig.open(case.inis()), self._one(case)
+        with self.session(case) as (rig, sid, lay):
             expected = _sealed(rig, sid, case, lay)
 
             def child() -> str:

@@ -46,9 +46,7 @@ class Places(ContractBase):
     @clause("D12", each_algorithm)
     def test_D12_malformed_requests_end_with_einval(self, case: Case) -> None:
         """Each is refused for what is wrong with it, before any byte is touched."""
-        with self.rig() as rig:
-            sid = rig.open(case.inis())
-            lay = case.layout(some_length(case, self.maxlen(case)))
+        with self.session(case) as (rig, sid, lay):
             for what, buf, desc, mac in _malformed(case, lay):
                 before = bytes(buf)
                 crp = rig.run(sid, buf, desc, mac=mac)
@@ -124,8 +122,8 @@ class Places(ContractBase):
     @clause("D13", each_with_iv)
     def test_D13_where_the_iv_of_an_encryption_comes_from(self, case: Case) -> None:
         """Explicit or in the buffer, the IV gives the same; explicit alone is written as well."""
-        with self.rig() as rig:
-            sid, lay, iv = self._with_iv(rig, case)
+        iv = sample(case.ivlen, "another iv")
+        with self.session(case) as (rig, sid, lay):
             results = []
             for flags, there in (
                 (EP, b"\x5a"),
@@ -144,8 +142,8 @@ class Places(ContractBase):
     @clause("D13", each_with_iv)
     def test_D13_where_the_iv_of_a_decryption_comes_from(self, case: Case) -> None:
         """Explicit if it says so, else from the buffer; nothing is written to its place."""
-        with self.rig() as rig:
-            sid, lay, iv = self._with_iv(rig, case)
+        iv = sample(case.ivlen, "another iv")
+        with self.session(case) as (rig, sid, lay):
             plain = case.buffer(lay)
             sealed = bytearray(plain)
             rig.good("D13", "sealing", sid, sealed, case.forward(lay, iv))
@@ -163,8 +161,7 @@ class Places(ContractBase):
     @clause("D13", each_with_iv)
     def test_D13_fresh_ivs(self, case: Case) -> None:
         """Neither explicit nor present: a new IV each time, written where the way back reads it."""
-        with self.rig() as rig:
-            sid, lay, _ = self._with_iv(rig, case)
+        with self.session(case) as (rig, sid, lay):
             plain = bytes(case.buffer(lay))
             seen = {plain[lay.iv : lay.iv + lay.ivlen]}
             for _ in range(32):
@@ -177,18 +174,12 @@ class Places(ContractBase):
                 same = buf[lay.region] == plain[lay.region]
                 require(same, "D13", "what a fresh IV encrypted does not decrypt")
 
-    def _with_iv(self, rig: Rig, case: Case) -> tuple[int, Layout, bytes]:
-        lay = case.layout(some_length(case, self.maxlen(case)))
-        return rig.open(case.inis()), lay, sample(case.ivlen, "another iv")
-
     # D14: buffer kinds.
 
     @clause("D14", each_algorithm)
     def test_D14_split_at_every_offset(self, case: Case) -> None:
         """Two segments, cut anywhere, as iov and as mbuf: the same bytes, both directions."""
-        with self.rig() as rig:
-            sid = rig.open(case.inis())
-            lay = case.layout(some_length(case, self.maxlen(case), blocks=2))
+        with self.session(case, blocks=2) as (rig, sid, lay):
             plain = bytes(case.buffer(lay))
             sealed, opened = _both_ways(rig, sid, case, lay, plain, bytearray)
             for at in range(lay.size + 1):
@@ -204,9 +195,7 @@ class Places(ContractBase):
     @clause("D14", each_algorithm)
     def test_D14_one_byte_each_and_empty_segments(self, case: Case) -> None:
         """A segment for every byte, with empty ones among them."""
-        with self.rig() as rig:
-            sid = rig.open(case.inis())
-            lay = case.layout(some_length(case, self.maxlen(case), blocks=2))
+        with self.session(case, blocks=2) as (rig, sid, lay):
             plain = bytes(case.buffer(lay))
             whole = _both_ways(rig, sid, case, lay, plain, bytearray)
 
@@ -224,9 +213,7 @@ class Places(ContractBase):
         """A MAC that goes to ``mac`` is the one that would have gone to the buffer."""
         if not case.mac:
             return
-        with self.rig() as rig:
-            sid = rig.open(case.inis())
-            lay = case.layout(some_length(case, self.maxlen(case)))
+        with self.session(case) as (rig, sid, lay):
             inside = case.buffer(lay)
             rig.good("D4", "one way", sid, inside, case.forward(lay))
             buf, mac = case.buffer(lay), bytearray(case.mac)

@@ -28,8 +28,8 @@ from opencrypto.testing._exchange import (
 )
 from opencrypto.testing.clauses import ContractBroken, require
 
-FRAMEWORK_THREADS: Final = {"opencrypto-requests", "opencrypto-returns"}
-"""The threads of the framework itself, which start when they are needed."""
+OUR_THREADS: Final = ("opencrypto-requests", "opencrypto-returns", "contract-")
+"""How the names begin of the framework's own threads, and of the kit's, on whatever bench."""
 
 
 class Rig:
@@ -44,6 +44,7 @@ class Rig:
         self.sym = Exchange(self, REQUESTS, self.framework.dispatch)
         self.keys = Exchange(self, KEY_REQUESTS, self._give_key_request)
         self._caller = Caller()
+        _benches.add(self)
         try:
             # Without the known answers that attaching may run: what fails them is ours to name.
             self.hid = self.framework.attach(driver, selftest=False)
@@ -135,14 +136,23 @@ class Rig:
         self.framework.detach(self.hid, timeout=self.patience)
 
     def threads_left(self) -> list[str]:
-        """Name the threads that have come since the driver did and that do not end."""
+        """
+        Name the threads that have come since the driver did and that do not end.
+
+        While there are other benches in the process, only those that stay all the time: of the
+        rest nobody can tell whose they were.
+        """
         deadline = time.monotonic() + self.patience
-        while True:
-            new = {thread.name for thread in set(threading.enumerate()) - self._threads}
-            left = sorted(new - FRAMEWORK_THREADS)
-            if not left or time.monotonic() > deadline:
-                return left
+        left = self._new_threads()
+        while left and time.monotonic() < deadline:
             time.sleep(PAUSE)
+            now = self._new_threads()
+            left = now if len(_benches) == 1 else left & now
+        return sorted(thread.name for thread in left)
+
+    def _new_threads(self) -> set[threading.Thread]:
+        come = set(threading.enumerate()) - self._threads
+        return {thread for thread in come if not thread.name.startswith(OUR_THREADS)}
 
     def close(self) -> None:
         """Put everything away."""
@@ -155,6 +165,7 @@ class Rig:
             self.framework.close()
             self._caller.stop()
             self._unlisten()
+            _benches.discard(self)
 
     def __enter__(self) -> Self:
         return self
@@ -168,6 +179,9 @@ class Rig:
         self.close()
         if error is None:
             self.check_bugs()
+
+
+_benches: set[Rig] = set()  # those that are open
 
 
 def only_changed(

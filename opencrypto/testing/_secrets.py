@@ -114,7 +114,12 @@ def canary() -> str:
 
 @contextlib.contextmanager
 def everything_logged() -> Iterator[list[str]]:
-    """Collect every log line, of every level, that anybody in the process writes meanwhile."""
+    """
+    Collect every log line, of every level, that anybody in the process writes meanwhile.
+
+    Others may be at it too, with drivers of their own: look for what only this bench knows, as
+    `canary` gives. Parameters of key operations are published, and so everybody's.
+    """
     lines: list[str] = []
 
     class Collector(logging.Handler):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from enum import StrEnum
 from typing import Self
@@ -17,7 +18,7 @@ from opencrypto.testing import CLAUSES, FAULTS, ContractBroken, Fault, check_dri
 from opencrypto.testing._rig import Rig
 from opencrypto.testing._secrets import everything_logged
 from opencrypto.testing.check import Report
-from opencrypto.testing.faults import DoneTwice, LogsKeys, RaisesAtClose
+from opencrypto.testing.faults import DoneTwice, LeavesAThread, LogsKeys, RaisesAtClose
 from tests.kit.correct_drivers import HonestLean
 from tests.kit.test_faults import PATIENCE, QUICK_CLAUSES, base_of
 
@@ -118,6 +119,38 @@ def test_one_bench_does_not_hear_of_what_another_has_found() -> None:
         bench.check_bugs()
         with pytest.raises(ContractBroken, match="D19"):
             other.check_bugs()
+
+
+def test_threads_that_come_and_go_elsewhere_are_not_left_by_this_one() -> None:
+    """At every look there is another thread of somebody else's, as a busy process has."""
+    stop = threading.Event()
+
+    def come_and_go() -> None:
+        while not stop.is_set():
+            threads = [threading.Thread(target=time.sleep, args=(0.02,)) for _ in range(2)]
+            for thread in threads:
+                thread.start()
+                time.sleep(0.01)
+
+    with Rig(HonestLean(), PATIENCE) as bench, Rig(HonestLean(), PATIENCE):
+        busy = threading.Thread(target=come_and_go, name="contract-busy")
+        busy.start()
+        try:
+            time.sleep(0.05)
+            bench.detach()
+            assert bench.threads_left() == []
+        finally:
+            stop.set()
+            busy.join()
+
+
+def test_a_thread_that_stays_is_left_by_this_one() -> None:
+    """Whether or not there is another bench."""
+    driver = LeavesAThread.of(HonestLean)()
+    with Rig(driver, PATIENCE) as bench, Rig(HonestLean(), PATIENCE):
+        bench.open([Cryptoini(CRYPTO_AES_CBC, bytes(16))])
+        bench.detach()
+        assert "left" in bench.threads_left()
 
 
 def test_the_keys_of_one_are_not_taken_for_those_of_another() -> None:
