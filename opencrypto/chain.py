@@ -17,55 +17,65 @@ from opencrypto._request.buffer import Segments, gather, region, replace_region,
 from opencrypto._request.symmetric import DECOMPRESSED_LIMIT, Cryptodesc, Cryptoini, Cryptop
 from opencrypto._rules.chain import Chain
 from opencrypto._rules.check import Plan, Step, check
+from opencrypto._rules.iv import GIVEN, READ, WRITTEN, iv_way
+from opencrypto._rules.quick import compile_quick
 from opencrypto._rules.shapes import (
-    SEGMENTED,
     UNVERIFIED,
+    AeadExchange,
+    CipherExchange,
+    CipherMacExchange,
+    MacExchange,
     Quick,
-    TakeIv,
-    compile_flat,
-    is_flat,
-    iv_taker,
+    Shape,
+    places_of,
+    recognise_aead,
+    recognise_cipher,
+    recognise_cipher_mac,
+    recognise_mac,
+    settle_mac,
+    shape_of,
 )
-from opencrypto.constants import (
-    CRD_F_COMP,
-    CRD_F_ENCRYPT,
-    CRD_F_IV_EXPLICIT,
-    CRD_F_IV_PRESENT,
-    CRD_F_VERIFY,
-    Alg,
-)
+from opencrypto.constants import CRD_F_COMP, CRD_F_ENCRYPT, CRD_F_VERIFY, Alg
 from opencrypto.driver import Driver, Process
 from opencrypto.exceptions import CryptoError, LimitError, UsageError
 from opencrypto.xform import Kind
 
 __all__ = [
+    "AeadExchange",
     "AeadTransform",
     "Chain",
     "ChainDriver",
     "ChainSession",
+    "CipherExchange",
+    "CipherMacExchange",
     "CipherTransform",
     "CompTransform",
     "DECOMPRESSED_LIMIT",
+    "MacExchange",
     "MacTransform",
     "Plan",
     "Quick",
-    "SEGMENTED",
     "Segments",
+    "Shape",
     "Step",
-    "TakeIv",
     "Transform",
     "TransformFactory",
     "UNVERIFIED",
     "check",
-    "compile_flat",
+    "compile_quick",
     "gather",
     "in_one_piece",
-    "is_flat",
-    "iv_taker",
+    "places_of",
+    "recognise_aead",
+    "recognise_cipher",
+    "recognise_cipher_mac",
+    "recognise_mac",
     "region",
     "request_iv",
     "scatter",
     "segments",
+    "settle_mac",
+    "shape_of",
 ]
 
 
@@ -131,21 +141,23 @@ def request_iv(crd: Cryptodesc, cri: Cryptoini, ivlen: int, parts: Segments) -> 
     """
     Find or make the IV of a cipher's descriptor, and write it into the buffer where asked.
 
-    Explicit: ``crd.ini.iv``, written at ``inject`` too if encrypting and not IV_PRESENT. Else
-    present, or decrypting: read at ``inject``. Else fresh from the session, and written.
+    Args:
+        crd: The descriptor, which `check` has found sound.
+        cri: The session's parameters of its algorithm; fresh IVs come from there.
+        ivlen: The **bytes** of IV that it takes.
+        parts: The request's buffer.
+
+    Raises:
+        UsageError: the IV's place is not inside the buffer.
     """
     if not ivlen:
         return b""
-    flags = crd.flags
-    if flags & CRD_F_IV_EXPLICIT:
-        iv = bytes(crd.ini.iv or b"")
-        if flags & CRD_F_IV_PRESENT or not flags & CRD_F_ENCRYPT:
-            return iv
-    elif flags & CRD_F_IV_PRESENT or not flags & CRD_F_ENCRYPT:
+    way = iv_way(crd.flags)
+    if way == READ:
         return b"".join(region(parts, crd.inject, ivlen))
-    else:
-        iv = cri.fresh_iv()
-    scatter(region(parts, crd.inject, ivlen), iv)
+    iv = bytes(crd.ini.iv or b"") if way & GIVEN else cri.fresh_iv()
+    if way & WRITTEN:
+        scatter(region(parts, crd.inject, ivlen), iv)
     return iv
 
 
@@ -338,7 +350,7 @@ class ChainDriver(Driver):
         the refusals. This one is for a request over one contiguous buffer; a driver that knows a
         shorter one for its library overrides it.
         """
-        return compile_flat(session.chain, session.transforms)
+        return compile_quick(session.chain, session.transforms)
 
     def compile(self, session: ChainSession) -> Process:
         """Return the ``process`` of one session: the quick way, if there is one, or else `run`."""
