@@ -86,7 +86,7 @@ if way != GIVEN:
             iv = fresh()
         view[place:place_end] = iv
 """
-"""After `IV_RULE`, over a buffer in one piece: has the IV in `iv`, and written where it is to be."""
+"""After `IV_RULE`, over `view`, one piece: has the IV in `iv`, and writes it where it is to be."""
 
 
 def _refuse(name: str, words: str) -> NoReturn:

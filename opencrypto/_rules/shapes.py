@@ -1,5 +1,5 @@
 """
-The shapes that most requests have: one buffer in one piece, each algorithm once, MACs in the buffer.
+The shapes of most requests: one buffer in one piece, each algorithm once, MACs in the buffer.
 
 One recogniser a shape finds out whether a request has it and is sound. If so it hands the places
 that it has found to a driver's *exchange*, which does the work; if not it returns False, having
@@ -98,7 +98,7 @@ def shape_of(chain: Chain) -> Shape | None:
 
 
 def places_of(chain: Chain) -> tuple[int, int]:
-    """Return where in a chain its cipher and its authenticator stand; -1 for one that is not there."""
+    """Return where a chain has its cipher and its authenticator; -1 for one that it has not."""
     cipher = mac = -1
     for position, facts in enumerate(chain.facts):
         if facts.authenticates:
