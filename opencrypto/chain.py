@@ -14,7 +14,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
 from opencrypto._request.buffer import Segments, gather, region, replace_region, scatter, segments
-from opencrypto._request.symmetric import DECOMPRESSED_LIMIT, Cryptodesc, Cryptoini, Cryptop
+from opencrypto._request.symmetric import (
+    DECOMPRESSED_LIMIT,
+    BytesLike,
+    Cryptodesc,
+    Cryptoini,
+    Cryptop,
+)
 from opencrypto._rules.chain import Chain
 from opencrypto._rules.check import Plan, Step, check
 from opencrypto._rules.iv import GIVEN, READ, WRITTEN, iv_way
@@ -43,6 +49,7 @@ from opencrypto.xform import Kind
 __all__ = [
     "AeadExchange",
     "AeadTransform",
+    "BytesLike",
     "Chain",
     "ChainDriver",
     "ChainSession",

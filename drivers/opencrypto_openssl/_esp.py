@@ -2,7 +2,7 @@
 The quick way for CBC + HMAC, which is the chain of ESP: all of it in one function.
 
 Calls, and what they look up again, are a third of the cost of a small packet. So here stands once
-more, in line, what `_ciphers.Cbc` and `_macs.Hmac` do; see there for why.
+more, in line, what `_cbc.Cbc` and `_hmac.Hmac` do; see there for why.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from hmac import compare_digest
 
 from opencrypto import Cryptop
 from opencrypto.chain import UNVERIFIED, Chain, Quick, places_of, recognise_cipher_mac
-from opencrypto_openssl._ciphers import WHOLE, Cbc
-from opencrypto_openssl._macs import Hmac
+from opencrypto_openssl._cbc import WHOLE, Cbc
+from opencrypto_openssl._hmac import Hmac
 
 
 def compile_esp(chain: Chain, cipher: Cbc, hmac: Hmac) -> Quick:

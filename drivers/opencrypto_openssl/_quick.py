@@ -20,10 +20,10 @@ from opencrypto.chain import (
     recognise_aead,
     shape_of,
 )
-from opencrypto_openssl._aead import SCRATCH, Gcm
-from opencrypto_openssl._ciphers import Cbc
+from opencrypto_openssl._cbc import Cbc
 from opencrypto_openssl._esp import compile_esp
-from opencrypto_openssl._macs import Hmac
+from opencrypto_openssl._gcm import SCRATCH, Gcm
+from opencrypto_openssl._hmac import Hmac
 
 TAG: Final = 16
 LONGEST: Final = 1 << 30
