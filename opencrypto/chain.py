@@ -3,7 +3,9 @@ A ready base for drivers made of primitives: it carries out request chains, they
 
 An author gives one small object (a *transform*) per algorithm. `ChainDriver` does what is the
 same for all: it checks requests, finds regions in any buffer kind, applies the IV rules, pairs
-the halves of an authenticated cipher, injects or verifies MACs, and completes the request.
+the halves of an authenticated cipher, injects or verifies MACs, and completes the request. For
+drivers that know a quicker way with their library, `recognise_cipher` and its companions read the
+requests.
 """
 
 from __future__ import annotations
@@ -107,7 +109,12 @@ class CompTransform(Protocol):
         """Return the region compressed."""
 
     def decompress(self, data: bytearray) -> bytes:
-        """Return it decompressed; raise CryptoError if it is damaged or too large."""
+        """
+        Return the region decompressed.
+
+        Raises:
+            CryptoError: it is damaged, or would become too large.
+        """
 
 
 class AeadTransform(Protocol):
@@ -131,7 +138,8 @@ def in_one_piece(parts: Segments, work: Callable[[memoryview], object]) -> None:
     Let `work` change a region in place as one piece, whatever its segments.
 
     A region of several segments is copied together, worked on, and copied back; the copy is
-    wiped, since one of the two is plaintext.
+    wiped, since one of the two is plaintext. It raises nothing of its own; what `work` raises comes
+    out, with the region as it was if that is of several segments.
     """
     if len(parts) == 1:
         work(parts[0])
@@ -200,7 +208,8 @@ class ChainSession:
         Check a request and carry its chain out, setting ``etype`` to what came of it.
 
         A request refused by a check has touched nothing. A MAC that does not verify ends the
-        chain: what precedes it in the chain has been done, nothing after it.
+        chain: what precedes it in the chain has been done, nothing after it. It raises only what is
+        no `CryptoError`, from a transform.
         """
         try:
             plan = check(crp, self.chain)
@@ -331,7 +340,13 @@ class ChainDriver(Driver):
         self._sessions: dict[int, ChainSession] = {}
 
     def newsession(self, ini: Sequence[Cryptoini]) -> int | tuple[int, Process]:
-        """Make the session's transforms, and a ``process`` of its own."""
+        """
+        Make the session's transforms, and a ``process`` of its own.
+
+        Raises:
+            UsageError: an algorithm is not offered, or not with such a key or MAC.
+            CryptoError: a factory refuses.
+        """
         for cri in ini:
             capability = self.capabilities.get(cri.alg)
             refusal = "is not offered" if capability is None else capability.refusal(cri)
@@ -350,22 +365,22 @@ class ChainDriver(Driver):
 
     def quick(self, session: ChainSession) -> Quick | None:
         """
-        Return a shorter way for the shapes of request that this session mostly sees.
+        Return a shorter way for the shape of request that this session mostly sees, if it has one.
 
-        It must find out by itself that a request has that shape and is sound, and return False
-        before it touches anything if not: the request then goes the general way, which also words
-        the refusals. This one is for a request over one contiguous buffer; a driver that knows a
-        shorter one for its library overrides it.
+        It finds out by itself that a request has that shape and is sound, and returns False before
+        it touches anything if not: `ChainSession.run` then carries the request out, and words the
+        refusals. A driver that knows a shorter one for its library overrides this, and makes it by
+        `recognise_cipher` and its kind, which know the shapes.
         """
         return compile_quick(session.chain, session.transforms)
 
     def compile(self, session: ChainSession) -> Process:
-        """Return the ``process`` of one session: the quick way, if there is one, or else `run`."""
-        # Only the general way keeps to a longest region.
+        """Return the ``process`` of one session: the quick way if there is one, and `run`."""
+        # Only `run` keeps to a longest region.
         quick = None if any(session.longest) else self.quick(session)
-        return self._generally(session) if quick is None else self._quickly(session, quick)
+        return self._by_run(session) if quick is None else self._by_quick(session, quick)
 
-    def _generally(self, session: ChainSession) -> Process:
+    def _by_run(self, session: ChainSession) -> Process:
         run = session.run
 
         def process(crp: Cryptop, hint: int) -> int:
@@ -375,7 +390,7 @@ class ChainDriver(Driver):
 
         return process
 
-    def _quickly(self, session: ChainSession, quick: Quick) -> Process:
+    def _by_quick(self, session: ChainSession, quick: Quick) -> Process:
         run = session.run
 
         def process(crp: Cryptop, hint: int) -> int:
@@ -409,6 +424,6 @@ class ChainDriver(Driver):
         return 0
 
     def close(self) -> None:
-        """Drop everything."""
+        """Free every session."""
         for lid in list(self._sessions):
             self.freesession(lid)

@@ -128,7 +128,7 @@ class AfalgDriver(Driver):
 
     def probe(self) -> dict[int, str]:
         """
-        Find out about every algorithm now; return, for those the kernel has not, the reason.
+        Find out about every algorithm now; return the reason for each that the kernel lacks.
 
         Binds each name once, which may load modules: from milliseconds to seconds in all.
         """
@@ -218,7 +218,7 @@ class AfalgDriver(Driver):
         both = session.both if isinstance(session, FusedSession) else None
         quick = compile_session(session, both)
 
-        def general(crp: Cryptop) -> None:
+        def in_full(crp: Cryptop) -> None:
             undo = Undo(crp, session.chain) if several else None
             try:
                 session.run(crp)
@@ -235,7 +235,7 @@ class AfalgDriver(Driver):
         def run(crp: Cryptop) -> None:
             try:
                 if quick is None or not quick(crp):
-                    general(crp)
+                    in_full(crp)
             except KernelBroke as broken:
                 crp.fail(errno.EIO, broken.what)
             except KernelRefused as refusal:

@@ -1,9 +1,9 @@
 """
 Quick ways: a session's chain as one function, for the requests that it mostly sees.
 
-Each serves requests of the usual shape that are small enough for one exchange. An IV that has to be
-written first is for the general way: what the kernel refuses is raised as `KernelRefused` with
-nothing done, so that the request can be handed back as it came.
+Each serves requests of the usual shape that are small enough for one exchange. What the kernel
+refuses is raised as `KernelRefused` with nothing done, so that the request can be handed back as it
+came; so a request whose IV has to be written first is for `ChainSession.run`.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ def made(make: Callable[[bytes], Any], cri: Cryptoini) -> Any:
     Make a transform from a session's key.
 
     Raises:
-        UsageError: the library has not got the algorithm, or does not take the key.
+        UsageError: the library lacks the algorithm, or does not take the key.
     """
     try:
         return make(bytes(cri.key or b""))

@@ -75,7 +75,7 @@ IV_UNWRITTEN: Final = """
 if way & WRITTEN:
     return False
 """
-"""After `IV_RULE`: leaves to the general way what would write an IV into the buffer."""
+"""After `IV_RULE`: refuses what would write an IV into the buffer."""
 
 IV_TAKE: Final = """
 if way != GIVEN:

@@ -2,9 +2,9 @@
 The shapes of most requests: one buffer in one piece, each algorithm once, MACs in the buffer.
 
 One recogniser a shape finds out whether a request has it and is sound. If so it hands the places
-that it has found to a driver's *exchange*, which does the work; if not it returns False, having
-touched nothing, and the general way carries the request out or words the refusal: so both ways
-always agree. The two together are a session's quick way.
+that it has found to a driver's *exchange*, which does the work; the two together are a session's
+quick way. If not it returns False, having touched nothing, and `ChainSession.run` carries the
+request out or words the refusal: so a request ends alike whichever way it goes.
 
 A recogniser is compiled from the text of its shape, with the IV's rule inside and without the lines
 that a session does not need: calls would cost a small request 5 % of its time.
@@ -71,14 +71,12 @@ which is not before `end`; or opens it, or fails the request with `UNVERIFIED`.
 
 
 class Shape(Enum):
-    """What a session's requests look like if they are of the usual shape."""
+    """The usual shape of a session's requests, by what its chain is."""
 
     CIPHER = "one cipher"
     MAC = "one authenticator or digest"
     CIPHER_MAC = "encrypt, then authenticate; or verify, then decrypt"
-    AEAD = (
-        "an authenticated cipher whose additional data precede the payload, and whose tag follows"
-    )
+    AEAD = "an authenticated cipher: additional data, payload and tag, in this order"
 
 
 _SHAPES: Final = {
@@ -93,12 +91,12 @@ _SHAPES: Final = {
 
 
 def shape_of(chain: Chain) -> Shape | None:
-    """Return the shape that a session's requests usually have, or None: there is none for it."""
+    """Return the usual shape of the requests of a session, or None if its chain has none."""
     return _SHAPES.get(tuple(facts.kind for facts in chain.facts))
 
 
 def places_of(chain: Chain) -> tuple[int, int]:
-    """Return where a chain has its cipher and its authenticator; -1 for one that it has not."""
+    """Return the places of a chain's cipher and authenticator; -1 for one that is missing."""
     cipher = mac = -1
     for position, facts in enumerate(chain.facts):
         if facts.authenticates:
@@ -117,9 +115,9 @@ def settle_mac(crp: Cryptop, view: memoryview, at: int, mac: bytes, verifying: i
         crp.fail(errno.EBADMSG, UNVERIFIED)
 
 
-def _contiguous(buf: Any) -> bool:
-    """Tell whether a buffer can be sliced and written to as it is: it is writable, and bytes."""
-    return type(buf) is bytearray or (
+def _is_bytes(buf: Any) -> bool:
+    """Tell whether a buffer that is no bytearray can be sliced and written to like one."""
+    return (
         type(buf) is memoryview
         and not buf.readonly
         and buf.c_contiguous
@@ -134,7 +132,7 @@ buf = crp.buf
 if len(desc) != 1 or crp.flags & SEGMENTED:
     return False
 crd = desc[0]
-if crd.ini.alg != cipher_alg or not (type(buf) is bytearray or contiguous(buf)):
+if crd.ini.alg != cipher_alg or not (type(buf) is bytearray or is_bytes(buf)):
     return False
 start = crd.skip
 end = start + crd.len
@@ -153,7 +151,7 @@ buf = crp.buf
 if len(desc) != 1 or crp.mac is not None or crp.flags & SEGMENTED:
     return False
 crd = desc[0]
-if crd.ini.alg != mac_alg or not (type(buf) is bytearray or contiguous(buf)):
+if crd.ini.alg != mac_alg or not (type(buf) is bytearray or is_bytes(buf)):
     return False
 start = crd.skip
 at = crd.inject
@@ -175,7 +173,7 @@ if not encrypting:
     mac, crd = desc
     if crd.ini.alg != cipher_alg:
         return False
-if mac.ini.alg != mac_alg or not (type(buf) is bytearray or contiguous(buf)):
+if mac.ini.alg != mac_alg or not (type(buf) is bytearray or is_bytes(buf)):
     return False
 if encrypting:
     if not crd.flags & CRD_F_ENCRYPT or mac.flags & CRD_F_VERIFY:
@@ -208,7 +206,7 @@ if crd.ini.alg != cipher_alg:
     tag, crd = desc
     if crd.ini.alg != cipher_alg:
         return False
-if tag.ini.alg != mac_alg or not (type(buf) is bytearray or contiguous(buf)):
+if tag.ini.alg != mac_alg or not (type(buf) is bytearray or is_bytes(buf)):
     return False
 start = crd.skip
 aad = tag.skip
@@ -216,7 +214,7 @@ at = tag.inject
 end = start + crd.len
 aad_end = aad + tag.len
 size = len(buf)
-# Additional data behind the payload, or a tag before it, is for the general way.
+# Additional data behind the payload, or a tag before it, is for ChainSession.run.
 if not 0 <= aad <= aad_end <= start <= end <= at <= size - maclen:
     return False
 if at != end: return False  # where adjacent
@@ -243,7 +241,7 @@ _NAMES: Final = {
     "CRD_F_ENCRYPT": CRD_F_ENCRYPT,
     "CRD_F_VERIFY": CRD_F_VERIFY,
     "SEGMENTED": CRYPTO_F_IOV | CRYPTO_F_IMBUF,
-    "contiguous": _contiguous,
+    "is_bytes": _is_bytes,
 }
 
 _MAKER: Final = (
@@ -260,8 +258,8 @@ def recognise_cipher(chain: Chain, exchange: CipherExchange, *, writes_iv: bool 
         chain: The session's.
         exchange: What works on the places found. Its region is not empty, and a whole number of
             the cipher's granules. `encrypting` is 0 or not.
-        writes_iv: Whether an IV is written into the buffer where that is asked for; False leaves
-            such requests to the general way, so that nothing is touched before the exchange.
+        writes_iv: Whether an IV is written into the buffer where that is asked for. False leaves
+            such requests to `ChainSession.run`, so that nothing is touched before the exchange.
 
     Raises:
         UsageError: the chain is another.
