@@ -3,7 +3,9 @@ A ready base for drivers made of primitives: it carries out request chains, they
 
 An author gives one small object (a *transform*) per algorithm. `ChainDriver` does what is the
 same for all: it checks requests, finds regions in any buffer kind, applies the IV rules, pairs
-the halves of an authenticated cipher, injects or verifies MACs, and completes the request.
+the halves of an authenticated cipher, injects or verifies MACs, and completes the request. For
+drivers that know a quicker way with their library, `recognise_cipher` and its companions read the
+requests.
 """
 
 from __future__ import annotations
@@ -14,58 +16,75 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
 from opencrypto._request.buffer import Segments, gather, region, replace_region, scatter, segments
-from opencrypto._request.symmetric import DECOMPRESSED_LIMIT, Cryptodesc, Cryptoini, Cryptop
+from opencrypto._request.symmetric import (
+    DECOMPRESSED_LIMIT,
+    BytesLike,
+    Cryptodesc,
+    Cryptoini,
+    Cryptop,
+)
 from opencrypto._rules.chain import Chain
 from opencrypto._rules.check import Plan, Step, check
+from opencrypto._rules.iv import GIVEN, READ, WRITTEN, iv_way
+from opencrypto._rules.quick import compile_quick
 from opencrypto._rules.shapes import (
-    SEGMENTED,
     UNVERIFIED,
+    AeadExchange,
+    CipherExchange,
+    CipherMacExchange,
+    MacExchange,
     Quick,
-    TakeIv,
-    compile_flat,
-    is_flat,
-    iv_taker,
+    Shape,
+    places_of,
+    recognise_aead,
+    recognise_cipher,
+    recognise_cipher_mac,
+    recognise_mac,
+    settle_mac,
+    shape_of,
 )
-from opencrypto.constants import (
-    CRD_F_COMP,
-    CRD_F_ENCRYPT,
-    CRD_F_IV_EXPLICIT,
-    CRD_F_IV_PRESENT,
-    CRD_F_VERIFY,
-    Alg,
-)
+from opencrypto.constants import CRD_F_COMP, CRD_F_ENCRYPT, CRD_F_VERIFY, Alg
 from opencrypto.driver import Driver, Process
 from opencrypto.exceptions import CryptoError, LimitError, UsageError
 from opencrypto.xform import Kind
 
 __all__ = [
+    "AeadExchange",
     "AeadTransform",
+    "BytesLike",
     "Chain",
     "ChainDriver",
     "ChainSession",
+    "CipherExchange",
+    "CipherMacExchange",
     "CipherTransform",
     "CompTransform",
     "DECOMPRESSED_LIMIT",
+    "MacExchange",
     "MacTransform",
     "Plan",
     "Quick",
-    "SEGMENTED",
     "Segments",
+    "Shape",
     "Step",
-    "TakeIv",
     "Transform",
     "TransformFactory",
     "UNVERIFIED",
     "check",
-    "compile_flat",
+    "compile_quick",
     "gather",
     "in_one_piece",
-    "is_flat",
-    "iv_taker",
+    "places_of",
+    "recognise_aead",
+    "recognise_cipher",
+    "recognise_cipher_mac",
+    "recognise_mac",
     "region",
     "request_iv",
     "scatter",
     "segments",
+    "settle_mac",
+    "shape_of",
 ]
 
 
@@ -90,7 +109,12 @@ class CompTransform(Protocol):
         """Return the region compressed."""
 
     def decompress(self, data: bytearray) -> bytes:
-        """Return it decompressed; raise CryptoError if it is damaged or too large."""
+        """
+        Return the region decompressed.
+
+        Raises:
+            CryptoError: it is damaged, or would become too large.
+        """
 
 
 class AeadTransform(Protocol):
@@ -114,7 +138,8 @@ def in_one_piece(parts: Segments, work: Callable[[memoryview], object]) -> None:
     Let `work` change a region in place as one piece, whatever its segments.
 
     A region of several segments is copied together, worked on, and copied back; the copy is
-    wiped, since one of the two is plaintext.
+    wiped, since one of the two is plaintext. It raises nothing of its own; what `work` raises comes
+    out, with the region as it was if that is of several segments.
     """
     if len(parts) == 1:
         work(parts[0])
@@ -131,21 +156,23 @@ def request_iv(crd: Cryptodesc, cri: Cryptoini, ivlen: int, parts: Segments) -> 
     """
     Find or make the IV of a cipher's descriptor, and write it into the buffer where asked.
 
-    Explicit: ``crd.ini.iv``, written at ``inject`` too if encrypting and not IV_PRESENT. Else
-    present, or decrypting: read at ``inject``. Else fresh from the session, and written.
+    Args:
+        crd: The descriptor, which `check` has found sound.
+        cri: The session's parameters of its algorithm; fresh IVs come from there.
+        ivlen: The **bytes** of IV that it takes.
+        parts: The request's buffer.
+
+    Raises:
+        UsageError: the IV's place is not inside the buffer.
     """
     if not ivlen:
         return b""
-    flags = crd.flags
-    if flags & CRD_F_IV_EXPLICIT:
-        iv = bytes(crd.ini.iv or b"")
-        if flags & CRD_F_IV_PRESENT or not flags & CRD_F_ENCRYPT:
-            return iv
-    elif flags & CRD_F_IV_PRESENT or not flags & CRD_F_ENCRYPT:
+    way = iv_way(crd.flags)
+    if way == READ:
         return b"".join(region(parts, crd.inject, ivlen))
-    else:
-        iv = cri.fresh_iv()
-    scatter(region(parts, crd.inject, ivlen), iv)
+    iv = bytes(crd.ini.iv or b"") if way & GIVEN else cri.fresh_iv()
+    if way & WRITTEN:
+        scatter(region(parts, crd.inject, ivlen), iv)
     return iv
 
 
@@ -181,7 +208,8 @@ class ChainSession:
         Check a request and carry its chain out, setting ``etype`` to what came of it.
 
         A request refused by a check has touched nothing. A MAC that does not verify ends the
-        chain: what precedes it in the chain has been done, nothing after it.
+        chain: what precedes it in the chain has been done, nothing after it. It raises only what is
+        no `CryptoError`, from a transform.
         """
         try:
             plan = check(crp, self.chain)
@@ -312,7 +340,13 @@ class ChainDriver(Driver):
         self._sessions: dict[int, ChainSession] = {}
 
     def newsession(self, ini: Sequence[Cryptoini]) -> int | tuple[int, Process]:
-        """Make the session's transforms, and a ``process`` of its own."""
+        """
+        Make the session's transforms, and a ``process`` of its own.
+
+        Raises:
+            UsageError: an algorithm is not offered, or not with such a key or MAC.
+            CryptoError: a factory refuses.
+        """
         for cri in ini:
             capability = self.capabilities.get(cri.alg)
             refusal = "is not offered" if capability is None else capability.refusal(cri)
@@ -331,22 +365,22 @@ class ChainDriver(Driver):
 
     def quick(self, session: ChainSession) -> Quick | None:
         """
-        Return a shorter way for the shapes of request that this session mostly sees.
+        Return a shorter way for the shape of request that this session mostly sees, if it has one.
 
-        It must find out by itself that a request has that shape and is sound, and return False
-        before it touches anything if not: the request then goes the general way, which also words
-        the refusals. This one is for a request over one contiguous buffer; a driver that knows a
-        shorter one for its library overrides it.
+        It finds out by itself that a request has that shape and is sound, and returns False before
+        it touches anything if not: `ChainSession.run` then carries the request out, and words the
+        refusals. A driver that knows a shorter one for its library overrides this, and makes it by
+        `recognise_cipher` and its kind, which know the shapes.
         """
-        return compile_flat(session.chain, session.transforms)
+        return compile_quick(session.chain, session.transforms)
 
     def compile(self, session: ChainSession) -> Process:
-        """Return the ``process`` of one session: the quick way, if there is one, or else `run`."""
-        # Only the general way keeps to a longest region.
+        """Return the ``process`` of one session: the quick way if there is one, and `run`."""
+        # Only `run` keeps to a longest region.
         quick = None if any(session.longest) else self.quick(session)
-        return self._generally(session) if quick is None else self._quickly(session, quick)
+        return self._by_run(session) if quick is None else self._by_quick(session, quick)
 
-    def _generally(self, session: ChainSession) -> Process:
+    def _by_run(self, session: ChainSession) -> Process:
         run = session.run
 
         def process(crp: Cryptop, hint: int) -> int:
@@ -356,7 +390,7 @@ class ChainDriver(Driver):
 
         return process
 
-    def _quickly(self, session: ChainSession, quick: Quick) -> Process:
+    def _by_quick(self, session: ChainSession, quick: Quick) -> Process:
         run = session.run
 
         def process(crp: Cryptop, hint: int) -> int:
@@ -390,6 +424,6 @@ class ChainDriver(Driver):
         return 0
 
     def close(self) -> None:
-        """Drop everything."""
+        """Free every session."""
         for lid in list(self._sessions):
             self.freesession(lid)

@@ -204,3 +204,9 @@ AEAD_PARTNERS: Final[Mapping[int, frozenset[Alg]]] = {
     Alg.CHACHA20_POLY1305: frozenset({Alg.CHACHA20_POLY1305_MAC}),
 }
 """Which authenticating halves go with each authenticated cipher, in one chain, in either order."""
+
+AEAD_CIPHERS: Final[Mapping[int, tuple[Alg, ...]]] = {
+    half: tuple(Alg(cipher) for cipher, halves in AEAD_PARTNERS.items() if half in halves)
+    for half in sorted(frozenset().union(*AEAD_PARTNERS.values()))
+}
+"""The inverse: which authenticated ciphers each authenticating half goes with."""

@@ -44,6 +44,11 @@ def authenc_key(mac: Cryptoini, cipher: Cryptoini) -> bytearray:
     )
 
 
+def in_one_call(start: int, end: int, mac_start: int, mac_end: int) -> bool:
+    """Tell whether one call can do a cipher's region and a MAC's, each of them from … to."""
+    return mac_start <= start < end == mac_end
+
+
 class FusedSession(ChainSession):
     """A session of one cipher and one MAC that can do both at once."""
 
@@ -82,11 +87,11 @@ class FusedSession(ChainSession):
         if bool(mac.crd.flags & CRD_F_VERIFY) is encrypt:
             return None
         crd, over = cipher.crd, mac.crd
-        reaches = over.skip <= crd.skip and over.skip + over.len == crd.skip + crd.len
         # One call cannot be done in pieces. Each of the two can, and takes any length.
         if over.len + self.chain.macs[mac.position] > self.both.transform.piece:
             return None
-        return (cipher, mac) if reaches and crd.len else None
+        regions = crd.skip, crd.skip + crd.len, over.skip, over.skip + over.len
+        return (cipher, mac) if in_one_call(*regions) else None
 
     def _once(self, crp: Cryptop, parts: Segments, cipher: Step, mac: Step) -> bool:
         crd, at = cipher.crd, cipher.position

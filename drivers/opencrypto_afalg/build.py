@@ -18,8 +18,13 @@ from opencrypto_afalg import ipsec
 from opencrypto_afalg.catalogue import Served
 from opencrypto_afalg.kernel import Kernel
 from opencrypto_afalg.names import Form
-from opencrypto_afalg.sockets import DEVICE_MOST, Descriptors, KernelRefused, Key
-from opencrypto_afalg.sockets import Transform as Socketed
+from opencrypto_afalg.sockets import (
+    DEVICE_MOST,
+    Descriptors,
+    KernelRefused,
+    KernelTransform,
+    Key,
+)
 from opencrypto_afalg.transforms import Aead, Cipher, Mac
 
 TRIAL: Final = 4096
@@ -42,12 +47,14 @@ class Builder:
         served: Served,
         key: Callable[[], Key] | None,
         authsize: int = 0,
-    ) -> Socketed:
+    ) -> KernelTransform:
         """Return the sockets of one name and key, none of them open yet."""
         most = DEVICE_MOST if served.device else 0
-        return Socketed(self._kernel, self._descriptors, served.address, key, authsize, most)
+        return KernelTransform(self._kernel, self._descriptors, served.address, key, authsize, most)
 
-    def build(self, served: Served, cri: Cryptoini, maclen: int) -> tuple[Transform, Socketed]:
+    def build(
+        self, served: Served, cri: Cryptoini, maclen: int
+    ) -> tuple[Transform, KernelTransform]:
         """
         Return the transform of one algorithm of a session, and its sockets.
 
@@ -95,7 +102,7 @@ class Builder:
 
     def _ipsec(
         self, served: Served, key: Callable[[], Key], maclen: int
-    ) -> tuple[Transform, Socketed]:
+    ) -> tuple[Transform, KernelTransform]:
         if served.name.name.startswith("rfc4543"):
             whole = self.socketed(served, key, ipsec.TAG)
             return ipsec.Gmac(whole, served.name.form), whole
@@ -104,7 +111,7 @@ class Builder:
 
     def _by_serial(
         self, served: Served, cri: Cryptoini, serial: KeySerial, maclen: int
-    ) -> tuple[Transform, Socketed]:
+    ) -> tuple[Transform, KernelTransform]:
         """As `build`, with a key of the kernel's keyring; tried at once, to refuse it in time."""
         facts, form = FACTS[cri.alg], served.name.form
         seen = (Form.PREFIXED, Form.AROUND, Form.NO_KEY, Form.SALTED)

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from opencrypto import Alg, Capability, Cryptoini
+from opencrypto.xform import AEAD_CIPHERS
 from opencrypto_afalg.catalogue import Catalogue, Served
-from opencrypto_afalg.names import HALVES, NAMES, Name
+from opencrypto_afalg.names import NAMES, Name
 
 MAX_KEY: Final = 4096
 """Bytes of key that every kernel takes, whatever its limit on a socket's memory."""
@@ -74,7 +75,7 @@ class KernelCapability(Capability):
 
 def names_of(alg: int, table: Mapping[Alg, tuple[Name, ...]] = NAMES) -> tuple[Name, ...]:
     """Return the names that serve an algorithm; for an authenticating half, its ciphers'."""
-    whole = [Alg(alg), *HALVES.get(Alg(alg), ())]
+    whole = [Alg(alg), *AEAD_CIPHERS.get(alg, ())]
     return tuple(dict.fromkeys(name for each in whole for name in table.get(each, ())))
 
 
@@ -90,5 +91,5 @@ def capabilities(
             lambda: catalogue.missing(wanted),
         )
 
-    found = {alg: names_of(alg, names) for alg in (*NAMES, *HALVES)}
+    found = {alg: names_of(alg, names) for alg in (*NAMES, *AEAD_CIPHERS)}
     return {int(alg): one(wanted) for alg, wanted in sorted(found.items()) if wanted}

@@ -38,8 +38,7 @@ from opencrypto_afalg.kernel import Kernel
 from opencrypto_afalg.names import NAMES, Form, Name, authenc_name
 from opencrypto_afalg.quick import compile_session
 from opencrypto_afalg.random_op import INLINE_BITS, RandomOp
-from opencrypto_afalg.sockets import Descriptors, KernelBroke, KernelRefused
-from opencrypto_afalg.sockets import Transform as Socketed
+from opencrypto_afalg.sockets import Descriptors, KernelBroke, KernelRefused, KernelTransform
 from opencrypto_afalg.transforms import Aead, Mac, wipe
 from opencrypto_afalg.zerocopy import refusal as refusal_of_zerocopy
 
@@ -113,7 +112,7 @@ class AfalgDriver(Driver):
         self._inline: dict[tuple[str, str], int] = {}
         self.keyops = frozenset() if device else frozenset({int(CRK_RANDOM)})
         self._random = RandomOp(self.kernel)
-        self._sessions: dict[int, tuple[Process, list[Socketed]]] = {}
+        self._sessions: dict[int, tuple[Process, list[KernelTransform]]] = {}
         self.pool = WorkerPool(self.name, self._unblock, size=threads, depth=DEPTH)
         _every.add(self)
 
@@ -129,7 +128,7 @@ class AfalgDriver(Driver):
 
     def probe(self) -> dict[int, str]:
         """
-        Find out about every algorithm now; return, for those the kernel has not, the reason.
+        Find out about every algorithm now; return the reason for each that the kernel lacks.
 
         Binds each name once, which may load modules: from milliseconds to seconds in all.
         """
@@ -139,7 +138,7 @@ class AfalgDriver(Driver):
     def newsession(self, ini: Sequence[Cryptoini]) -> tuple[int, Process]:
         """Open a session; its sockets are opened by its first request."""
         chain = Chain.of_session(ini)
-        sockets: list[Socketed] = []
+        sockets: list[KernelTransform] = []
         inline = INLINE_MOST
         transforms: list[Transform | None] = []
         for cri, facts in zip(chain.inis, chain.facts, strict=True):
@@ -179,7 +178,7 @@ class AfalgDriver(Driver):
         )
 
     def _session(
-        self, chain: Chain, transforms: list[Transform | None], sockets: list[Socketed]
+        self, chain: Chain, transforms: list[Transform | None], sockets: list[KernelTransform]
     ) -> ChainSession:
         """Return the session; of a cipher and a MAC, one that can do both at once."""
         kinds = [facts.kind for facts in chain.facts]
@@ -219,7 +218,7 @@ class AfalgDriver(Driver):
         both = session.both if isinstance(session, FusedSession) else None
         quick = compile_session(session, both)
 
-        def general(crp: Cryptop) -> None:
+        def in_full(crp: Cryptop) -> None:
             undo = Undo(crp, session.chain) if several else None
             try:
                 session.run(crp)
@@ -236,7 +235,7 @@ class AfalgDriver(Driver):
         def run(crp: Cryptop) -> None:
             try:
                 if quick is None or not quick(crp):
-                    general(crp)
+                    in_full(crp)
             except KernelBroke as broken:
                 crp.fail(errno.EIO, broken.what)
             except KernelRefused as refusal:
@@ -316,9 +315,9 @@ class AfalgDriver(Driver):
         for opened in list(self.descriptors.sockets):
             self.descriptors.close(opened)
 
-    def abandon(self) -> None:
+    def after_fork(self) -> None:
         """In the child of a fork: a lock may be held by a thread that is not there."""
-        self._random.abandon()
+        self._random.after_fork()
         self._lock = threading.Lock()
 
 
@@ -356,7 +355,7 @@ _every: weakref.WeakSet[AfalgDriver] = weakref.WeakSet()
 
 def _after_fork() -> None:
     for driver in list(_every):
-        driver.abandon()
+        driver.after_fork()
 
 
 os.register_at_fork(after_in_child=_after_fork)

@@ -35,7 +35,7 @@ class KernelHash:
 
     Raises:
         UsageError: the algorithm is none of those, or there is no zero copy on this kernel.
-        DriverUnavailable: this kernel has it not, or does not allow it.
+        DriverUnavailable: this kernel does not have it, or does not allow it.
     """
 
     def __init__(

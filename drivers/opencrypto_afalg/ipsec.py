@@ -64,5 +64,5 @@ class Gmac(Aead):
         if length < HEAD:
             raise KernelRefused("rfc4543 authenticates 16 bytes or more", errno.EINVAL)
         out = bytearray(length + TAG)
-        self._exchange(True, iv, aad, HEAD, [out], TAG)
+        self._seal(iv, aad, HEAD, [out])
         return bytes(out[length:])

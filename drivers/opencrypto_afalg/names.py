@@ -121,15 +121,6 @@ NAMES: Final[Mapping[Alg, tuple[Name, ...]]] = {
 }
 """What serves each algorithm, the preferred name first."""
 
-HALVES: Final[Mapping[Alg, tuple[Alg, ...]]] = {
-    Alg.AES_128_GMAC: (Alg.AES_GCM_16, Alg.AES_GMAC),
-    Alg.AES_192_GMAC: (Alg.AES_GCM_16, Alg.AES_GMAC),
-    Alg.AES_256_GMAC: (Alg.AES_GCM_16, Alg.AES_GMAC),
-    Alg.AES_CCM_MAC: (Alg.AES_CCM_16,),
-    Alg.CHACHA20_POLY1305_MAC: (Alg.CHACHA20_POLY1305,),
-}
-"""Authenticating halves, and the ciphering ones that do their work."""
-
 _AUTHENC_CIPHERS: Final = {
     Alg.AES_CBC: "cbc(aes)",
     Alg["3DES_CBC"]: "cbc(des3_ede)",

@@ -54,7 +54,7 @@ class RandomOp:
         if rng is not None:
             rng.close()
 
-    def abandon(self) -> None:
+    def after_fork(self) -> None:
         """In the child of a fork: have a generator, and a lock, of one's own."""
         self._lock = threading.Lock()
         self._rng = None

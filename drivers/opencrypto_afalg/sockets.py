@@ -1,5 +1,5 @@
 """
-Transform and operation sockets: opened late, kept for the next request, closed when too many.
+KernelTransform and operation sockets: opened late, kept for the next request, closed when too many.
 
 A *transform* socket is bound to a name and has the key; each ``accept`` on it gives an *operation*
 socket, which carries one request at a time: send, then receive. Nothing here ever waits for room or
@@ -16,7 +16,7 @@ import struct
 import threading
 import weakref
 from collections.abc import Callable
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from opencrypto import KeySerial
 from opencrypto_afalg.kernel import Kernel
@@ -64,6 +64,8 @@ class KernelBroke(KernelRefused):
 
 Key: TypeAlias = bytes | bytearray | KeySerial
 
+Result = TypeVar("Result")
+
 
 def set_key(transform: socket.socket, key: Key) -> None:
     """Give a transform its key, or have the kernel take it from its keyring."""
@@ -85,7 +87,7 @@ class Descriptors:
     def __init__(self, limit: int = 0) -> None:
         self.sockets: set[socket.socket] = set()  # adding and discarding are atomic
         self._lock = threading.Lock()  # guards _transforms, and evicting
-        self._transforms: dict[Transform, None] = {}  # in the order of opening
+        self._transforms: dict[KernelTransform, None] = {}  # in the order of opening
         self._limit = limit
         self.gone: dict[tuple[str, str], int] = {}  # what cannot be opened any more, and the errno
         self.piece = 0  # learned from the first operation socket
@@ -101,12 +103,12 @@ class Descriptors:
             MAX_SOCKETS if soft == resource.RLIM_INFINITY else max(4, min(MAX_SOCKETS, soft // 4))
         )
 
-    def note(self, transform: Transform) -> None:
+    def note(self, transform: KernelTransform) -> None:
         """Remember a transform that has opened its socket."""
         with self._lock:
             self._transforms[transform] = None
 
-    def forget(self, transform: Transform) -> None:
+    def forget(self, transform: KernelTransform) -> None:
         """Forget a transform that has closed it."""
         with self._lock:
             self._transforms.pop(transform, None)
@@ -149,11 +151,11 @@ class Descriptors:
                     if transform.release():
                         del self._transforms[transform]
 
-    def abandon(self) -> None:
+    def after_fork(self) -> None:
         """In the child of a fork: let go of sockets whose operations are the parent's."""
         self._lock = threading.Lock()
         for transform in list(self._transforms):
-            transform.abandon()
+            transform.after_fork()
         self._transforms.clear()
         for opened in list(self.sockets):
             opened.close()
@@ -165,13 +167,13 @@ _every: weakref.WeakSet[Descriptors] = weakref.WeakSet()
 
 def _after_fork() -> None:
     for descriptors in list(_every):
-        descriptors.abandon()
+        descriptors.after_fork()
 
 
 os.register_at_fork(after_in_child=_after_fork)
 
 
-class Transform:
+class KernelTransform:
     """
     One keyed transform of the kernel, with operation sockets for as many threads as use it.
 
@@ -210,9 +212,30 @@ class Transform:
         self._idle: list[socket.socket] = []  # pop and append are atomic
         self.hot = False
 
-    def take(self) -> socket.socket:
+    def once(self, work: Callable[[socket.socket], Result]) -> Result:
         """
-        Return an operation socket for one request; `give` or `drop` it afterwards.
+        Have one request done on an operation socket, and keep the socket only if it went well.
+
+        Raises:
+            KernelRefused: there is no socket to be had, or `work` raised what the kernel says.
+        """
+        operation = self._take()
+        try:
+            result = work(operation)
+        except OSError as error:
+            self._drop(operation)
+            raise self.refused(error) from None
+        except (
+            BaseException
+        ):  # a signal's handler may raise anything: the answer still stands there
+            self._drop(operation)
+            raise
+        self._give(operation)
+        return result
+
+    def _take(self) -> socket.socket:
+        """
+        Return an operation socket for one request; `_give` or `_drop` it afterwards.
 
         Raises:
             KernelRefused: there is none to be had.
@@ -223,14 +246,14 @@ class Transform:
         except IndexError:
             return self._accept()
 
-    def give(self, operation: socket.socket) -> None:
+    def _give(self, operation: socket.socket) -> None:
         """Keep an operation socket, whose request is complete, for the next one."""
         if self._socket is None:
             self._descriptors.close(operation)
         else:
             self._idle.append(operation)
 
-    def drop(self, operation: socket.socket) -> None:
+    def _drop(self, operation: socket.socket) -> None:
         """Close an operation socket whose request did not end well: what it holds is unknown."""
         self._descriptors.close(operation)
 
@@ -301,9 +324,9 @@ class Transform:
         if error.errno in GONE:
             self._descriptors.gone[self._address] = error.errno
 
-    def single(self) -> Transform:
+    def single(self) -> KernelTransform:
         """Return another transform of the same name and key."""
-        return Transform(
+        return KernelTransform(
             self._kernel, self._descriptors, self._address, self._key, self._authsize, self.most
         )
 
@@ -334,7 +357,7 @@ class Transform:
         self._descriptors.forget(self)
         self.release()
 
-    def abandon(self) -> None:
+    def after_fork(self) -> None:
         """In the child of a fork: forget the parent's sockets; `Descriptors` closes them."""
         self._lock = threading.Lock()
         self._socket = None
@@ -346,7 +369,7 @@ class Transform:
         return KernelRefused(f"{self._address[1]}: {os.strerror(code)}", code)
 
     def __repr__(self) -> str:
-        return f"<Transform {self._address[1]} open={self._socket is not None}>"
+        return f"<KernelTransform {self._address[1]} open={self._socket is not None}>"
 
 
 def room(operation: socket.socket, wanted: int = 0) -> int:

@@ -13,6 +13,7 @@ import errno
 import socket
 import struct
 from collections.abc import Sequence
+from functools import partial
 from typing import Final, TypeAlias
 
 from opencrypto.chain import Segments, gather, scatter
@@ -26,7 +27,7 @@ from opencrypto_afalg.sockets import (
     SOL_ALG,
     KernelBroke,
     KernelRefused,
-    Transform,
+    KernelTransform,
 )
 from opencrypto_afalg.zerocopy import LEAST, splice_parts
 
@@ -59,23 +60,75 @@ def size_of(parts: Sequence[memoryview]) -> int:
     return len(parts[0]) if len(parts) == 1 else sum(map(len, parts))
 
 
-def send_all(
+def exchange(
     operation: socket.socket,
-    parts: Sequence[memoryview | bytes | bytearray],
-    ancillary: Control,
-    total: int,
+    parts: Sequence[memoryview | bytes],
+    ancillary: Sequence[tuple[int, int, bytes]],
+    into: Sequence[memoryview | bytearray],
+    wanted: int,
 ) -> None:
-    """Send one request whole, or raise: waiting for room would be waiting for ever."""
+    """
+    Send one request whole and receive its answer of `wanted` bytes, without waiting for either.
+
+    Raises:
+        KernelRefused: it does not fit the socket's buffer: waiting for room would be for ever.
+        KernelBroke: the answer is shorter.
+        OSError: what else the kernel says.
+    """
     if len(parts) > IOV_MAX:
         parts = [b"".join(parts)]
-    if operation.sendmsg(parts, ancillary, MSG_DONTWAIT) != total:
+    if operation.sendmsg(parts, ancillary, MSG_DONTWAIT) != sum(map(len, parts)):
         raise KernelRefused("the request does not fit the socket's buffer", errno.E2BIG)
+    if len(into) == 1:
+        got = operation.recv_into(into[0], len(into[0]), MSG_DONTWAIT)
+    else:
+        got, _, _, _ = operation.recvmsg_into(into, 0, MSG_DONTWAIT)
+    if got != wanted:
+        raise KernelBroke("the kernel answered with less than the request", errno.EIO)
+
+
+def verify(
+    operation: socket.socket,
+    parts: Sequence[memoryview | bytes],
+    ancillary: Sequence[tuple[int, int, bytes]],
+    plain: bytearray,
+    wanted: int,
+) -> bool:
+    """As `exchange`, for a request that verifies a tag; return False if it does not."""
+    try:
+        exchange(operation, parts, ancillary, [plain], wanted)
+    except OSError as error:
+        if error.errno != errno.EBADMSG:
+            raise
+        return False
+    return True
+
+
+def digest_of(operation: socket.socket, length: int) -> bytes:
+    """Receive a hash of `length` bytes, of what has been sent."""
+    digest = operation.recv(length)
+    if len(digest) != length:
+        raise KernelRefused("the hash has another length than expected")
+    return digest
+
+
+def crypt_once(
+    transform: KernelTransform, ancillary: Control, parts: Segments, out: memoryview
+) -> None:
+    """Do one request of a cipher whose answer goes over `out`, which is as long."""
+    total = len(out)
+
+    def work(operation: socket.socket) -> None:
+        transform.fit(operation, total)
+        exchange(operation, parts, ancillary, [out], total)
+
+    transform.once(work)
 
 
 class Cipher:
     """A cipher of type ``skcipher``."""
 
-    def __init__(self, transform: Transform, form: Form, nonce: bytes = b"") -> None:
+    def __init__(self, transform: KernelTransform, form: Form, nonce: bytes = b"") -> None:
         self.transform = transform
         self.form = form
         self.nonce = nonce
@@ -87,7 +140,7 @@ class Cipher:
         total = size_of(parts)
         small = total <= self.transform.piece
         if small and len(parts) == 1 and self.form is not Form.STREAM:
-            self._once(control(encrypt, iv), parts, parts[0])
+            crypt_once(self.transform, control(encrypt, iv), parts, parts[0])
             return
         whole = gather(parts)
         try:
@@ -95,25 +148,12 @@ class Cipher:
             if self.form is Form.STREAM:
                 self._alone(view, encrypt)
             elif small or self.form not in SPLITTABLE:
-                self._once(control(encrypt, iv), [view], view)
+                crypt_once(self.transform, control(encrypt, iv), [view], view)
             else:
                 self._pieces(iv, view, encrypt)
             scatter(parts, view)
         finally:
             wipe(whole)
-
-    def _once(self, ancillary: Control, parts: Segments, out: memoryview) -> None:
-        transform = self.transform
-        operation = transform.take()
-        try:
-            exchange(transform, operation, ancillary, parts, out)
-        except OSError as error:
-            transform.drop(operation)
-            raise transform.refused(error) from None
-        except BaseException:
-            transform.drop(operation)
-            raise
-        transform.give(operation)
 
     def _pieces(self, iv: bytes, view: memoryview, encrypt: bool) -> None:
         """
@@ -126,7 +166,7 @@ class Cipher:
         for start in range(0, len(view), size):
             piece = view[start : start + size]
             following = bytes(piece[-len(iv) :]) if iv and not encrypt else b""
-            self._once(control(encrypt, iv), [piece], piece)
+            crypt_once(self.transform, control(encrypt, iv), [piece], piece)
             if self.form is Form.BLOCKS:
                 iv = bytes(piece[-len(iv) :]) if encrypt else following
             elif self.form is Form.COUNTER:
@@ -142,30 +182,9 @@ class Cipher:
         """
         single = self.transform.single()
         try:
-            operation = single.take()
-            try:
-                exchange(single, operation, control(encrypt, b""), [view], view)
-            except OSError as error:
-                raise single.refused(error) from None
-            finally:
-                single.drop(operation)
+            crypt_once(single, control(encrypt, b""), [view], view)
         finally:
             single.close()
-
-
-def exchange(
-    transform: Transform,
-    operation: socket.socket,
-    ancillary: Control,
-    parts: Segments,
-    out: memoryview,
-) -> None:
-    """Send a cipher's request and receive its answer over `out`, which is as long."""
-    total = len(out)
-    transform.fit(operation, total)
-    send_all(operation, parts, ancillary, total)
-    if operation.recv_into(out, total, MSG_DONTWAIT) != total:
-        raise KernelBroke("the kernel answered with less than the request", errno.EIO)
 
 
 class Mac:
@@ -175,7 +194,7 @@ class Mac:
     """Whether large regions are handed over by splice; set before the first request."""
 
     def __init__(
-        self, transform: Transform, length: int, before: bytes = b"", after: bytes = b""
+        self, transform: KernelTransform, length: int, before: bytes = b"", after: bytes = b""
     ) -> None:
         self.transform = transform
         self.length = length
@@ -187,30 +206,20 @@ class Mac:
         data: Sequence[memoryview | bytes] = parts
         if self.before:
             data = [self.before, *parts, self.after]
-        transform = self.transform
-        operation = transform.take()
-        try:
-            if self.zerocopy and _splices(data):
-                splice_parts(operation, data)
-                data = [b""]
-            # Sent even if empty: an answer to nothing sent could be an earlier request's.
-            last = max(0, len(data) - 1) // IOV_MAX * IOV_MAX
-            for at in range(0, last + 1, IOV_MAX):
-                some = data[at : at + IOV_MAX]
-                more = MSG_MORE if at < last else 0
-                if operation.sendmsg(some, (), more) != sum(map(len, some)):
-                    raise KernelRefused("the hash took only a part of the data")
-            digest = operation.recv(self.length)
-            if len(digest) != self.length:
-                raise KernelRefused("the hash has another length than expected")
-        except OSError as error:
-            transform.drop(operation)
-            raise transform.refused(error) from None
-        except BaseException:
-            transform.drop(operation)
-            raise
-        transform.give(operation)
-        return digest
+        return self.transform.once(partial(self._digest, data))
+
+    def _digest(self, data: Sequence[memoryview | bytes], operation: socket.socket) -> bytes:
+        if self.zerocopy and _splices(data):
+            splice_parts(operation, data)
+            data = [b""]
+        # Sent even if empty: an answer to nothing sent could be an earlier request's.
+        last = max(0, len(data) - 1) // IOV_MAX * IOV_MAX
+        for at in range(0, last + 1, IOV_MAX):
+            some = data[at : at + IOV_MAX]
+            more = MSG_MORE if at < last else 0
+            if operation.sendmsg(some, (), more) != sum(map(len, some)):
+                raise KernelRefused("the hash took only a part of the data")
+        return digest_of(operation, self.length)
 
 
 def _splices(data: Sequence[memoryview | bytes]) -> bool:
@@ -222,7 +231,7 @@ def _splices(data: Sequence[memoryview | bytes]) -> bool:
 class Aead:
     """An authenticated cipher of type ``aead``; ``authenc`` too."""
 
-    def __init__(self, transform: Transform, form: Form, nonce: bytes = b"") -> None:
+    def __init__(self, transform: KernelTransform, form: Form, nonce: bytes = b"") -> None:
         self.transform = transform
         self.form = form
         self.nonce = nonce
@@ -233,26 +242,54 @@ class Aead:
         length, extra = size_of(parts), size_of(aad)
         scratch, tag = bytearray(extra), bytearray(maclen)
         out = bytearray(length) if len(parts) != 1 else parts[0]
-        into = [scratch, out, tag] if length else [scratch, tag]
-        self._exchange(True, iv, [*aad, *parts], extra, into if extra else into[1:], maclen)
+        self._seal(iv, [*aad, *parts], extra, [scratch, out, tag])
         if len(parts) > 1:
             scatter(parts, out)
         return bytes(tag)
 
+    def _seal(
+        self,
+        iv: bytes,
+        parts: Sequence[memoryview],
+        extra: int,
+        into: Sequence[bytearray | memoryview],
+    ) -> None:
+        transform, ancillary = self.transform, self._control(True, iv, extra)
+        into = [each for each in into if len(each)]
+        wanted = sum(map(len, into))
+
+        def work(operation: socket.socket) -> None:
+            transform.fit(operation, wanted)
+            exchange(operation, parts, ancillary, into, wanted)
+
+        transform.once(work)
+
     def open(self, iv: bytes, aad: Segments, parts: Segments, tag: bytes) -> bool:
         """Decrypt the payload in place if the tag verifies; else leave it and return False."""
         iv, aad = self._shape(iv, aad)
-        length, extra = size_of(parts), size_of(aad)
+        extra = size_of(aad)
+        wanted = extra + size_of(parts)
+        ancillary = self._control(False, iv, extra)
+        transform = self.transform
         # Private: the kernel writes plaintext out before it has verified it. And never empty: an
         # answer of no bytes is given without verifying anything.
-        plain = bytearray(max(1, extra + length))
+        plain = bytearray(max(1, wanted))
+
+        def work(operation: socket.socket) -> bool:
+            transform.fit(operation, wanted + len(tag))
+            return verify(operation, [*aad, *parts, tag], ancillary, plain, wanted)
+
         try:
-            if not self._exchange(False, iv, [*aad, *parts, tag], extra, [plain], -len(tag)):
+            if not transform.once(work):
                 return False
-            scatter(parts, memoryview(plain)[extra : extra + length])
+            scatter(parts, memoryview(plain)[extra:wanted])
         finally:
             wipe(plain)
         return True
+
+    @staticmethod
+    def _control(encrypt: bool, iv: bytes, extra: int) -> Control:
+        return [*control(encrypt, iv), (SOL_ALG, ALG_SET_AEAD_ASSOCLEN, U32.pack(extra))]
 
     def shape_iv(self, iv: bytes) -> bytes:
         """Return the IV as the kernel wants it."""
@@ -266,37 +303,3 @@ class Aead:
 
     def _shape(self, iv: bytes, aad: Segments) -> tuple[bytes, Segments]:
         return self.shape_iv(iv), aad
-
-    def _exchange(
-        self,
-        encrypt: bool,
-        iv: bytes,
-        parts: Sequence[memoryview | bytes],
-        extra: int,
-        into: Sequence[bytearray | memoryview],
-        growth: int,
-    ) -> bool:
-        """Send one request and receive its answer; False if it does not verify."""
-        ancillary = control(encrypt, iv)
-        ancillary.append((SOL_ALG, ALG_SET_AEAD_ASSOCLEN, U32.pack(extra)))
-        sent = sum(map(len, parts))
-        transform = self.transform
-        operation = transform.take()
-        try:
-            largest = max(sent, sent + growth)
-            transform.fit(operation, largest)
-            send_all(operation, parts, ancillary, sent)
-            got, _, _, _ = operation.recvmsg_into(into, 0, MSG_DONTWAIT)
-            if got != sent + growth:
-                raise KernelBroke("the kernel answered with less than the request", errno.EIO)
-        except OSError as error:
-            if error.errno == errno.EBADMSG:
-                transform.give(operation)
-                return False
-            transform.drop(operation)
-            raise transform.refused(error) from None
-        except BaseException:
-            transform.drop(operation)
-            raise
-        transform.give(operation)
-        return True

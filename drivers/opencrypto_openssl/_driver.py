@@ -18,30 +18,42 @@ from opencrypto.constants import (
 from opencrypto.driver import Capability
 from opencrypto.xform import AEAD_PARTNERS
 from opencrypto_openssl import (
-    _aead,
-    _ciphers,
-    _macs,
-    _otheraead,
-    _otherciphers,
-    _othermacs,
+    _arc4,
+    _cbc,
+    _ccm,
+    _chacha,
+    _cmac,
+    _ctr,
+    _digests,
+    _gcm,
+    _hmac,
+    _null,
+    _poly1305,
     _quick,
+    _xts,
 )
 
 LIBRARY: Final = f"{backend.openssl_version_text()} by cryptography {cryptography.__version__}"
 
 
 FACTORIES: Final[Mapping[int, TransformFactory]] = {
-    **_ciphers.FACTORIES,
-    **_otherciphers.FACTORIES,
-    **_aead.FACTORIES,
-    **_otheraead.FACTORIES,
-    **_macs.FACTORIES,
-    **_othermacs.FACTORIES,
+    **_cbc.FACTORIES,
+    **_ctr.FACTORIES,
+    **_xts.FACTORIES,
+    **_arc4.FACTORIES,
+    **_null.FACTORIES,
+    **_gcm.FACTORIES,
+    **_ccm.FACTORIES,
+    **_chacha.FACTORIES,
+    **_hmac.FACTORIES,
+    **_cmac.FACTORIES,
+    **_poly1305.FACTORIES,
+    **_digests.FACTORIES,
 }
 
 
 def _capability(alg: int) -> Capability:
-    keys = _otherciphers.ARC4_KEYS if alg == CRYPTO_ARC4 else None
+    keys = _arc4.KEYS if alg == CRYPTO_ARC4 else None
     return Capability(keys, implementation=LIBRARY)
 
 

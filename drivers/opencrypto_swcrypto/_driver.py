@@ -13,35 +13,59 @@ from opencrypto.constants import CRYPTOCAP_F_SOFTWARE, CRYPTOCAP_F_SYNC
 from opencrypto.driver import Capability
 from opencrypto.xform import AEAD_PARTNERS
 from opencrypto_swcrypto import (
-    _aead,
-    _ciphers,
+    _arc4,
+    _blake2,
+    _cbc,
+    _ccm,
+    _chacha,
+    _cmac,
     _compression,
-    _macs,
-    _otheraead,
-    _otherciphers,
-    _othermacs,
+    _ctr,
+    _digests,
+    _gcm,
+    _hmac,
+    _kpdk,
+    _null,
+    _own_cbc,
+    _poly1305,
+    _ripemd160,
+    _xcbc,
+    _xts,
 )
-from opencrypto_swcrypto._keyops import KEYOPS, KeyEngine
+from opencrypto_swcrypto._key_engine import KEYOPS, KeyEngine
 
 LIBRARY: Final = f"pycryptodome {Crypto.__version__}"
 
 FACTORIES: Final[Mapping[int, TransformFactory]] = {
-    **_ciphers.FACTORIES,
-    **_otherciphers.FACTORIES,
-    **_macs.FACTORIES,
-    **_othermacs.FACTORIES,
-    **_aead.FACTORIES,
-    **_otheraead.FACTORIES,
+    **_cbc.FACTORIES,
+    **_own_cbc.FACTORIES,
+    **_ctr.FACTORIES,
+    **_xts.FACTORIES,
+    **_arc4.FACTORIES,
+    **_null.FACTORIES,
+    **_gcm.FACTORIES,
+    **_ccm.FACTORIES,
+    **_chacha.FACTORIES,
+    **_hmac.FACTORIES,
+    **_cmac.FACTORIES,
+    **_xcbc.FACTORIES,
+    **_blake2.FACTORIES,
+    **_poly1305.FACTORIES,
+    **_ripemd160.FACTORIES,
+    **_kpdk.FACTORIES,
+    **_digests.FACTORIES,
     **_compression.FACTORIES,
 }
 
-# What serves an algorithm, where it is not pycryptodome.
+_HASHLIB: Final = (_hmac, _digests, _blake2, _kpdk)
+_OWN: Final = (_own_cbc, _xts)
+
 UNDERNEATH: Final[Mapping[int, str]] = {
-    **dict.fromkeys(_macs.FACTORIES, "hashlib"),
-    **dict.fromkeys(_othermacs.HASHLIB, "hashlib"),
-    **dict.fromkeys(_otherciphers.OWN, "swcrypto"),
+    **{alg: "hashlib" for module in _HASHLIB for alg in module.FACTORIES},
+    **{alg: "swcrypto" for module in _OWN for alg in module.FACTORIES},
     **dict.fromkeys(_compression.FACTORIES, "zlib"),
 }
+"""What serves an algorithm, where it is not pycryptodome."""
 
 
 def _capability(alg: int) -> Capability:

@@ -8,8 +8,11 @@ length, to whole blocks; the last fill is the hash's own. Decrepit: HMAC replace
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Final, Literal
+
+from opencrypto.chain import TransformFactory
+from opencrypto.constants import CRYPTO_MD5_KPDK, CRYPTO_SHA1_KPDK
 
 _BLOCK = 64
 
@@ -41,3 +44,9 @@ def _fill(length: int, byteorder: Literal["little", "big"]) -> bytes:
     """Return what a hash of 64-byte blocks appends to a message of `length` bytes."""
     zeros = -(length + 9) % _BLOCK
     return b"\x80" + bytes(zeros) + (length * 8).to_bytes(8, byteorder)
+
+
+FACTORIES: Final[Mapping[int, TransformFactory]] = {
+    CRYPTO_MD5_KPDK: lambda cri: Kpdk("md5", bytes(cri.key or b"")),
+    CRYPTO_SHA1_KPDK: lambda cri: Kpdk("sha1", bytes(cri.key or b"")),
+}

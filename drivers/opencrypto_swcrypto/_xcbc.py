@@ -7,9 +7,13 @@ of any length are safe. Everything but the last block goes through one CBC call.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 from Crypto.Cipher import AES
+
+from opencrypto.chain import TransformFactory
+from opencrypto.constants import CRYPTO_AES_XCBC_MAC_96
 
 _BLOCK = 16
 _PIECE = 1 << 16
@@ -53,3 +57,8 @@ class Xcbc:
             piece = blocks[at : at + _PIECE]
             cbc.encrypt(piece, output=memoryview(scratch)[: len(piece)])
         return int.from_bytes(scratch[len(piece) - _BLOCK : len(piece)])
+
+
+FACTORIES: Final[Mapping[int, TransformFactory]] = {
+    CRYPTO_AES_XCBC_MAC_96: lambda cri: Xcbc(bytes(cri.key or b"")),
+}

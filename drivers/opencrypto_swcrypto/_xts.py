@@ -7,9 +7,13 @@ around one ECB call.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Final
+
 from Crypto.Cipher import AES
 
-from opencrypto.chain import Segments, in_one_piece
+from opencrypto.chain import Segments, TransformFactory, in_one_piece
+from opencrypto.constants import CRYPTO_AES_XTS
 
 _BLOCK = 16
 _TOP = 1 << 127
@@ -49,3 +53,8 @@ class Xts:
             carry = _REDUCTION if tweak & _TOP else 0
             tweak = (tweak << 1 & _MASK) ^ carry
         return b"".join(tweaks)
+
+
+FACTORIES: Final[Mapping[int, TransformFactory]] = {
+    CRYPTO_AES_XTS: lambda cri: Xts(bytes(cri.key or b"")),
+}

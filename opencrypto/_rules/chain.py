@@ -130,12 +130,12 @@ class Chain:
         return next((position for position in same if position not in taken), same[-1])
 
     def hold(self) -> None:
-        """Count a driver that has a session of this chain open."""
+        """Note that a driver has opened a session of this chain."""
         with self._lock:
             self._users += 1
 
     def release(self) -> None:
-        """Count a driver less; the last one of an abandoned chain wipes it."""
+        """Note that a driver has closed a session of it, the last one of which may have to wipe."""
         with self._lock:
             self._users -= 1
             unused = self._abandoned and not self._users
@@ -165,7 +165,12 @@ class Chain:
 
 
 def as_inis(ini: Cryptoini | Iterable[Cryptoini]) -> list[Cryptoini]:
-    """Accept one set of parameters, or an iterable of them, or a chain linked by ``cri_next``."""
+    """
+    Return the parameters of a session as a list: of one, of an iterable, or linked by ``cri_next``.
+
+    Raises:
+        UsageError: there are none, or something else is among them.
+    """
     if not isinstance(ini, Cryptoini):
         inis = list(ini)
     else:
@@ -199,7 +204,7 @@ def _own(cri: Cryptoini) -> Cryptoini:
 
 
 def _key_length(cri: Cryptoini, facts: Facts) -> int:
-    """Return how many bytes of the key given are meant."""
+    """Return how many bytes of the given key count: `klen` says so, or else it has all of them."""
     try:
         if key_serial(cri) is not None:
             held = len(cri.key or b"")

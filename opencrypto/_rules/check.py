@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING
 from opencrypto._request import buffer as _buffer
 from opencrypto._request.buffer import Segments
 from opencrypto._rules.chain import Chain
+from opencrypto._rules.iv import check_iv
 from opencrypto.constants import (
     CRD_F_COMP,
     CRD_F_ENCRYPT,
-    CRD_F_IV_EXPLICIT,
-    CRD_F_IV_PRESENT,
     CRD_F_VERIFY,
     Alg,
 )
@@ -158,25 +157,9 @@ def _check_step(crp: Cryptop, chain: Chain, step: Step, size: int, mac_at: int) 
     if facts.authenticates:
         return _check_mac(crp, step, facts.name, chain.macs[step.position], size, mac_at)
     if chain.ivlens[step.position]:
-        _check_iv(crd, facts.name, chain.ivlens[step.position], size)
+        end = crd.skip + crd.len
+        check_iv(crd, facts.name, chain.ivlens[step.position], crd.skip, end, size)
     return 0
-
-
-def _check_iv(crd: Cryptodesc, name: str, ivlen: int, size: int) -> None:
-    if crd.flags & CRD_F_IV_EXPLICIT:
-        if crd.ini.iv is None:
-            raise UsageError(f"{name}: CRD_F_IV_EXPLICIT, but the descriptor has no iv")
-        if len(crd.ini.iv) != ivlen:
-            raise UsageError(f"{name}: an iv of {len(crd.ini.iv)} bytes; it takes {ivlen}")
-        if crd.flags & CRD_F_IV_PRESENT or not crd.flags & CRD_F_ENCRYPT:
-            return
-    if crd.inject < 0 or crd.inject + ivlen > size:
-        raise UsageError(
-            f"{name}: the iv's place of {ivlen} bytes at {crd.inject} is outside the buffer "
-            f"of {size} bytes"
-        )
-    if crd.inject < crd.skip + crd.len and crd.skip < crd.inject + ivlen:
-        raise UsageError(f"{name}: the iv's place at {crd.inject} is inside the region it ciphers")
 
 
 def _check_mac(crp: Cryptop, step: Step, name: str, mac: int, size: int, mac_at: int) -> int:

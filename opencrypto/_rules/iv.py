@@ -1,12 +1,118 @@
 """
-Fresh IVs: unpredictable for block modes, never repeated for counter modes.
+IVs: where a request has its IV from, and how fresh ones are made.
 
 A counter mode breaks when an IV comes twice under one key, so the sequence belongs to the chain
-(and moves with it when a session migrates), not to the driver that happens to serve it.
+(and moves with it when a session migrates), not to the driver that happens to serve it. Fresh IVs
+of block modes cannot be foretold.
 """
+
+from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from opencrypto._rules.template import compile_function
+from opencrypto.constants import CRD_F_ENCRYPT, CRD_F_IV_EXPLICIT, CRD_F_IV_PRESENT
+from opencrypto.exceptions import UsageError
+
+if TYPE_CHECKING:
+    from opencrypto._request.symmetric import Cryptodesc
+
+GIVEN: Final = 1
+"""The descriptor has the IV, in ``crd.ini.iv``."""
+
+READ: Final = 2
+"""The IV stands in the buffer, at ``inject``."""
+
+WRITTEN: Final = 4
+"""The IV is written into the buffer, at ``inject``; it is a fresh one unless it is `GIVEN`."""
+
+_DECIDING: Final = CRD_F_ENCRYPT | CRD_F_IV_PRESENT | CRD_F_IV_EXPLICIT
+
+
+def iv_way(flags: int) -> int:
+    """
+    Tell where an IV comes from, and whether it is written.
+
+    Args:
+        flags: Those of a cipher's descriptor.
+
+    Returns:
+        `GIVEN`, ``GIVEN | WRITTEN``, `READ`, or `WRITTEN` alone: a fresh one.
+    """
+    written = WRITTEN if flags & CRD_F_ENCRYPT and not flags & CRD_F_IV_PRESENT else 0
+    if flags & CRD_F_IV_EXPLICIT:
+        return GIVEN | written
+    return written or READ
+
+
+IV_RULE: Final = """
+way = IV_WAYS[crd.flags & IV_FLAGS]
+if way & GIVEN:
+    iv = crd.ini.iv
+    if type(iv) is not bytes:
+        if iv is None:
+            refuse(name, "CRD_F_IV_EXPLICIT, but the descriptor has no iv")
+        iv = bytes(memoryview(iv))
+    if len(iv) != ivlen:
+        refuse(name, f"an iv of {len(iv)} bytes; it takes {ivlen}")
+if way != GIVEN:
+    place = crd.inject
+    place_end = place + ivlen
+    if place < 0 or place_end > size:
+        refuse(name, f"the iv's place of {ivlen} bytes at {place} is outside the buffer of {size} bytes")
+    if place < end and start < place_end:
+        refuse(name, f"the iv's place at {place} is inside the region it ciphers")
+"""  # noqa: E501 - a refusal is one line of the text
+"""
+Finds out whether the IV of the descriptor `crd`, whose region is `start` to `end` in a buffer of
+`size` bytes, is sound. Afterwards `iv` is the one that is given, and `way` says what is to be done.
+"""
+
+IV_UNWRITTEN: Final = """
+if way & WRITTEN:
+    return False
+"""
+"""After `IV_RULE`: refuses what would write an IV into the buffer."""
+
+IV_TAKE: Final = """
+if way != GIVEN:
+    if way == READ:
+        iv = bytes(view[place:place_end])
+    else:
+        if way == WRITTEN:
+            iv = fresh()
+        view[place:place_end] = iv
+"""
+"""After `IV_RULE`, over `view`, one piece: has the IV in `iv`, and writes it where it is to be."""
+
+
+def _refuse(name: str, words: str) -> NoReturn:
+    raise UsageError(f"{name}: {words}")
+
+
+IV_NAMES: Final = {
+    "GIVEN": GIVEN,
+    "READ": READ,
+    "WRITTEN": WRITTEN,
+    "IV_FLAGS": _DECIDING,
+    "IV_WAYS": tuple(map(iv_way, range(_DECIDING + 1))),
+    "refuse": _refuse,
+}
+"""What the two texts name."""
+
+check_iv: Callable[[Cryptodesc, str, int, int, int, int], None] = compile_function(
+    "check_iv(crd, name, ivlen, start, end, size)", IV_RULE, IV_NAMES, "rule of IVs"
+)
+"""
+Find out whether a descriptor's IV is sound: ``check_iv(crd, name, ivlen, start, end, size)``.
+
+Raises:
+    UsageError: it is not, in a sentence that begins with the algorithm's `name`.
+    TypeError: what is given as the IV is not bytes-like.
+"""
 
 _forks = 0
 """How many forks lie between this process and the one that imported this."""

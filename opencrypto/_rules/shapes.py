@@ -1,51 +1,123 @@
 """
-Flat ways: a session's chain compiled into one function for requests over one contiguous buffer.
+The shapes of most requests: one buffer in one piece, each algorithm once, MACs in the buffer.
 
-Most requests are of one shape: one buffer in one piece, every algorithm of the chain once, MACs in
-the buffer. A flat way first finds out whether a request has that shape and is sound. If not it
-returns False, having touched nothing, and the general way does the request or words the refusal: so
-both ways always agree. One that returns has no view of the buffer left, and the consumer may resize
-it.
+One recogniser a shape finds out whether a request has it and is sound. If so it hands the places
+that it has found to a driver's *exchange*, which does the work; the two together are a session's
+quick way. If not it returns False, having touched nothing, and `ChainSession.run` carries the
+request out or words the refusal: so a request ends alike whichever way it goes.
+
+A recogniser is compiled from the text of its shape, with the IV's rule inside and without the lines
+that a session does not need: calls would cost a small request 5 % of its time.
 """
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable
+from enum import Enum
 from hmac import compare_digest
+from textwrap import indent
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from opencrypto._rules.chain import Chain
+from opencrypto._rules.iv import IV_NAMES, IV_RULE, IV_TAKE, IV_UNWRITTEN
+from opencrypto._rules.template import choose, compile_function, mute
 from opencrypto.constants import (
     CRD_F_ENCRYPT,
-    CRD_F_IV_EXPLICIT,
-    CRD_F_IV_PRESENT,
     CRD_F_VERIFY,
     CRYPTO_AES_GMAC,
     CRYPTO_F_IMBUF,
     CRYPTO_F_IOV,
 )
+from opencrypto.exceptions import UsageError
 from opencrypto.xform import Kind
 
 if TYPE_CHECKING:
-    from opencrypto._request.symmetric import Cryptodesc, Cryptoini, Cryptop
+    from opencrypto._request.symmetric import Cryptop
 
 UNVERIFIED: Final = "the MAC does not verify; discard the data"
 """The sentence that goes with EBADMSG."""
 
-SEGMENTED: Final = CRYPTO_F_IOV | CRYPTO_F_IMBUF
-"""Flags that a request over one contiguous buffer does not have."""
-
 Quick: TypeAlias = "Callable[[Cryptop], bool]"
 """Carries a request out and returns True, or leaves it as it is and returns False."""
 
-TakeIv: TypeAlias = "Callable[[Cryptodesc, memoryview, int, int], bytes | None]"
-"""Called with a cipher's descriptor, the buffer, and where its region starts and ends."""
+CipherExchange: TypeAlias = "Callable[[Cryptop, memoryview, bytes, int, int, int], bool]"
+"""``exchange(crp, view, iv, start, end, encrypting)``: ciphers ``view[start:end]`` in place."""
+
+MacExchange: TypeAlias = "Callable[[Cryptop, memoryview, int, int, int, int], bool]"
+"""
+``exchange(crp, view, start, end, at, verifying)``: makes the MAC of ``view[start:end]``, and
+writes it at `at` or compares it with what stands there (see `settle_mac`).
+"""
+
+CipherMacExchange: TypeAlias = (
+    "Callable[[Cryptop, memoryview, bytes, int, int, int, int, int, int], bool]"
+)
+"""
+``exchange(crp, view, iv, start, end, mac_start, mac_end, at, encrypting)``: encrypts
+``view[start:end]`` and then writes the MAC of ``view[mac_start:mac_end]`` at `at`; or, not
+`encrypting`, verifies that MAC and then decrypts.
+"""
+
+AeadExchange: TypeAlias = (
+    "Callable[[Cryptop, memoryview, bytes, int, int, int, int, int, int], bool]"
+)
+"""
+``exchange(crp, view, iv, start, end, aad, aad_end, at, encrypting)``: seals ``view[start:end]``
+with the additional data ``view[aad:aad_end]``, which lie before it, and writes the tag at `at`,
+which is not before `end`; or opens it, or fails the request with `UNVERIFIED`.
+"""
 
 
-def is_flat(buf: Any) -> bool:
-    """Tell whether a buffer can be sliced and written to as it is: it is writable, and bytes."""
-    return type(buf) is bytearray or (
+class Shape(Enum):
+    """The usual shape of a session's requests, by what its chain is."""
+
+    CIPHER = "one cipher"
+    MAC = "one authenticator or digest"
+    CIPHER_MAC = "encrypt, then authenticate; or verify, then decrypt"
+    AEAD = "an authenticated cipher: additional data, payload and tag, in this order"
+
+
+_SHAPES: Final = {
+    (Kind.CIPHER,): Shape.CIPHER,
+    (Kind.MAC,): Shape.MAC,
+    (Kind.HASH,): Shape.MAC,
+    (Kind.CIPHER, Kind.MAC): Shape.CIPHER_MAC,
+    (Kind.MAC, Kind.CIPHER): Shape.CIPHER_MAC,
+    (Kind.AEAD, Kind.AEAD_AUTH): Shape.AEAD,
+    (Kind.AEAD_AUTH, Kind.AEAD): Shape.AEAD,
+}
+
+
+def shape_of(chain: Chain) -> Shape | None:
+    """Return the usual shape of the requests of a session, or None if its chain has none."""
+    return _SHAPES.get(tuple(facts.kind for facts in chain.facts))
+
+
+def places_of(chain: Chain) -> tuple[int, int]:
+    """Return the places of a chain's cipher and authenticator; -1 for one that is missing."""
+    cipher = mac = -1
+    for position, facts in enumerate(chain.facts):
+        if facts.authenticates:
+            mac = position
+        else:
+            cipher = position
+    return cipher, mac
+
+
+def settle_mac(crp: Cryptop, view: memoryview, at: int, mac: bytes, verifying: int) -> None:
+    """Write a MAC at `at`; or, `verifying`, fail the request if another one stands there."""
+    to = at + len(mac)
+    if not verifying:
+        view[at:to] = mac
+    elif not compare_digest(mac, view[at:to]):
+        crp.fail(errno.EBADMSG, UNVERIFIED)
+
+
+def _is_bytes(buf: Any) -> bool:
+    """Tell whether a buffer that is no bytearray can be sliced and written to like one."""
+    return (
         type(buf) is memoryview
         and not buf.readonly
         and buf.c_contiguous
@@ -54,189 +126,240 @@ def is_flat(buf: Any) -> bool:
     )
 
 
-def iv_taker(ivlen: int, cri: Cryptoini) -> TakeIv:
+_CIPHER: Final = """
+desc = crp.desc
+buf = crp.buf
+if len(desc) != 1 or crp.flags & SEGMENTED:
+    return False
+crd = desc[0]
+if crd.ini.alg != cipher_alg or not (type(buf) is bytearray or is_bytes(buf)):
+    return False
+start = crd.skip
+end = start + crd.len
+size = len(buf)
+if not 0 <= start < end <= size:
+    return False
+if (end - start) % granule: return False  # where granule
+view = memoryview(buf)
+# here: iv
+return exchange(crp, view, iv, start, end, crd.flags & CRD_F_ENCRYPT)
+"""
+
+_MAC: Final = """
+desc = crp.desc
+buf = crp.buf
+if len(desc) != 1 or crp.mac is not None or crp.flags & SEGMENTED:
+    return False
+crd = desc[0]
+if crd.ini.alg != mac_alg or not (type(buf) is bytearray or is_bytes(buf)):
+    return False
+start = crd.skip
+at = crd.inject
+end = start + crd.len
+size = len(buf)
+if not 0 <= start <= end <= size or not 0 <= at <= size - maclen:
+    return False
+return exchange(crp, memoryview(buf), start, end, at, crd.flags & CRD_F_VERIFY)
+"""
+
+_CIPHER_MAC: Final = """
+desc = crp.desc
+buf = crp.buf
+if len(desc) != 2 or crp.mac is not None or crp.flags & SEGMENTED:
+    return False
+crd, mac = desc
+encrypting = crd.ini.alg == cipher_alg
+if not encrypting:
+    mac, crd = desc
+    if crd.ini.alg != cipher_alg:
+        return False
+if mac.ini.alg != mac_alg or not (type(buf) is bytearray or is_bytes(buf)):
+    return False
+if encrypting:
+    if not crd.flags & CRD_F_ENCRYPT or mac.flags & CRD_F_VERIFY:
+        return False
+elif crd.flags & CRD_F_ENCRYPT or not mac.flags & CRD_F_VERIFY:
+    return False
+start = crd.skip
+mac_start = mac.skip
+at = mac.inject
+end = start + crd.len
+mac_end = mac_start + mac.len
+size = len(buf)
+if not 0 <= start < end <= size or not 0 <= mac_start <= mac_end <= size:
+    return False
+if not 0 <= at <= size - maclen:
+    return False
+if (end - start) % granule: return False  # where granule
+view = memoryview(buf)
+# here: iv
+return exchange(crp, view, iv, start, end, mac_start, mac_end, at, encrypting)
+"""
+
+_AEAD: Final = """
+desc = crp.desc
+buf = crp.buf
+if len(desc) != 2 or crp.mac is not None or crp.flags & SEGMENTED:
+    return False
+crd, tag = desc
+if crd.ini.alg != cipher_alg:
+    tag, crd = desc
+    if crd.ini.alg != cipher_alg:
+        return False
+if tag.ini.alg != mac_alg or not (type(buf) is bytearray or is_bytes(buf)):
+    return False
+start = crd.skip
+aad = tag.skip
+at = tag.inject
+end = start + crd.len
+aad_end = aad + tag.len
+size = len(buf)
+# Additional data behind the payload, or a tag before it, is for ChainSession.run.
+if not 0 <= aad <= aad_end <= start <= end <= at <= size - maclen:
+    return False
+if at != end: return False  # where adjacent
+if end - aad > longest: return False  # where longest
+if start != end: return False  # where no payload
+encrypting = crd.flags & CRD_F_ENCRYPT
+if encrypting and tag.flags & CRD_F_VERIFY:
+    return False
+view = memoryview(buf)
+# here: iv
+return exchange(crp, view, iv, start, end, aad, aad_end, at, encrypting)
+"""
+
+
+_TEXTS: Final = {
+    Shape.CIPHER: _CIPHER,
+    Shape.MAC: _MAC,
+    Shape.CIPHER_MAC: _CIPHER_MAC,
+    Shape.AEAD: _AEAD,
+}
+
+_NAMES: Final = {
+    **IV_NAMES,
+    "CRD_F_ENCRYPT": CRD_F_ENCRYPT,
+    "CRD_F_VERIFY": CRD_F_VERIFY,
+    "SEGMENTED": CRYPTO_F_IOV | CRYPTO_F_IMBUF,
+    "is_bytes": _is_bytes,
+}
+
+_MAKER: Final = (
+    "recogniser(exchange, longest, *, cipher_alg=0, ivlen=0, granule=1, fresh=None,"
+    " mac_alg=0, maclen=0)"
+)
+
+
+def recognise_cipher(chain: Chain, exchange: CipherExchange, *, writes_iv: bool = True) -> Quick:
     """
-    Return what applies the IV rules for a cipher of a session.
+    Return the quick way of a session of one cipher.
 
-    It returns the IV, found or made, having written it where that is asked for; or None, having
-    touched nothing, if the descriptor is not sound.
+    Args:
+        chain: The session's.
+        exchange: What works on the places found. Its region is not empty, and a whole number of
+            the cipher's granules. `encrypting` is 0 or not.
+        writes_iv: Whether an IV is written into the buffer where that is asked for. False leaves
+            such requests to `ChainSession.run`, so that nothing is touched before the exchange.
+
+    Raises:
+        UsageError: the chain is another.
     """
-    if not ivlen:
-        return lambda crd, view, start, end: b""
-    fresh = cri.fresh_iv
-
-    def take(crd: Cryptodesc, view: memoryview, start: int, end: int) -> bytes | None:
-        flags = crd.flags
-        if flags & CRD_F_IV_EXPLICIT:
-            explicit = crd.ini.iv
-            if explicit is None or len(explicit) != ivlen:
-                return None
-            iv = bytes(explicit)
-            if flags & CRD_F_IV_PRESENT or not flags & CRD_F_ENCRYPT:
-                return iv
-        at = crd.inject
-        to = at + ivlen
-        if at < 0 or to > len(view) or (at < end and start < to):
-            return None
-        if not flags & CRD_F_IV_EXPLICIT:
-            if flags & CRD_F_IV_PRESENT or not flags & CRD_F_ENCRYPT:
-                return bytes(view[at:to])
-            iv = fresh()
-        view[at:to] = iv
-        return iv
-
-    return take
+    return _recogniser(Shape.CIPHER, chain, exchange, {"unwritten": not writes_iv})
 
 
-def compile_flat(chain: Chain, transforms: Sequence[Any]) -> Quick | None:
-    """Return the flat way of a chain, or None if there is none for it."""
-    match [facts.kind for facts in chain.facts]:
-        case [Kind.CIPHER]:
-            return _cipher(chain, transforms)
-        case [Kind.MAC] | [Kind.HASH]:
-            return _mac(chain, transforms)
-        case [Kind.CIPHER, Kind.MAC]:
-            return _cipher_and_mac(chain, transforms, 0, 1)
-        case [Kind.MAC, Kind.CIPHER]:
-            return _cipher_and_mac(chain, transforms, 1, 0)
-        case [Kind.AEAD, Kind.AEAD_AUTH]:
-            return _aead(chain, transforms, 0, 1)
-        case [Kind.AEAD_AUTH, Kind.AEAD]:
-            return _aead(chain, transforms, 1, 0)
-    return None
+def recognise_mac(chain: Chain, exchange: MacExchange) -> Quick:
+    """
+    Return the quick way of a session of one authenticator or digest.
+
+    Args:
+        chain: The session's.
+        exchange: What works on the places found. Its region may be empty, and there is room for
+            the session's MAC at `at`. `verifying` is 0 or not.
+
+    Raises:
+        UsageError: the chain is another.
+    """
+    return _recogniser(Shape.MAC, chain, exchange, {})
 
 
-def _cipher(chain: Chain, transforms: Sequence[Any]) -> Quick:
-    alg = chain.inis[0].alg
-    granule = chain.facts[0].granule
-    take_iv = iv_taker(chain.ivlens[0], chain.inis[0])
-    crypt = transforms[0].crypt
+def recognise_cipher_mac(
+    chain: Chain, exchange: CipherMacExchange, *, writes_iv: bool = True
+) -> Quick:
+    """
+    Return the quick way of a session of one cipher and one MAC, in either order.
 
-    def quick(crp: Cryptop) -> bool:
-        desc, buf = crp.desc, crp.buf
-        if len(desc) != 1 or crp.flags & SEGMENTED or not is_flat(buf):
-            return False
-        crd = desc[0]
-        start = crd.skip
-        end = start + crd.len
-        if crd.ini.alg != alg or not 0 <= start < end <= len(buf) or (end - start) % granule:
-            return False
-        view = memoryview(buf)
-        iv = take_iv(crd, view, start, end)
-        if iv is None:
-            return False
-        crypt(iv, [view[start:end]], bool(crd.flags & CRD_F_ENCRYPT))
-        return True
+    It is for requests that encrypt and then authenticate, or verify and then decrypt, with their
+    descriptors in that order.
 
-    return quick
+    Args:
+        chain: The session's.
+        exchange: What works on the places found. The cipher's region is not empty, and a whole
+            number of its granules; the MAC's region and its place may lie anywhere.
+        writes_iv: As for `recognise_cipher`.
+
+    Raises:
+        UsageError: the chain is another.
+    """
+    return _recogniser(Shape.CIPHER_MAC, chain, exchange, {"unwritten": not writes_iv})
 
 
-def _mac(chain: Chain, transforms: Sequence[Any]) -> Quick:
-    alg = chain.inis[0].alg
-    maclen = chain.macs[0]
-    mac_of = transforms[0].mac
+def recognise_aead(
+    chain: Chain,
+    exchange: AeadExchange,
+    *,
+    writes_iv: bool = True,
+    adjacent: bool = False,
+    longest: int = 0,
+) -> Quick:
+    """
+    Return the quick way of a session of one authenticated cipher.
 
-    def quick(crp: Cryptop) -> bool:
-        desc, buf = crp.desc, crp.buf
-        if len(desc) != 1 or crp.mac is not None or crp.flags & SEGMENTED or not is_flat(buf):
-            return False
-        crd = desc[0]
-        start, at = crd.skip, crd.inject
-        end, to = start + crd.len, at + maclen
-        if crd.ini.alg != alg or not 0 <= start <= end <= len(buf) or at < 0 or to > len(buf):
-            return False
-        view = memoryview(buf)
-        mac = mac_of([view[start:end]])[:maclen]
-        if not crd.flags & CRD_F_VERIFY:
-            view[at:to] = mac
-        elif not compare_digest(mac, view[at:to]):
-            crp.fail(errno.EBADMSG, UNVERIFIED)
-        return True
+    Args:
+        chain: The session's.
+        exchange: What works on the places found: ``aad <= aad_end <= start <= end <= at``. The
+            payload may be empty, and is in a session of GMAC. `encrypting` is 0 or not.
+        writes_iv: As for `recognise_cipher`.
+        adjacent: Whether the tag must follow the payload at once: ``at == end``.
+        longest: The most **bytes** from `aad` to `end`; 0 for any number.
 
-    return quick
-
-
-def _cipher_and_mac(chain: Chain, transforms: Sequence[Any], cipher_at: int, mac_at: int) -> Quick:
-    """Encrypt, then authenticate; or verify, then decrypt. The descriptors are in that order."""
-    cipher_alg, mac_alg = chain.inis[cipher_at].alg, chain.inis[mac_at].alg
-    granule = chain.facts[cipher_at].granule
-    maclen = chain.macs[mac_at]
-    take_iv = iv_taker(chain.ivlens[cipher_at], chain.inis[cipher_at])
-    crypt, mac_of = transforms[cipher_at].crypt, transforms[mac_at].mac
-
-    def quick(crp: Cryptop) -> bool:
-        desc, buf = crp.desc, crp.buf
-        if len(desc) != 2 or crp.mac is not None or crp.flags & SEGMENTED or not is_flat(buf):
-            return False
-        first, second = desc
-        encrypting = first.ini.alg == cipher_alg
-        crd, mac = (first, second) if encrypting else (second, first)
-        if crd.ini.alg != cipher_alg or mac.ini.alg != mac_alg:
-            return False
-        if bool(crd.flags & CRD_F_ENCRYPT) != encrypting:
-            return False
-        if bool(mac.flags & CRD_F_VERIFY) == encrypting:
-            return False
-        size = len(buf)
-        start, mac_start, at = crd.skip, mac.skip, mac.inject
-        end, mac_end, to = start + crd.len, mac_start + mac.len, at + maclen
-        if not (0 <= start < end <= size and 0 <= mac_start <= mac_end <= size):
-            return False
-        if (end - start) % granule or at < 0 or to > size:
-            return False
-        view = memoryview(buf)
-        iv = take_iv(crd, view, start, end)
-        if iv is None:
-            return False
-        if encrypting:
-            crypt(iv, [view[start:end]], True)
-            view[at:to] = mac_of([view[mac_start:mac_end]])[:maclen]
-        elif compare_digest(mac_of([view[mac_start:mac_end]])[:maclen], view[at:to]):
-            crypt(iv, [view[start:end]], False)
-        else:
-            crp.fail(errno.EBADMSG, UNVERIFIED)
-        return True
-
-    return quick
+    Raises:
+        UsageError: the chain is another.
+    """
+    options = {"unwritten": not writes_iv, "adjacent": adjacent}
+    return _recogniser(Shape.AEAD, chain, exchange, options, longest)
 
 
-def _aead(chain: Chain, transforms: Sequence[Any], cipher_at: int, tag_at: int) -> Quick:
-    """An authenticated cipher whose tag follows the payload, as in ESP and TLS."""
-    cipher_alg, tag_alg = chain.inis[cipher_at].alg, chain.inis[tag_at].alg
-    no_payload = cipher_alg == CRYPTO_AES_GMAC
-    maclen = chain.macs[tag_at]
-    take_iv = iv_taker(chain.ivlens[cipher_at], chain.inis[cipher_at])
-    seal, unseal = transforms[cipher_at].seal, transforms[cipher_at].open
+def _recogniser(
+    shape: Shape, chain: Chain, exchange: object, options: dict[str, bool], longest: int = 0
+) -> Quick:
+    if shape_of(chain) is not shape:
+        raise UsageError(f"{chain!r} is no chain of {shape.value}")
+    facts_of_it: dict[str, Any] = {}
+    wanted = {"longest": longest > 0, **options}
+    for cri, facts, ivlen, maclen in zip(
+        chain.inis, chain.facts, chain.ivlens, chain.macs, strict=True
+    ):
+        if facts.authenticates:
+            facts_of_it |= {"mac_alg": cri.alg, "maclen": maclen}
+            continue
+        facts_of_it |= {
+            "cipher_alg": cri.alg, "ivlen": ivlen, "granule": facts.granule, "fresh": cri.fresh_iv,
+        }  # fmt: skip
+        wanted["iv"] = ivlen > 0
+        wanted["granule"] = facts.granule > 1
+        wanted["no payload"] = cri.alg == CRYPTO_AES_GMAC
+    make = _maker(shape, frozenset(option for option, is_wanted in wanted.items() if is_wanted))
+    return make(exchange, longest, **facts_of_it)
 
-    def quick(crp: Cryptop) -> bool:
-        desc, buf = crp.desc, crp.buf
-        if len(desc) != 2 or crp.mac is not None or crp.flags & SEGMENTED or not is_flat(buf):
-            return False
-        crd, tag = desc
-        if crd.ini.alg != cipher_alg:
-            tag, crd = desc
-        if crd.ini.alg != cipher_alg or tag.ini.alg != tag_alg:
-            return False
-        start, aad_start, at = crd.skip, tag.skip, tag.inject
-        end, aad_end, to = start + crd.len, aad_start + tag.len, at + maclen
-        # Data to authenticate behind the payload, or a tag before it, is for the general way.
-        if not 0 <= aad_start <= aad_end <= start <= end <= at <= to <= len(buf):
-            return False
-        if no_payload and start != end:
-            return False
-        encrypting = crd.flags & CRD_F_ENCRYPT
-        if encrypting and tag.flags & CRD_F_VERIFY:
-            return False
-        view = memoryview(buf)
-        iv = take_iv(crd, view, start, end)
-        if iv is None:
-            return False
-        aad = [view[aad_start:aad_end]] if aad_start < aad_end else []
-        payload = [view[start:end]] if start < end else []
-        if encrypting:
-            view[at:to] = seal(iv, aad, payload, maclen)
-        elif not unseal(iv, aad, payload, bytes(view[at:to])):
-            crp.fail(errno.EBADMSG, UNVERIFIED)
-        return True
 
-    return quick
+@functools.cache
+def _maker(shape: Shape, options: frozenset[str]) -> Callable[..., Quick]:
+    """Return what makes the recogniser of a session, with the lines that `options` ask for."""
+    iv = [mute(IV_RULE, "return False"), IV_TAKE] if "iv" in options else ['iv = b""']
+    if "unwritten" in options and "iv" in options:
+        iv.insert(1, IV_UNWRITTEN)
+    text = choose(_TEXTS[shape], options).replace("# here: iv", "\n".join(iv))
+    body = f"def quick(crp):\n{indent(text, '    ')}\nreturn quick"
+    title = ", ".join((f"quick way of {shape.name}", *sorted(options)))
+    made: Callable[..., Quick] = compile_function(_MAKER, body, _NAMES, title)
+    return made

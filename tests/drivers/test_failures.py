@@ -102,7 +102,7 @@ def test_unverified_plaintext_is_in_the_buffer_not_even_for_a_moment(name: str) 
 
 
 def test_private_memory_is_wiped() -> None:
-    from opencrypto_openssl._aead import SCRATCH
+    from opencrypto_openssl._gcm import SCRATCH
 
     for length in (100, 100_000, 300_000):
         piece = SCRATCH.take(length)

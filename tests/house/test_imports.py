@@ -28,8 +28,9 @@ ORDER = (
     "_request.bsdnames",
     "_request.symmetric _request.key _request.buffer _request.keyops",
     # What a chain allows. Pure.
-    "_rules.iv _rules.profile",
-    "_rules.chain _rules.check _rules.shapes _rules.message",
+    "_rules.template _rules.profile",
+    "_rules.iv",
+    "_rules.chain _rules.check _rules.message _rules.shapes _rules.quick",
     # What the author of a driver imports.
     "driver chain",
     "hookspecs selftest",

@@ -6,8 +6,8 @@ import pytest
 
 from opencrypto import Alg, Driver
 from opencrypto.testing import DriverContract
+from opencrypto.xform import AEAD_CIPHERS
 from opencrypto_afalg import AfalgDriver
-from opencrypto_afalg.names import HALVES
 
 pytestmark = pytest.mark.kernel("uml")
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.kernel("uml")
 EACH_WAY = [
     Alg.AES_CBC, Alg["3DES_CBC"], Alg.AES_CTR, Alg.AES_XTS, Alg.ARC4, Alg.NULL_CBC, Alg.SHA2_256,
     Alg.BLAKE2B, Alg.POLY1305, Alg.MD5_KPDK, Alg.SHA2_512_HMAC, Alg.AES_CMAC, Alg.AES_GCM_16,
-    Alg.AES_GMAC, Alg.AES_CCM_16, Alg.CHACHA20_POLY1305, *HALVES,
+    Alg.AES_GMAC, Alg.AES_CCM_16, Alg.CHACHA20_POLY1305, *AEAD_CIPHERS,
 ]  # fmt: skip
 
 

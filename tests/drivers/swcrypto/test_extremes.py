@@ -10,7 +10,7 @@ import pytest
 
 from opencrypto import Cryptkop, CryptoError, Framework, Kop
 from opencrypto.driver import KOPS
-from opencrypto_swcrypto._keyops import MAX_BITS, compute
+from opencrypto_swcrypto._key_engine import MAX_BITS, compute
 from tests.core.keys.powers import framework
 from tests.core.keys.support import run
 

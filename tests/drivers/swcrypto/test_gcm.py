@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opencrypto import Alg, Cryptoini
-from opencrypto_swcrypto import _aead, _gcm
-from opencrypto_swcrypto._counter import SHORT
-from opencrypto_swcrypto._gcm import JOINED, KeptGcm
+from opencrypto_swcrypto import _gcm, _gcm_kept
+from opencrypto_swcrypto._ctr import SHORT
+from opencrypto_swcrypto._gcm_kept import JOINED, KeptGcm
 
 EDGES = [0, 1, 15, 16, 17]
 EDGES += [edge + off for edge in (SHORT, JOINED) for off in (-17, -16, -1, 0, 1, 15, 16)]
@@ -76,8 +76,8 @@ def test_threads_share_a_session() -> None:
 
 
 def test_the_library_is_as_it_is_known() -> None:
-    """Were it not, GCM would be right but slow; then `_gcm` is to be brought up to date."""
-    assert _gcm.USABLE
+    """Were it not, GCM would be right but slow; then `_gcm_kept` is to be brought up to date."""
+    assert _gcm_kept.USABLE
 
 
 class Different:
@@ -99,10 +99,10 @@ def missing(subkey: bytes) -> Any:
 @pytest.mark.parametrize("ghash", [missing, lambda key: object(), lambda key: Different()])
 def test_another_library_is_noticed(monkeypatch: pytest.MonkeyPatch, ghash: Any) -> None:
     """One whose inside has changed is used by its public interface."""
-    monkeypatch.setattr(_gcm, "_ghash", ghash)
-    assert not _gcm._answers()
-    monkeypatch.setattr(_aead, "USABLE", False)
+    monkeypatch.setattr(_gcm_kept, "_ghash", ghash)
+    assert not _gcm_kept._answers()
+    monkeypatch.setattr(_gcm, "USABLE", False)
     key, iv, text = os.urandom(20), os.urandom(8), bytearray(100)
-    transform: Any = _aead.FACTORIES[Alg.AES_GCM_16](Cryptoini(Alg.AES_GCM_16, key))
+    transform: Any = _gcm.FACTORIES[Alg.AES_GCM_16](Cryptoini(Alg.AES_GCM_16, key))
     tag = transform.seal(iv, [], [memoryview(text)], 16)
     assert (bytes(text), tag) == library(key[:16], key[16:] + iv, b"", bytes(100))

@@ -1,9 +1,9 @@
 """
-Ciphers without authentication. A later one is a row in `FACTORIES`.
+Block ciphers in CBC mode. A later one is a row in `FACTORIES`.
 
 A new context costs 1.5 us, as much as encrypting 2 KiB. So a session keeps its contexts and never
-finalises them. A CTR context takes a new nonce. A CBC context does not, but goes on chaining: the
-next request's IV is folded into that chain, which gives what a new context with that IV gives.
+finalises them. They go on chaining: the next request's IV is folded into that chain, which gives
+what a new context with that IV gives.
 
 A context is taken from its list for one request and put back after it, so no two threads share
 one; one that raised is not put back. List operations are atomic.
@@ -16,37 +16,29 @@ from functools import partial
 from typing import Any, Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
+from cryptography.hazmat.decrepit.ciphers.algorithms import CAST5, Blowfish, Camellia, TripleDES
 from cryptography.hazmat.primitives.ciphers import BlockCipherAlgorithm, Cipher, modes
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 
 from opencrypto import Cryptoini
-from opencrypto.chain import CipherTransform, Segments, TransformFactory, in_one_piece
+from opencrypto.chain import BytesLike, CipherTransform, Segments, TransformFactory, in_one_piece
 from opencrypto.constants import (
     CRYPTO_3DES_CBC,
     CRYPTO_AES_CBC,
-    CRYPTO_AES_CTR,
-    CRYPTO_NULL_CBC,
+    CRYPTO_BLF_CBC,
+    CRYPTO_CAMELLIA_CBC,
+    CRYPTO_CAST_CBC,
+    CRYPTO_DES_CBC,
 )
 from opencrypto.exceptions import UsageError
 from opencrypto.xform import FACTS
+from opencrypto_openssl._library import made, present
 
 KEPT: Final = 8
 """How many idle contexts of one direction a session keeps: as many threads run without waste."""
 
 WHOLE: Final = 1 << 12
 """Up to this many bytes one call with a new output is quicker than two calls in place."""
-
-BytesLike = bytes | bytearray | memoryview
-
-
-class Null:
-    """RFC 2410: the plaintext is the ciphertext."""
-
-    __slots__ = ()
-
-    def crypt(self, iv: bytes, parts: Segments, encrypt: bool) -> None:
-        """Leave it as it is."""
 
 
 class Cbc:
@@ -144,45 +136,6 @@ class Cbc:
         self.decryptors.clear()
 
 
-class Ctr:
-    """AES-CTR as RFC 3686 has it: nonce, IV, and a counter of 32 bits that begins with 1."""
-
-    __slots__ = ("_algorithm", "_contexts", "_salt")
-
-    def __init__(self, key: BytesLike) -> None:
-        salt = FACTS[CRYPTO_AES_CTR].salt
-        self._algorithm: AES | None = AES(memoryview(key)[:-salt])
-        self._salt = bytes(key[-salt:])
-        self._contexts: list[Any] = []
-
-    def _take(self, iv: BytesLike) -> Any:
-        nonce = b"".join((self._salt, iv, b"\0\0\0\1"))
-        try:
-            context = self._contexts.pop()
-        except IndexError:
-            assert self._algorithm is not None
-            return Cipher(self._algorithm, modes.CTR(nonce)).encryptor()
-        context.reset_nonce(nonce)
-        return context
-
-    def _give(self, context: Any) -> None:
-        if len(self._contexts) < KEPT:
-            self._contexts.append(context)
-
-    def crypt(self, iv: bytes, parts: Segments, encrypt: bool) -> None:
-        """Encrypt or decrypt, which is the same; any number of bytes."""
-        context = self._take(iv)
-        for part in parts:
-            context.update_into(part, part)
-        self._give(context)
-
-    def wipe(self) -> None:
-        """Drop the contexts and the key."""
-        self._algorithm = None
-        self._salt = b""
-        self._contexts.clear()
-
-
 def _cbc(make: Callable[[Any], BlockCipherAlgorithm], cri: Cryptoini) -> CipherTransform:
     try:
         return Cbc(make(cri.key or b""))
@@ -190,9 +143,24 @@ def _cbc(make: Callable[[Any], BlockCipherAlgorithm], cri: Cryptoini) -> CipherT
         raise UsageError(f"this OpenSSL has no {FACTS[cri.alg].name}") from None
 
 
+def _des(key: bytes) -> TripleDES:
+    """Make one DES out of three: E(D(E(x))) under one key is E(x)."""
+    return TripleDES(key * 3)
+
+
+def _old(algorithm: Callable[[bytes], BlockCipherAlgorithm]) -> TransformFactory:
+    return partial(made, lambda key: Cbc(algorithm(key)))
+
+
 FACTORIES: Final[Mapping[int, TransformFactory]] = {
     CRYPTO_3DES_CBC: partial(_cbc, TripleDES),
     CRYPTO_AES_CBC: partial(_cbc, AES),
-    CRYPTO_AES_CTR: lambda cri: Ctr(cri.key or b""),
-    CRYPTO_NULL_CBC: lambda cri: Null(),
+    **present(
+        {
+            CRYPTO_DES_CBC: _old(_des),
+            CRYPTO_BLF_CBC: _old(Blowfish),
+            CRYPTO_CAST_CBC: _old(CAST5),
+            CRYPTO_CAMELLIA_CBC: _old(Camellia),
+        }
+    ),
 }

@@ -1,5 +1,5 @@
 """
-Authenticated ciphers. A later one is a row in `FACTORIES`.
+AES-GCM and GMAC.
 
 `AESGCM` keeps the key schedule from one request to the next, but knows tags of 16 bytes and data
 in one piece only. Requests in segments, and shorter tags, go by contexts of the general interface.
@@ -16,11 +16,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 
 from opencrypto import Cryptoini
-from opencrypto.chain import AeadTransform, Segments, TransformFactory, scatter
+from opencrypto.chain import AeadTransform, BytesLike, Segments, TransformFactory, scatter
 from opencrypto.constants import CRYPTO_AES_GCM_16, CRYPTO_AES_GMAC
 from opencrypto.xform import FACTS
-
-BytesLike = bytes | bytearray | memoryview
 
 KEPT: Final = 4
 LARGEST_KEPT: Final = 4 << 20

@@ -4,9 +4,13 @@ CBC over a cipher of one block at a time: for the ciphers that we carry ourselve
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Final, Protocol
 
-from opencrypto.chain import Segments, in_one_piece
+from opencrypto.chain import Segments, TransformFactory, in_one_piece
+from opencrypto.constants import CRYPTO_CAMELLIA_CBC, CRYPTO_SKIPJACK_CBC
+from opencrypto_swcrypto._camellia import Camellia
+from opencrypto_swcrypto._skipjack import Skipjack
 
 
 class BlockCipher(Protocol):
@@ -48,3 +52,9 @@ class BlockwiseCbc:
             plain = int.from_bytes(decrypt(block)) ^ previous
             view[at : at + size] = plain.to_bytes(size)
             previous = int.from_bytes(block)
+
+
+FACTORIES: Final[Mapping[int, TransformFactory]] = {
+    CRYPTO_SKIPJACK_CBC: lambda cri: BlockwiseCbc(Skipjack(bytes(cri.key or b""))),
+    CRYPTO_CAMELLIA_CBC: lambda cri: BlockwiseCbc(Camellia(bytes(cri.key or b""))),
+}

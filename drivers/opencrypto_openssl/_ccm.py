@@ -1,7 +1,7 @@
 """
-Authenticated ciphers besides GCM: AES-CCM (RFC 4309) and ChaCha20-Poly1305 (RFC 7634).
+AES-CCM (RFC 4309), and what it has in common with other objects of the library for whole messages.
 
-Both objects keep the key, take data in one piece, and verify before they give plaintext out.
+They keep the key, take data in one piece, and verify before they give plaintext out.
 """
 
 from __future__ import annotations
@@ -10,14 +10,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESCCM, ChaCha20Poly1305
+from cryptography.hazmat.primitives.ciphers.aead import AESCCM
 
 from opencrypto import Cryptoini
 from opencrypto.chain import AeadTransform, Segments, TransformFactory, scatter
-from opencrypto.constants import CRYPTO_AES_CCM_16, CRYPTO_CHACHA20_POLY1305
+from opencrypto.constants import CRYPTO_AES_CCM_16
 from opencrypto.xform import FACTS
-
-BytesLike = bytes | bytearray | memoryview
 
 
 class Whole:
@@ -67,7 +65,8 @@ class Whole:
         self._kept.clear()
 
 
-def _factory(alg: int, new: Callable[[bytes, int], Any]) -> TransformFactory:
+def aead_factory(alg: int, new: Callable[[bytes, int], Any]) -> TransformFactory:
+    """Return what makes `Whole` of a key, whose end may be the salt of the nonces."""
     facts = FACTS[alg]
 
     def factory(cri: Cryptoini) -> AeadTransform:
@@ -80,8 +79,5 @@ def _factory(alg: int, new: Callable[[bytes, int], Any]) -> TransformFactory:
 
 
 FACTORIES: Final[Mapping[int, TransformFactory]] = {
-    CRYPTO_AES_CCM_16: _factory(CRYPTO_AES_CCM_16, AESCCM),
-    CRYPTO_CHACHA20_POLY1305: _factory(
-        CRYPTO_CHACHA20_POLY1305, lambda key, _: ChaCha20Poly1305(key)
-    ),
+    CRYPTO_AES_CCM_16: aead_factory(CRYPTO_AES_CCM_16, AESCCM),
 }

@@ -1,31 +1,15 @@
-"""
-Authenticated ciphers besides GCM: AES-CCM (RFC 4309, SP 800-38C) and ChaCha20-Poly1305 (RFC 7634).
-"""
+"""AES-CCM (RFC 4309, SP 800-38C)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Final
 
-from Crypto.Cipher import AES, ChaCha20_Poly1305
+from Crypto.Cipher import AES
 
-from opencrypto import Cryptoini
-from opencrypto.chain import AeadTransform, Segments, TransformFactory, scatter
-from opencrypto.constants import CRYPTO_AES_CCM_16, CRYPTO_CHACHA20_POLY1305
-from opencrypto.xform import FACTS
-from opencrypto_swcrypto._aead import Gcm
-
-
-class ChaCha(Gcm):
-    """ChaCha20-Poly1305; the nonce is salt and IV, 12 bytes in all."""
-
-    __slots__ = ()
-
-    def _new(self, iv: bytes, aad: Segments, maclen: int) -> Any:
-        cipher = ChaCha20_Poly1305.new(key=self._key, nonce=self._salt + iv)
-        for part in aad:
-            cipher.update(part)
-        return cipher
+from opencrypto.chain import Segments, TransformFactory, scatter
+from opencrypto.constants import CRYPTO_AES_CCM_16
+from opencrypto_swcrypto._gcm import Gcm, aead_factory
 
 
 class Ccm(Gcm):
@@ -65,17 +49,6 @@ class Ccm(Gcm):
             private[:] = bytes(len(private))
 
 
-def _factory(alg: int, transform: type[Gcm]) -> TransformFactory:
-    facts = FACTS[alg]
-
-    def factory(cri: Cryptoini) -> AeadTransform:
-        key = cri.key or b""
-        return transform(key, facts.salt if len(key) in facts.salted else 0)
-
-    return factory
-
-
 FACTORIES: Final[Mapping[int, TransformFactory]] = {
-    CRYPTO_AES_CCM_16: _factory(CRYPTO_AES_CCM_16, Ccm),
-    CRYPTO_CHACHA20_POLY1305: _factory(CRYPTO_CHACHA20_POLY1305, ChaCha),
+    CRYPTO_AES_CCM_16: aead_factory(CRYPTO_AES_CCM_16, Ccm),
 }

@@ -7,12 +7,13 @@ object, which a session can keep, encrypt the counter blocks, and to XOR.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from Crypto.Cipher import AES
 from Crypto.Util.strxor import strxor
 
-from opencrypto.chain import Segments, in_one_piece
+from opencrypto.chain import BytesLike, Segments, TransformFactory, in_one_piece
 from opencrypto.constants import CRYPTO_AES_CTR
 from opencrypto.xform import FACTS
 
@@ -23,8 +24,6 @@ SHORT: Final = 8192
 
 COUNTERS: Final = [b"", *((n).to_bytes(4) for n in range(1, SHORT // BLOCK + 2))]
 """To be joined by a nonce, which gives the nonce before each but the first."""
-
-BytesLike = bytes | bytearray | memoryview
 
 
 class Counter:
@@ -88,3 +87,8 @@ class Ctr:
         """Drop the key."""
         self._counter.wipe()
         self._nonce = b""
+
+
+FACTORIES: Final[Mapping[int, TransformFactory]] = {
+    CRYPTO_AES_CTR: lambda cri: Ctr(cri.key or b""),
+}

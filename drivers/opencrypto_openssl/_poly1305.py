@@ -1,0 +1,38 @@
+"""Poly1305 by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final
+
+from cryptography.hazmat.primitives.poly1305 import Poly1305
+
+from opencrypto.chain import TransformFactory
+from opencrypto.constants import CRYPTO_POLY1305
+
+
+class OneTime:
+    """Poly1305 (RFC 8439 §2.5), whose key is for one message; its state cannot be copied."""
+
+    __slots__ = ("_new",)
+
+    def __init__(self, key: bytes) -> None:
+        self._new: Callable[[], Any] | None = partial(Poly1305, key)
+
+    def mac(self, parts: Sequence[memoryview]) -> bytes:
+        """Return the MAC of the parts, one after the other."""
+        assert self._new is not None
+        state = self._new()
+        for part in parts:
+            state.update(part)
+        return bytes(state.finalize())
+
+    def wipe(self) -> None:
+        """Drop the key."""
+        self._new = None
+
+
+FACTORIES: Final[Mapping[int, TransformFactory]] = {
+    CRYPTO_POLY1305: lambda cri: OneTime(bytes(cri.key or b"")),
+}

@@ -1,0 +1,45 @@
+"""HMAC with RIPEMD-160, by pycryptodome."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from Crypto.Hash import RIPEMD160
+
+from opencrypto.chain import TransformFactory
+from opencrypto.constants import CRYPTO_RIPEMD160_HMAC, CRYPTO_RIPEMD160_HMAC_96
+
+
+class Ripemd160Hmac:
+    """
+    RFC 2104 over RIPEMD-160, as the library's two states: a copy of its HMAC would be a new one.
+
+    hashlib has RIPEMD-160 only where OpenSSL's legacy provider is loaded.
+    """
+
+    __slots__ = ("_inner", "_outer")
+
+    def __init__(self, key: bytes) -> None:
+        size = RIPEMD160.block_size
+        padded = (RIPEMD160.new(key).digest() if len(key) > size else key).ljust(size, b"\0")
+        self._inner: Any = RIPEMD160.new(bytes(byte ^ 0x36 for byte in padded))
+        self._outer: Any = RIPEMD160.new(bytes(byte ^ 0x5C for byte in padded))
+
+    def mac(self, parts: Sequence[memoryview]) -> bytes:
+        """Return the whole MAC of a region."""
+        state, outer = self._inner.copy(), self._outer.copy()
+        for part in parts:
+            state.update(part)
+        outer.update(state.digest())
+        return bytes(outer.digest())
+
+    def wipe(self) -> None:
+        """Drop the keyed states."""
+        self._inner = self._outer = None
+
+
+FACTORIES: Final[Mapping[int, TransformFactory]] = {
+    CRYPTO_RIPEMD160_HMAC: lambda cri: Ripemd160Hmac(bytes(cri.key or b"")),
+    CRYPTO_RIPEMD160_HMAC_96: lambda cri: Ripemd160Hmac(bytes(cri.key or b"")),
+}
