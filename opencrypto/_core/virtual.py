@@ -17,10 +17,11 @@ from __future__ import annotations
 import errno
 import itertools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from opencrypto._core import selection as _select
 from opencrypto._core.session import Session, pack_sid
+from opencrypto._core.sessions import Sessions
 from opencrypto._core.slots import Slot
 from opencrypto._request.symmetric import Cryptodesc, Cryptoini, Cryptop
 from opencrypto._rules.chain import Chain
@@ -36,9 +37,6 @@ from opencrypto.constants import (
 from opencrypto.driver import SOFTWARE, Process
 from opencrypto.exceptions import CryptoError, UnknownSession
 from opencrypto.xform import Kind
-
-if TYPE_CHECKING:
-    from opencrypto._core.sessions import Sessions
 
 HID: Final = 0xFFFFFE
 """The driver id in the SIDs of virtual sessions: the last one, which no driver ever has."""
