@@ -21,6 +21,7 @@ from opencrypto._core.sessions import Sessions
 from opencrypto._core.slots import DriverTable, Slot
 from opencrypto._log import log
 from opencrypto._request.keyops import KOPS
+from opencrypto._request.sid import lid_of
 from opencrypto._request.symmetric import Cryptop
 from opencrypto._state import SlotEvent, SlotState
 from opencrypto.constants import CRYPTO_ALG_FLAG_SUPPORTED, CRYPTO_ASYMQ, CRYPTO_SYMQ
@@ -228,7 +229,7 @@ def _too_late(crp: Cryptop) -> None:
 
 
 def _freesession(driver: Driver, sid: int) -> None:
-    driver.freesession(sid & 0xFFFFFFFF)
+    driver.freesession(lid_of(sid))
 
 
 def _check_flags(flags: int) -> int:

@@ -398,6 +398,24 @@ class Framework:
         """
         self._pool.give(crp)
 
+    def driver_of(self, sid: int) -> tuple[str, ...]:
+        """
+        Name the driver that serves a session, or the drivers if it is a virtual one.
+
+        Of a session that has moved it is the driver that it moved to; of one whose driver has left
+        and that no request has met since, still that driver.
+
+        Args:
+            sid: Its SID, or one that it had before it moved.
+
+        Returns:
+            The names in the order of the chain, each once; one, unless the session is virtual.
+
+        Raises:
+            UnknownSession: there is none with this SID.
+        """
+        return tuple(dict.fromkeys(self._virtual.drivers(self._sessions.find(sid))))
+
     def dispatch(self, crp: Cryptop) -> None:
         """
         Carry a request out; its callback is called exactly once, with ``etype`` set.

@@ -29,12 +29,13 @@ from typing import Final
 from opencrypto._core.bugs import DriverBugs
 from opencrypto._core.plugins import Observers
 from opencrypto._core.returns import ReturnQueue
-from opencrypto._core.session import Session, sid_text
+from opencrypto._core.session import Session
 from opencrypto._core.sessions import Sessions
 from opencrypto._core.slots import Slot
 from opencrypto._log import Limited, log, where
 from opencrypto._measure.counters import DEEPEST, Counts, LocalCounts, LockedCount
 from opencrypto._measure.watcher import Watcher
+from opencrypto._request.sid import sid_text
 from opencrypto._request.symmetric import Cryptop
 from opencrypto._state import RequestState, SessionState, SlotState
 from opencrypto.constants import (

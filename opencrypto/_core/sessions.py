@@ -15,10 +15,11 @@ from opencrypto._core import selection as _select
 from opencrypto._core.bugs import DriverBugs
 from opencrypto._core.guard import checked, promised
 from opencrypto._core.plugins import Observers
-from opencrypto._core.session import MAX_ALIASES, Session, pack_sid, sid_text
+from opencrypto._core.session import MAX_ALIASES, Session
 from opencrypto._core.slots import DriverTable, Slot, check_lid
 from opencrypto._log import log
 from opencrypto._measure.counters import ChainNumbers, LockedCount
+from opencrypto._request.sid import pack_sid, sid_text
 from opencrypto._request.symmetric import Cryptoini, Cryptop
 from opencrypto._rules.chain import Chain, as_inis
 from opencrypto._rules.profile import Profile
@@ -225,24 +226,34 @@ class Sessions:
                 f"driver {slot.name}: newsession raised {type(error).__name__}, or returned wrong"
             ) from None
 
+    def find(self, sid: int) -> Session:
+        """
+        Return the session of a SID, which may have moved since: see `Session.latest`.
+
+        Raises:
+            UnknownSession: there is none.
+        """
+        session = self.table.get(sid)
+        if session is None:
+            raise UnknownSession(
+                f"no session {sid_text(sid)}; it was freed already, or never opened"
+            )
+        return session
+
     # Freeing.
 
     def free(self, sid: int) -> None:
         """Free a session, now or with the last of its requests."""
         if sid == 0:
             return
-        session = self.table.get(sid)
-        if session is None:
-            raise UnknownSession(
-                f"no session {sid_text(sid)}; it was freed already, or never opened"
-            )
+        session = self.find(sid)
         while True:
             session = session.latest()
             with session.lock:
                 if session.target is not None:
                     continue
                 if session.state is SessionState.DRAINING or session.state is SessionState.FREED:
-                    raise UnknownSession(f"session {sid:#x} has been freed already")
+                    raise UnknownSession(f"session {sid_text(sid)} has been freed already")
                 with session.slot.lock:
                     session.move(SessionEvent.FREE)
                 break
@@ -327,7 +338,7 @@ class Sessions:
             crp.sid = successor.sid
             crp.fail(errno.EAGAIN, "the session has moved; dispatch again with the sid now set")
         elif session.latest().state in (SessionState.DRAINING, SessionState.FREED):
-            crp.fail(errno.ENOENT, f"session {crp.sid:#x} has been freed")
+            crp.fail(errno.ENOENT, f"session {sid_text(crp.sid)} has been freed")
         else:
             crp.fail(errno.ENODEV, "the session's driver left and no other takes it over")
 
