@@ -192,4 +192,4 @@ def nothing_left(fw: Framework) -> bool:
     """Tell whether no session, name, request or driver is left in a framework."""
     slots = list(fw._drivers)
     busy = any(slot.sessions or slot.names or len(slot.queue) for slot in slots)
-    return not fw._sessions.table and not busy and not len(fw._retq)
+    return not fw._sessions.table and not busy and not len(fw._dispatcher.returns)

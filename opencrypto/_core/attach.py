@@ -10,13 +10,18 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from opencrypto import selftest as known_answers
 from opencrypto._core.bugs import DriverBugs
+from opencrypto._core.key_requests import KeyOps
+from opencrypto._core.plugins import Observers
+from opencrypto._core.requests import Dispatcher
+from opencrypto._core.sessions import Sessions
 from opencrypto._core.slots import DriverTable, Slot
 from opencrypto._log import log
 from opencrypto._request.keyops import KOPS
+from opencrypto._request.sid import lid_of
 from opencrypto._request.symmetric import Cryptop
 from opencrypto._state import SlotEvent, SlotState
 from opencrypto.constants import CRYPTO_ALG_FLAG_SUPPORTED, CRYPTO_ASYMQ, CRYPTO_SYMQ
@@ -24,15 +29,7 @@ from opencrypto.driver import CLASS_NAMES, Capability, Driver, Rule, detached
 from opencrypto.exceptions import BusyError, UsageError
 from opencrypto.xform import FACTS
 
-if TYPE_CHECKING:
-    from opencrypto._core.key_requests import KeyOps
-    from opencrypto._core.plugins import Observers
-    from opencrypto._core.requests import Dispatcher
-    from opencrypto._core.sessions import Sessions
-
 _TOKEN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]*")
-
-Ports = dict[str, Callable[..., Any]]
 
 
 class Attachments:
@@ -44,16 +41,15 @@ class Attachments:
         sessions: Sessions,
         dispatcher: Dispatcher,
         keyops: KeyOps,
-        ports: Ports,
         bugs: DriverBugs,
+        observers: Observers,
     ) -> None:
         self._drivers = drivers
         self._keyops = keyops
         self._sessions = sessions
         self._dispatcher = dispatcher
-        self._ports = ports
         self._bugs = bugs
-        self.observers: Observers | None = None
+        self._observers = observers
 
     # opencrypto(9).
 
@@ -148,8 +144,7 @@ class Attachments:
         slot = self._drivers.reserve(driver.flags, driver.name)
         slot.driver = driver
         slot.failed = failed
-        for port, call in self._ports.items():
-            setattr(driver, port, call)
+        driver.done = self._dispatcher.done
         driver.kdone = functools.partial(self._keyops.done, by=slot.kinflight)
         driver.unblock = functools.partial(self.unblock, slot.hid)
         with slot.lock:
@@ -166,8 +161,7 @@ class Attachments:
                 slot.move(SlotEvent.REGISTER)
         for alg, reason in failed.items():
             log.error("selftest_failed", driver=slot.name, alg=FACTS[alg].name, reason=reason)
-        if self.observers is not None:
-            self.observers.attached(slot.hid, slot.name)
+        self._observers.attached(slot.hid, slot.name)
         log.info("driver_attached", driver=slot.name, hid=slot.hid, tier=CLASS_NAMES[slot.tier])
         return slot.hid
 
@@ -189,8 +183,7 @@ class Attachments:
         self._reclaim_keys(slot)
         slot.driver = None  # only now: from here on the slot may be another's
         self._drivers.release(slot)
-        if self.observers is not None:
-            self.observers.detached(slot.hid, name)
+        self._observers.detached(slot.hid, name)
         log.info("driver_detached", driver=name, hid=slot.hid)
 
     def _leave(self, slot: Slot) -> None:
@@ -236,7 +229,7 @@ def _too_late(crp: Cryptop) -> None:
 
 
 def _freesession(driver: Driver, sid: int) -> None:
-    driver.freesession(sid & 0xFFFFFFFF)
+    driver.freesession(lid_of(sid))
 
 
 def _check_flags(flags: int) -> int:

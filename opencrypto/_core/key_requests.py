@@ -20,11 +20,14 @@ from __future__ import annotations
 
 import errno
 from collections import deque
-from typing import TYPE_CHECKING, Final, NoReturn
+from collections.abc import Callable
+from typing import Final, NoReturn
 
 from opencrypto._core import selection as _select
 from opencrypto._core.bugs import DriverBugs
+from opencrypto._core.plugins import Observers
 from opencrypto._core.returns import ReturnQueue
+from opencrypto._core.slots import DriverTable, Slot
 from opencrypto._log import log, where
 from opencrypto._measure.counters import DEEPEST, Counts, LocalCounts, LockedCount
 from opencrypto._request.key import Cryptkop
@@ -39,12 +42,6 @@ from opencrypto.constants import (
 )
 from opencrypto.driver import Rule
 from opencrypto.exceptions import BusyError, DriverBug, UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from opencrypto._core.plugins import Observers
-    from opencrypto._core.slots import DriverTable, Slot
 
 TURN: Final = 64
 """How many requests of one driver the request interrupt hands over before the next one's turn."""
@@ -79,19 +76,20 @@ class KeyOps:
     def __init__(
         self,
         drivers: DriverTable,
-        kick_requests: Callable[[], None],
-        retq: ReturnQueue[Cryptkop],
-        user_class: Callable[[], int | None],
         bugs: DriverBugs,
+        observers: Observers,
+        kick_requests: Callable[[], None],
+        kick_returns: Callable[[], None],
+        user_class: Callable[[], int | None],
     ) -> None:
         self._drivers = drivers
         self._kick_requests = kick_requests
-        self._retq = retq
+        self.returns: ReturnQueue[Cryptkop] = ReturnQueue(kick_returns)
         self._user_class = user_class  # `hard` for user programs; None if they may do nothing
         self._ready: deque[Slot] = deque()  # slots with work; appending and taking are atomic
         self._counts = Counts()
         self._local = LocalCounts(self._counts)
-        self.observers: Observers | None = None
+        self._observers = observers
         self.closed = False
         self.migrated = LockedCount()
         self.callback_errors = LockedCount()
@@ -223,8 +221,8 @@ class KeyOps:
         if held and not stays:
             self._move_on(krp, routing, slot)
             return
-        if blocked and self.observers is not None:
-            self.observers.blocked(slot.hid, CRYPTO_ASYMQ)
+        if blocked:
+            self._observers.blocked(slot.hid, CRYPTO_ASYMQ)
         if due:
             self._schedule(slot)
 
@@ -234,8 +232,7 @@ class KeyOps:
             due = slot.kqueue.unblock()
         if due:
             self._schedule(slot)
-        if self.observers is not None:
-            self.observers.unblocked(slot.hid, CRYPTO_ASYMQ)
+        self._observers.unblocked(slot.hid, CRYPTO_ASYMQ)
 
     def done(self, krp: Cryptkop, by: set[Cryptkop] | None = None) -> None:
         """
@@ -337,7 +334,11 @@ class KeyOps:
             self.call_back(krp)
         else:
             krp.state = RequestState.RETURNING
-            self._retq.put(krp)
+            self.returns.put(krp)
+
+    def run_returns(self) -> int:
+        """Call back what waits on the return queue now, and tell how many there were."""
+        return self.returns.run(self.call_back)
 
     def call_back(self, krp: Cryptkop) -> None:
         """Give a completed request back to its consumer."""
@@ -352,6 +353,7 @@ class KeyOps:
     def after_fork(self) -> None:
         """Go on in a forked child, with nothing queued and no lock of the parent's threads."""
         self._ready.clear()
+        self.returns.after_fork()
         for count in (self._counts, self.migrated, self.callback_errors):
             count.after_fork()
 

@@ -22,15 +22,20 @@ from __future__ import annotations
 
 import errno
 from collections import deque
+from collections.abc import Callable
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from opencrypto._core.bugs import DriverBugs
+from opencrypto._core.plugins import Observers
 from opencrypto._core.returns import ReturnQueue
-from opencrypto._core.session import Session, sid_text
+from opencrypto._core.session import Session
+from opencrypto._core.sessions import Sessions
+from opencrypto._core.slots import Slot
 from opencrypto._log import Limited, log, where
 from opencrypto._measure.counters import DEEPEST, Counts, LocalCounts, LockedCount
 from opencrypto._measure.watcher import Watcher
+from opencrypto._request.sid import sid_text
 from opencrypto._request.symmetric import Cryptop
 from opencrypto._state import RequestState, SessionState, SlotState
 from opencrypto.constants import (
@@ -42,13 +47,6 @@ from opencrypto.constants import (
 )
 from opencrypto.driver import Rule
 from opencrypto.exceptions import BusyError, DriverBug, UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from opencrypto._core.plugins import Observers
-    from opencrypto._core.sessions import Sessions
-    from opencrypto._core.slots import DriverTable, Slot
 
 IDLE: Final = int(RequestState.IDLE)
 QUEUED: Final = int(RequestState.QUEUED)
@@ -67,21 +65,21 @@ class Dispatcher:
 
     def __init__(
         self,
-        drivers: DriverTable,
         sessions: Sessions,
-        kick_requests: Callable[[], None],
-        retq: ReturnQueue[Cryptop],
         bugs: DriverBugs,
+        observers: Observers,
+        kick_requests: Callable[[], None],
+        kick_returns: Callable[[], None],
     ) -> None:
         self._sessions = sessions
         self._table = sessions.table
         self._kick_requests = kick_requests
-        self._retq = retq
+        self.returns: ReturnQueue[Cryptop] = ReturnQueue(kick_returns)
         self._ready: deque[Slot] = deque()  # slots with work; appending and taking are atomic
         self._without_session = Counts()  # requests that never had a driver
         self._local = LocalCounts(self._without_session)
-        self.observers: Observers | None = None
-        self.watcher = Watcher(drivers, sessions, self._plain_call_back)
+        self._observers = observers
+        self.watcher = Watcher(sessions, self._plain_call_back)
         self._blocked = Limited("driver_blocked", "driver")
         self.callback_errors = LockedCount()
         self.bugs = bugs
@@ -221,8 +219,7 @@ class Dispatcher:
             return
         if slot.queue.blocked:
             self._blocked.warning(slot.name)
-            if self.observers is not None:
-                self.observers.blocked(slot.hid, CRYPTO_SYMQ)
+            self._observers.blocked(slot.hid, CRYPTO_SYMQ)
         if due:
             self._schedule(slot)
 
@@ -233,8 +230,7 @@ class Dispatcher:
             slot.refresh()
         if due:
             self._schedule(slot)
-        if self.observers is not None:
-            self.observers.unblocked(slot.hid, CRYPTO_SYMQ)
+        self._observers.unblocked(slot.hid, CRYPTO_SYMQ)
 
     # The request interrupt.
 
@@ -351,7 +347,7 @@ class Dispatcher:
                 self._callback_failed(error)
         else:
             crp.state = RETURNING
-            self._retq.put(crp)
+            self.returns.put(crp)
 
     def _done_twice(self, crp: Cryptop) -> None:
         session: Session | None = crp.holder
@@ -366,7 +362,7 @@ class Dispatcher:
             self.call_back(crp)
         else:
             crp.state = RETURNING
-            self._retq.put(crp)
+            self.returns.put(crp)
 
     def call_back(self, crp: Cryptop) -> None:
         """Give a completed request back to its consumer."""
@@ -394,11 +390,12 @@ class Dispatcher:
         more = 1
         while more:
             call_back = self.call_back if self.watcher.watch else self._plain_call_back
-            more = self._retq.run(call_back) + key_returns()
+            more = self.returns.run(call_back) + key_returns()
 
     def after_fork(self) -> None:
         """Go on in a forked child, with nothing queued and no lock of the parent's threads."""
         self._ready.clear()
+        self.returns.after_fork()
         self._blocked.after_fork()
         self._without_session.after_fork()
         self.callback_errors.after_fork()

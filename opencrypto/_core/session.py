@@ -1,8 +1,8 @@
 """
-Sessions, and the table that finds them by SID.
+One session on one driver: its chain, its requests, and what it has become.
 
-A session's SID is ``((hid + 1) << 32) | lid``. After a migration the old SID stays in the table
-as an alias of the new session until that is freed, so a consumer that has not heard yet is told.
+After a migration the old SID stays in the table of sessions as an alias of the new session until
+that is freed, so a consumer that has not heard yet is told.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from opencrypto._core.returns import let_go
+from opencrypto._request.sid import lid_of
 from opencrypto._request.symmetric import Cryptop
 from opencrypto._rules.chain import Chain
 from opencrypto._state import SESSION, SessionEvent, SessionState, step
@@ -22,16 +23,6 @@ if TYPE_CHECKING:
 
 MAX_ALIASES: Final = 32
 """How many former SIDs of one live session are kept; the oldest go first."""
-
-
-def pack_sid(hid: int, lid: int) -> int:
-    """Make a SID from a driver id and the driver's own session number."""
-    return (hid + 1) << 32 | lid
-
-
-def sid_text(sid: object) -> str:
-    """Write a SID, or what was given for one."""
-    return f"{sid:#x}" if isinstance(sid, int) else repr(sid)
 
 
 class Session:
@@ -99,7 +90,7 @@ class Session:
     @property
     def lid(self) -> int:
         """The driver's own number of it."""
-        return self.sid & 0xFFFFFFFF
+        return lid_of(self.sid)
 
     def move(self, event: SessionEvent) -> None:
         """Change state as the table says; only a live session is served straight."""

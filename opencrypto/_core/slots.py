@@ -18,6 +18,7 @@ from opencrypto._core.returns import let_go
 from opencrypto._core.session import Session
 from opencrypto._measure.counters import Counts, DriverStats, LocalCounts
 from opencrypto._request.key import Cryptkop
+from opencrypto._request.sid import LID
 from opencrypto._request.symmetric import Cryptoini, Cryptop, alg_name
 from opencrypto._rules.chain import Chain, key_serial
 from opencrypto._state import SLOT, SlotEvent, SlotState, step
@@ -281,7 +282,7 @@ class DriverTable:
 
 def check_lid(lid: Any, slot: Slot) -> int:
     """Return a session number that a driver gave, or raise DriverBug."""
-    if isinstance(lid, bool) or not isinstance(lid, int) or not 0 <= lid <= 0xFFFFFFFF:
+    if isinstance(lid, bool) or not isinstance(lid, int) or not 0 <= lid <= LID:
         raise DriverBug(
             f"driver {slot.name}: newsession returned {type(lid).__name__} as a session number; "
             "it must be an int of 32 bits"

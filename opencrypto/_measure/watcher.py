@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from opencrypto._measure.timing import FRESH, Times, next_epoch
 from opencrypto._measure.trace import Trace
@@ -22,8 +22,6 @@ from opencrypto.exceptions import BusyError
 
 if TYPE_CHECKING:
     from opencrypto._core.session import Session
-    from opencrypto._core.sessions import Sessions
-    from opencrypto._core.slots import DriverTable
     from opencrypto._request.symmetric import Cryptop
 
 
@@ -43,6 +41,20 @@ class Watch:
         self.trace = trace
 
 
+class Watched(Protocol):
+    """
+    What the watcher needs of all sessions together.
+
+    Attributes:
+        watched: Somebody looks, so that no session may be marked as straight.
+    """
+
+    watched: bool
+
+    def refresh(self) -> None:
+        """Work out anew which sessions are straight."""
+
+
 class Watcher:
     """
     Stamps requests on their way.
@@ -52,12 +64,9 @@ class Watcher:
         epoch: The run of timing that is on, or was last; 0 before the first.
     """
 
-    def __init__(
-        self, drivers: DriverTable, sessions: Sessions, call_back: Callable[[Cryptop], None]
-    ) -> None:
+    def __init__(self, sessions: Watched, call_back: Callable[[Cryptop], None]) -> None:
         self.watch: Watch | None = None
         self.epoch = 0
-        self._drivers = drivers
         self._sessions = sessions
         self._call_back = call_back
         self._lock = threading.Lock()  # one change at a time
@@ -99,8 +108,7 @@ class Watcher:
             self._change(self.watch.epoch if self.watch else 0, None)
 
     def _change(self, epoch: int, trace: Trace | None) -> None:
-        straight = not epoch and trace is None
-        if straight:
+        if not epoch and trace is None:
             self.watch = None
             self._sessions.watched = False
         else:
@@ -108,10 +116,7 @@ class Watcher:
             # stamped is found so by done.
             self._sessions.watched = True
             self.watch = Watch(epoch, trace)
-        for slot in self._drivers:
-            with slot.lock:
-                for session in slot.sessions.values():
-                    session.straight = straight and _undisturbed(session)
+        self._sessions.refresh()
 
     def after_fork(self) -> None:
         """Renew the lock in a forked child: a thread of the parent may have held it."""
@@ -164,8 +169,3 @@ class Watcher:
             trace.put(
                 entry.timed(invoked - dispatched, done - invoked, called - done, ended - called)
             )
-
-
-def _undisturbed(session: Session) -> bool:
-    """Tell whether a session, but for being watched, may have its requests go straight through."""
-    return session.state is LIVE and not session.queued

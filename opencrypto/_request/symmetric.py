@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 from opencrypto._request.bsdnames import CryptodescNames, CryptoiniNames, CryptopNames
+from opencrypto._request.sid import LID, hid_of
 from opencrypto._state import RequestState
 from opencrypto.exceptions import CryptoError, SessionMigrated, UsageError, error_from_errno
 
@@ -276,12 +277,12 @@ class Cryptop(CryptopNames):
     @property
     def hid(self) -> int:
         """The driver's id, as the SID names it."""
-        return (self.sid >> 32 & 0xFFFFFF) - 1
+        return hid_of(self.sid)
 
     @property
     def lid(self) -> int:
         """The driver's own number of the session, as the SID names it."""
-        return self.sid & 0xFFFFFFFF
+        return self.sid & LID  # no call: drivers ask this of each request
 
     def fail(self, etype: int, error: str = "") -> None:
         """Record what went wrong; the driver then calls ``done`` as ever."""

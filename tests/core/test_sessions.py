@@ -39,6 +39,18 @@ from tests.toy import (
 BATCHED = CRYPTO_F_CBIMM | CRYPTO_F_BATCH
 
 
+def test_the_driver_of_a_session_is_named_before_and_after_it_moves() -> None:
+    with stepped(Toy("first"), Toy("second")) as fw:
+        sid, log = newsession(fw, driver="first"), Log()
+        assert fw.driver_of(sid) == ("first",)
+        fw.detach("first")
+        fw.dispatch(request(sid, log))
+        assert log.etypes == [errno.EAGAIN]
+        new = log.calls[0][2]
+        assert new != sid
+        assert fw.driver_of(sid) == fw.driver_of(new) == ("second",)
+
+
 def test_every_request_of_a_session_gets_the_same_new_sid() -> None:
     """Queued and later ones alike: EAGAIN, one new session, and the buffer untouched."""
     one, two = Toy("one"), Toy("two")

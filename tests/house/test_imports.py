@@ -26,7 +26,7 @@ ORDER = (
     "_threads",
     # What is asked for: data alone.
     "_request.bsdnames",
-    "_request.symmetric _request.key _request.buffer _request.keyops",
+    "_request.sid _request.symmetric _request.key _request.buffer _request.keyops",
     # What a chain allows. Pure.
     "_rules.template _rules.profile",
     "_rules.iv",

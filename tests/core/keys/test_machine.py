@@ -159,7 +159,7 @@ class KeyMachine(RuleBasedStateMachine):
         """What is not called back yet is with a driver that is here, or on the return queue."""
         waiting = {n for n, count in self.calls.items() if not count}
         held = {krp.opaque for slot in self.framework._drivers for krp in slot.kinflight}
-        returning = {krp.opaque for krp in self.framework._retkq._items}
+        returning = {krp.opaque for krp in self.framework._keyops.returns._items}
         assert waiting == held | returning
         assert not held & returning
 
