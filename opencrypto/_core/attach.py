@@ -12,7 +12,6 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from opencrypto import selftest as known_answers
 from opencrypto._core.slots import DriverTable, Slot
 from opencrypto._log import log
 from opencrypto._request.keyops import KOPS
@@ -141,7 +140,7 @@ class Attachments:
         _check_driver(driver)
         if any(slot.driver is driver for slot in self._drivers):
             raise BusyError(f"driver {driver.name} is attached already; detach it first")
-        failed = known_answers.failures(driver) if selftest else {}
+        failed = _failed_answers(driver) if selftest else {}
         slot = self._drivers.reserve(driver.flags, driver.name)
         slot.driver = driver
         slot.failed = failed
@@ -229,6 +228,12 @@ class Attachments:
                       error=type(error).__name__)  # fmt: skip
         for port in Driver.ports:
             setattr(driver, port, detached)
+
+
+def _failed_answers(driver: Driver) -> dict[int, str]:
+    from opencrypto.selftest import failures  # with its answers, which the first driver wants
+
+    return failures(driver)
 
 
 def _too_late(crp: Cryptop) -> None:

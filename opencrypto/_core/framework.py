@@ -6,9 +6,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterable
-from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from opencrypto._core import fork as _fork
 from opencrypto._core import views as _views
@@ -29,6 +28,9 @@ from opencrypto._rules.profile import Profile
 from opencrypto._threads import InterruptFactory, ThreadInterrupt
 from opencrypto.driver import Driver
 from opencrypto.exceptions import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 DETACH_TIMEOUT = 10.0
 """Seconds that a driver has to answer what it has taken, when it is detached."""

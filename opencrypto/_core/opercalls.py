@@ -5,7 +5,6 @@ What an operator wants of a framework, as `Framework` has it: its state, and its
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from opencrypto._core import tree as _tree
@@ -27,6 +26,8 @@ from opencrypto.exceptions import CryptoError, UsageError
 from opencrypto.sysctl import Sysctl
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from opencrypto._core.framework import Framework
     from opencrypto.control.server import Server
 
@@ -125,8 +126,7 @@ class OperatorCalls:
         from opencrypto.control.server import Server
 
         try:
-            place = Path(wanted) if isinstance(wanted, str) else wanted
-            self._control = Server(cast("Framework", self), place)
+            self._control = Server(cast("Framework", self), wanted)
         except CryptoError as error:
             if control is not None:
                 raise

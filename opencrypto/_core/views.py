@@ -58,13 +58,13 @@ class DriverInfo:
     reason: str = ""
 
 
-@dataclass(slots=True)
 class Settings:
-    """What an operator may set."""
+    """What an operator may set: cryptodev(4)'s ``kern.`` names, at their defaults."""
 
-    usercrypto: int = 1
-    userasymcrypto: int = 1
-    cryptodevallowsoft: int = 1
+    def __init__(self) -> None:
+        self.usercrypto = 1
+        self.userasymcrypto = 1
+        self.cryptodevallowsoft = 1
 
 
 def driver_infos(drivers: DriverTable, failures: Iterable[Failure]) -> list[DriverInfo]:
