@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from opencrypto.cli.app import COMMANDS, load
+
 # The whole of what `import opencrypto` may load, by the top-level name. One more is a cost to every
 # program that starts: see docs/performance.md for how it is measured.
 MAY_LOAD = {
@@ -133,3 +135,42 @@ with opencrypto.Framework(plugins=False):
 print("0")
 """
     assert run(code, tmp_path) == 0
+
+
+COMMAND = """
+import contextlib, io, json, sys
+from opencrypto.cli import main
+sys.argv = ["opencrypto", *{words}]
+with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    try:
+        main()
+    except SystemExit:
+        pass
+print(json.dumps(list(sys.modules)))
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "rooms"),
+    [
+        ("--help", "app"),
+        ("--version", "app"),
+        ("drivers", "app drivers show"),
+        ("ps --json", "app live ps show"),
+        ("sysctl x --socket x", "app live show sysctl"),
+        ("trace show x", "app live show trace"),
+    ],
+)
+def test_a_command_loads_what_it_runs(words: str, rooms: str, tmp_path: Path) -> None:
+    """The others' modules stay where they are, and so does what they need."""
+    loaded = set(run(COMMAND.format(words=words.split()), tmp_path))
+    here = "opencrypto.cli."
+    assert {name.removeprefix(here) for name in loaded if name.startswith(here)} == {*rooms.split()}
+    assert not loaded & {"dpkt", "opencrypto_esp", "pytest", "structlog"}
+    assert words == "drivers" or not {name for name in loaded if name.startswith("opencrypto_")}
+
+
+@pytest.mark.parametrize("word", COMMANDS)
+def test_a_commands_sentence_is_its_own(word: str) -> None:
+    """What `opencrypto --help` says of it is how its own help begins."""
+    assert " ".join(str(load(word).help).partition("\n\n")[0].split()) == COMMANDS[word]
