@@ -61,6 +61,11 @@ class Node:
         self.set(value)
 
 
+def sentence(description: str) -> str:
+    """Begin a node's description with a capital letter, for those who show it by itself."""
+    return description[:1].upper() + description[1:]
+
+
 class Sysctl(MutableMapping[str, Value]):
     """
     The names of one framework as a mapping; names can be neither added nor deleted through it.
