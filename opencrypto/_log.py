@@ -1,29 +1,96 @@
 """
 The library's logger: structlog over the stdlib logger ``opencrypto``, silent unless asked.
 
-The host's logging decides what is shown; nothing is configured here. An unconfigured
-``structlog.get_logger()`` would print to stdout, hence the wrapping.
+The host's logging decides what is shown; nothing is configured here. structlog brings asyncio and
+rich along, three times the weight of the framework: it is loaded with the first event that somebody
+hears. An unconfigured ``structlog.get_logger()`` would print to stdout, hence the wrapping.
 """
 
-import logging
+from __future__ import annotations
+
+import functools
+import sys
 import threading
 import time
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import structlog
+if TYPE_CHECKING:
+    import logging
 
-_stdlib: Final = logging.getLogger("opencrypto")
-_stdlib.addHandler(logging.NullHandler())
+INFO, WARNING, ERROR = 20, 30, 40
+"""As in `logging`, which a bare import of the framework leaves to others."""
 
-log: Final[Any] = structlog.wrap_logger(
-    _stdlib,
-    wrapper_class=structlog.stdlib.BoundLogger,
-    processors=[
-        structlog.stdlib.filter_by_level,
-        structlog.processors.format_exc_info,
-        structlog.processors.KeyValueRenderer(key_order=["event"], repr_native_str=False),
-    ],
-)
+
+class Log:
+    """What the rooms log to: an event, which is one word, and its values by name."""
+
+    def info(self, event: str, **values: object) -> None:
+        """Log what an operator may want to know."""
+        if _heard(INFO):
+            _structured().info(event, **values)
+
+    def warning(self, event: str, **values: object) -> None:
+        """Log what an operator should look at."""
+        if _heard(WARNING):
+            _structured().warning(event, **values)
+
+    def error(self, event: str, **values: object) -> None:
+        """Log what went wrong."""
+        if _heard(ERROR):
+            _structured().error(event, **values)
+
+
+log: Final = Log()
+
+
+@functools.cache
+def library_logger() -> logging.Logger:
+    """
+    Return the stdlib logger of the library, which prints nothing by itself.
+
+    Asked for before any driver runs: the loggers of drivers are below it, and would else print
+    their warnings to stderr where the host has configured nothing.
+    """
+    import logging
+
+    logger = logging.getLogger("opencrypto")
+    logger.addHandler(logging.NullHandler())
+    return logger
+
+
+def _heard(level: int) -> bool:
+    """Tell whether the host's logging does anything with an event of this level."""
+    if sys.is_finalizing():  # nothing can be imported any more
+        return False
+    logger = library_logger()
+    return logger.isEnabledFor(level) and (
+        bool(logger.filters) or any(level >= each.level for each in _handlers(logger))
+    )
+
+
+def _handlers(logger: logging.Logger | None) -> list[logging.Handler]:
+    """List the handlers that an event reaches, as ``Logger.callHandlers`` finds them."""
+    import logging
+
+    found: list[logging.Handler] = []
+    while logger is not None:
+        found += (each for each in logger.handlers if not isinstance(each, logging.NullHandler))
+        logger = logger.parent if logger.propagate else None
+    return found
+
+
+@functools.cache
+def _structured() -> Any:
+    import structlog
+
+    return structlog.wrap_logger(
+        library_logger(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        processors=[
+            structlog.processors.format_exc_info,
+            structlog.processors.KeyValueRenderer(key_order=["event"], repr_native_str=False),
+        ],
+    )
 
 
 def where(error: BaseException) -> str:

@@ -7,272 +7,31 @@ request. Where C has an out-parameter the value follows the errno in a pair. Whe
 would panic (a request freed while in use, or completed twice), the call raises. The structures
 are the framework's own classes, with the prefixed names of their fields: ``crp.crp_etype``.
 
-This module defines nothing: the functions are in `_bsdcalls`. docs/opencrypto.9.md maps the page
-to the code.
+docs/opencrypto.9.md maps the page to the code.
 """
 
-from opencrypto._bsdcalls import (
-    CRYPTO_SESID2CAPS,
-    CRYPTO_SESID2HID,
-    CRYPTO_SESID2LID,
-    crypto_dispatch,
-    crypto_done,
-    crypto_freereq,
-    crypto_freesession,
-    crypto_get_driverid,
-    crypto_getfeat,
-    crypto_getreq,
-    crypto_kdispatch,
-    crypto_kdone,
-    crypto_kfreereq,
-    crypto_kgetreq,
-    crypto_kregister,
-    crypto_newsession,
-    crypto_register,
-    crypto_unblock,
-    crypto_unregister,
-    crypto_unregister_all,
-)
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from opencrypto import constants as _constants
+from opencrypto._core.framework import default_framework
+from opencrypto._request.bsdnames import linked
 from opencrypto._request.key import Crparam as crparam
 from opencrypto._request.key import Cryptkop as cryptkop
+from opencrypto._request.sid import caps_of, hid_of, lid_of
 from opencrypto._request.symmetric import Cryptodesc as cryptodesc
 from opencrypto._request.symmetric import Cryptoini as cryptoini
 from opencrypto._request.symmetric import Cryptop as cryptop
-from opencrypto.constants import (
-    AALG_MAX_RESULT_LEN,
-    CRD_F_COMP,
-    CRD_F_DSA_SHA_NEEDED,
-    CRD_F_ENCRYPT,
-    CRD_F_IV_EXPLICIT,
-    CRD_F_IV_PRESENT,
-    CRD_F_VERIFY,
-    CRF_DH_COMPUTE_KEY,
-    CRF_DSA_SIGN,
-    CRF_DSA_VERIFY,
-    CRF_MOD,
-    CRF_MOD_ADD,
-    CRF_MOD_ADDINV,
-    CRF_MOD_EXP,
-    CRF_MOD_EXP_CRT,
-    CRF_MOD_MULT,
-    CRF_MOD_MULTINV,
-    CRF_MOD_SUB,
-    CRF_RANDOM,
-    CRK_ALGORITHM_MAX,
-    CRK_ALGORITHM_MIN,
-    CRK_DH_COMPUTE_KEY,
-    CRK_DSA_SIGN,
-    CRK_DSA_VERIFY,
-    CRK_MAXPARAM,
-    CRK_MOD,
-    CRK_MOD_ADD,
-    CRK_MOD_ADDINV,
-    CRK_MOD_EXP,
-    CRK_MOD_EXP_CRT,
-    CRK_MOD_MULT,
-    CRK_MOD_MULTINV,
-    CRK_MOD_SUB,
-    CRK_RANDOM,
-    CRYPTO_3DES_CBC,
-    CRYPTO_AES_128_GMAC,
-    CRYPTO_AES_192_GMAC,
-    CRYPTO_AES_256_GMAC,
-    CRYPTO_AES_CBC,
-    CRYPTO_AES_CCM_16,
-    CRYPTO_AES_CCM_MAC,
-    CRYPTO_AES_CMAC,
-    CRYPTO_AES_CTR,
-    CRYPTO_AES_GCM_16,
-    CRYPTO_AES_GMAC,
-    CRYPTO_AES_XCBC_MAC_96,
-    CRYPTO_AES_XTS,
-    CRYPTO_ALG_FLAG_DSA_SHA,
-    CRYPTO_ALG_FLAG_RNG_ENABLE,
-    CRYPTO_ALG_FLAG_SUPPORTED,
-    CRYPTO_ALGORITHM_MAX,
-    CRYPTO_ALGORITHM_MIN,
-    CRYPTO_ARC4,
-    CRYPTO_ASYMQ,
-    CRYPTO_BLAKE2B,
-    CRYPTO_BLAKE2S,
-    CRYPTO_BLF_CBC,
-    CRYPTO_BUF_CONTIG,
-    CRYPTO_BUF_IOV,
-    CRYPTO_BUF_MBUF,
-    CRYPTO_CAMELLIA_CBC,
-    CRYPTO_CAST_CBC,
-    CRYPTO_CHACHA20_POLY1305,
-    CRYPTO_CHACHA20_POLY1305_MAC,
-    CRYPTO_DEFLATE_COMP,
-    CRYPTO_DEFLATE_COMP_NOGROW,
-    CRYPTO_DES_CBC,
-    CRYPTO_DRIVERS_INITIAL,
-    CRYPTO_F_BATCH,
-    CRYPTO_F_CBIFSYNC,
-    CRYPTO_F_CBIMM,
-    CRYPTO_F_DONE,
-    CRYPTO_F_IMBUF,
-    CRYPTO_F_IOV,
-    CRYPTO_F_MORE,
-    CRYPTO_F_ONRETQ,
-    CRYPTO_F_REL,
-    CRYPTO_F_USER,
-    CRYPTO_GZIP_COMP,
-    CRYPTO_HINT_MORE,
-    CRYPTO_MAX_MAC_LEN,
-    CRYPTO_MD5,
-    CRYPTO_MD5_HMAC,
-    CRYPTO_MD5_HMAC_96,
-    CRYPTO_MD5_KPDK,
-    CRYPTO_NULL_CBC,
-    CRYPTO_NULL_HMAC,
-    CRYPTO_POLY1305,
-    CRYPTO_RIJNDAEL128_CBC,
-    CRYPTO_RIPEMD160_HMAC,
-    CRYPTO_RIPEMD160_HMAC_96,
-    CRYPTO_SHA1,
-    CRYPTO_SHA1_HMAC,
-    CRYPTO_SHA1_HMAC_96,
-    CRYPTO_SHA1_KPDK,
-    CRYPTO_SHA2_224,
-    CRYPTO_SHA2_224_HMAC,
-    CRYPTO_SHA2_256,
-    CRYPTO_SHA2_256_HMAC,
-    CRYPTO_SHA2_384,
-    CRYPTO_SHA2_384_HMAC,
-    CRYPTO_SHA2_512,
-    CRYPTO_SHA2_512_HMAC,
-    CRYPTO_SHA2_HMAC,
-    CRYPTO_SHA3_256,
-    CRYPTO_SHA3_512,
-    CRYPTO_SKIPJACK_CBC,
-    CRYPTO_SYMQ,
-    CRYPTOCAP_F_ACCEL_SOFTWARE,
-    CRYPTOCAP_F_CLEANUP,
-    CRYPTOCAP_F_SOFTWARE,
-    CRYPTOCAP_F_SYNC,
-    EALG_MAX_BLOCK_LEN,
-    ERESTART,
-)
+from opencrypto.constants import *
+from opencrypto.exceptions import CryptoError, error_from_errno
 
 __all__ = [
-    "AALG_MAX_RESULT_LEN",
-    "CRD_F_COMP",
-    "CRD_F_DSA_SHA_NEEDED",
-    "CRD_F_ENCRYPT",
-    "CRD_F_IV_EXPLICIT",
-    "CRD_F_IV_PRESENT",
-    "CRD_F_VERIFY",
-    "CRF_DH_COMPUTE_KEY",
-    "CRF_DSA_SIGN",
-    "CRF_DSA_VERIFY",
-    "CRF_MOD",
-    "CRF_MOD_ADD",
-    "CRF_MOD_ADDINV",
-    "CRF_MOD_EXP",
-    "CRF_MOD_EXP_CRT",
-    "CRF_MOD_MULT",
-    "CRF_MOD_MULTINV",
-    "CRF_MOD_SUB",
-    "CRF_RANDOM",
-    "CRK_ALGORITHM_MAX",
-    "CRK_ALGORITHM_MIN",
-    "CRK_DH_COMPUTE_KEY",
-    "CRK_DSA_SIGN",
-    "CRK_DSA_VERIFY",
-    "CRK_MAXPARAM",
-    "CRK_MOD",
-    "CRK_MOD_ADD",
-    "CRK_MOD_ADDINV",
-    "CRK_MOD_EXP",
-    "CRK_MOD_EXP_CRT",
-    "CRK_MOD_MULT",
-    "CRK_MOD_MULTINV",
-    "CRK_MOD_SUB",
-    "CRK_RANDOM",
-    "CRYPTOCAP_F_ACCEL_SOFTWARE",
-    "CRYPTOCAP_F_CLEANUP",
-    "CRYPTOCAP_F_SOFTWARE",
-    "CRYPTOCAP_F_SYNC",
-    "CRYPTO_3DES_CBC",
-    "CRYPTO_AES_128_GMAC",
-    "CRYPTO_AES_192_GMAC",
-    "CRYPTO_AES_256_GMAC",
-    "CRYPTO_AES_CBC",
-    "CRYPTO_AES_CCM_16",
-    "CRYPTO_AES_CCM_MAC",
-    "CRYPTO_AES_CMAC",
-    "CRYPTO_AES_CTR",
-    "CRYPTO_AES_GCM_16",
-    "CRYPTO_AES_GMAC",
-    "CRYPTO_AES_XCBC_MAC_96",
-    "CRYPTO_AES_XTS",
-    "CRYPTO_ALGORITHM_MAX",
-    "CRYPTO_ALGORITHM_MIN",
-    "CRYPTO_ALG_FLAG_DSA_SHA",
-    "CRYPTO_ALG_FLAG_RNG_ENABLE",
-    "CRYPTO_ALG_FLAG_SUPPORTED",
-    "CRYPTO_ARC4",
-    "CRYPTO_ASYMQ",
-    "CRYPTO_BLAKE2B",
-    "CRYPTO_BLAKE2S",
-    "CRYPTO_BLF_CBC",
-    "CRYPTO_BUF_CONTIG",
-    "CRYPTO_BUF_IOV",
-    "CRYPTO_BUF_MBUF",
-    "CRYPTO_CAMELLIA_CBC",
-    "CRYPTO_CAST_CBC",
-    "CRYPTO_CHACHA20_POLY1305",
-    "CRYPTO_CHACHA20_POLY1305_MAC",
-    "CRYPTO_DEFLATE_COMP",
-    "CRYPTO_DEFLATE_COMP_NOGROW",
-    "CRYPTO_DES_CBC",
-    "CRYPTO_DRIVERS_INITIAL",
-    "CRYPTO_F_BATCH",
-    "CRYPTO_F_CBIFSYNC",
-    "CRYPTO_F_CBIMM",
-    "CRYPTO_F_DONE",
-    "CRYPTO_F_IMBUF",
-    "CRYPTO_F_IOV",
-    "CRYPTO_F_MORE",
-    "CRYPTO_F_ONRETQ",
-    "CRYPTO_F_REL",
-    "CRYPTO_F_USER",
-    "CRYPTO_GZIP_COMP",
-    "CRYPTO_HINT_MORE",
-    "CRYPTO_MAX_MAC_LEN",
-    "CRYPTO_MD5",
-    "CRYPTO_MD5_HMAC",
-    "CRYPTO_MD5_HMAC_96",
-    "CRYPTO_MD5_KPDK",
-    "CRYPTO_NULL_CBC",
-    "CRYPTO_NULL_HMAC",
-    "CRYPTO_POLY1305",
-    "CRYPTO_RIJNDAEL128_CBC",
-    "CRYPTO_RIPEMD160_HMAC",
-    "CRYPTO_RIPEMD160_HMAC_96",
     "CRYPTO_SESID2CAPS",
     "CRYPTO_SESID2HID",
     "CRYPTO_SESID2LID",
-    "CRYPTO_SHA1",
-    "CRYPTO_SHA1_HMAC",
-    "CRYPTO_SHA1_HMAC_96",
-    "CRYPTO_SHA1_KPDK",
-    "CRYPTO_SHA2_224",
-    "CRYPTO_SHA2_224_HMAC",
-    "CRYPTO_SHA2_256",
-    "CRYPTO_SHA2_256_HMAC",
-    "CRYPTO_SHA2_384",
-    "CRYPTO_SHA2_384_HMAC",
-    "CRYPTO_SHA2_512",
-    "CRYPTO_SHA2_512_HMAC",
-    "CRYPTO_SHA2_HMAC",
-    "CRYPTO_SHA3_256",
-    "CRYPTO_SHA3_512",
-    "CRYPTO_SKIPJACK_CBC",
-    "CRYPTO_SYMQ",
-    "EALG_MAX_BLOCK_LEN",
-    "ERESTART",
     "crparam",
     "cryptkop",
     "crypto_dispatch",
@@ -296,3 +55,185 @@ __all__ = [
     "cryptoini",
     "cryptop",
 ]
+__all__ += [name for name in _constants.__all__ if name not in {"Alg", "EBADMSG", "EOK", "Kop"}]
+
+
+def CRYPTO_SESID2HID(sid: int) -> int:
+    """Return the driver id in a SID; that of SID 0 is -1."""
+    return hid_of(sid)
+
+
+def CRYPTO_SESID2LID(sid: int) -> int:
+    """Return the driver's own number of a session."""
+    return lid_of(sid)
+
+
+def CRYPTO_SESID2CAPS(sid: int) -> int:
+    """Return the capability flags in a SID, which nobody fills in: 0."""
+    return caps_of(sid)
+
+
+def _said(call: Callable[..., object], *args: Any) -> int:
+    try:
+        call(*args)
+    except CryptoError as error:
+        return error.errno or errno.EINVAL
+    return 0
+
+
+# For drivers.
+
+
+def crypto_get_driverid(flags: int) -> int:
+    """Reserve a driver id; -1 if that fails (see `Framework.get_driverid`)."""
+    try:
+        return default_framework().get_driverid(flags)
+    except CryptoError:
+        return -1
+
+
+def crypto_register(
+    hid: int,
+    alg: int,
+    maxoplen: int,
+    flags: int,
+    newsession: Callable[[Any, cryptoini], int | tuple[int, int]] | None,
+    freesession: Callable[[Any, int], object] | None,
+    process: Callable[[Any, cryptop, int], int] | None,
+    arg: Any = None,
+) -> int:
+    """
+    Offer an algorithm (see `Framework.register`); `maxoplen` is in **bits**.
+
+    `newsession` gets `arg` and the first ``cryptoini``, linked by ``cri_next``; it returns
+    ``(errno, lid)``, or the lid alone.
+
+    Returns:
+        0, or EINVAL: no such hid or algorithm, no callbacks yet, or the driver is leaving.
+    """
+    opener = None if newsession is None else _opener(newsession)
+    register = default_framework().register
+    return _said(register, hid, alg, maxoplen, flags, opener, freesession, process, arg)
+
+
+def _opener(
+    newsession: Callable[[Any, cryptoini], int | tuple[int, int]],
+) -> Callable[[Any, Sequence[cryptoini]], int]:
+    def opener(arg: Any, ini: Sequence[cryptoini]) -> int:
+        answer = newsession(arg, linked(ini))
+        if not isinstance(answer, tuple):
+            return answer
+        code, lid = answer
+        if code:
+            raise error_from_errno(code)
+        return lid
+
+    return opener
+
+
+def crypto_kregister(
+    hid: int,
+    kalg: int,
+    flags: int,
+    kprocess: Callable[[Any, cryptkop, int], int] | None,
+    karg: Any = None,
+) -> int:
+    """Offer a key operation (see `Framework.kregister`); 0, or EINVAL as for `crypto_register`."""
+    return _said(default_framework().kregister, hid, kalg, flags, kprocess, karg)
+
+
+def crypto_unregister(hid: int, alg: int) -> int:
+    """Withdraw an algorithm; 0, or EINVAL if the driver has it not."""
+    return _said(default_framework().unregister, hid, alg)
+
+
+def crypto_unregister_all(hid: int) -> int:
+    """Withdraw a driver: its sessions migrate; 0, or EINVAL if there is none."""
+    return _said(default_framework().unregister_all, hid)
+
+
+def crypto_unblock(hid: int, what: int) -> int:
+    """Have requests again after ERESTART; 0, or EINVAL if there is no such driver."""
+    return _said(default_framework().unblock, hid, what)
+
+
+def crypto_done(crp: cryptop) -> None:
+    """Complete a request. Raises DriverBug if the driver does not hold it."""
+    default_framework().done(crp)
+
+
+def crypto_kdone(krp: cryptkop) -> None:
+    """Complete a key request. Raises DriverBug if the driver does not hold it."""
+    default_framework().kdone(krp)
+
+
+# For consumers.
+
+
+def crypto_newsession(ini: cryptoini | Sequence[cryptoini], hard: int) -> tuple[int, int]:
+    """
+    Open a session.
+
+    Args:
+        ini: The first of the algorithms, linked by ``cri_next``, or a sequence of them.
+        hard: > 0 for hardware only, < 0 for software only, 0 for the best there is.
+
+    Returns:
+        ``(0, sid)``, or ``(errno, 0)``: EINVAL if no driver takes the chain or it is malformed,
+        or the error of the last driver that refused.
+    """
+    try:
+        return 0, default_framework().newsession(ini, hard)
+    except CryptoError as error:
+        return error.errno or errno.EINVAL, 0
+
+
+def crypto_freesession(sid: int) -> None:
+    """Free a session; 0 does nothing. Raises UnknownSession if there is none."""
+    default_framework().freesession(sid)
+
+
+def crypto_dispatch(crp: cryptop) -> int:
+    """
+    Carry a request out; the outcome is in ``crp_etype`` when its callback is called.
+
+    Returns:
+        0, or EINVAL if there is no callback to call, EBUSY if the request is under way already.
+    """
+    return _said(default_framework().dispatch, crp)
+
+
+def crypto_kdispatch(krp: cryptkop) -> int:
+    """Carry a key operation out; as `crypto_dispatch`, with ``krp_status``."""
+    return _said(default_framework().kdispatch, krp)
+
+
+def crypto_getreq(num: int) -> cryptop | None:
+    """Take a request with `num` descriptors; None over the limit of the return queue."""
+    try:
+        return default_framework().getreq(num)
+    except CryptoError:
+        return None
+
+
+def crypto_freereq(crp: cryptop | None) -> None:
+    """Give a request back. Raises BusyError if it is under way."""
+    default_framework().freereq(crp)
+
+
+def crypto_kgetreq(num: int, prflags: int = 0) -> cryptkop | None:
+    """Take a key request; `num` must be 1, `prflags` means nothing here. None as above."""
+    try:
+        return default_framework().kgetreq(num)
+    except CryptoError:
+        return None
+
+
+def crypto_kfreereq(krp: cryptkop | None) -> None:
+    """Give a key request back. Raises BusyError if it is under way."""
+    default_framework().kfreereq(krp)
+
+
+def crypto_getfeat() -> tuple[int, int]:
+    """Return 0 and the mask of key operations, ``CRF_*``; it is 0 without kern.userasymcrypto."""
+    return 0, default_framework().getfeat()

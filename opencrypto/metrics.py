@@ -26,8 +26,10 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector as _Collector
 
+from opencrypto._core.tree import LEVELS
+from opencrypto._measure.counters import COUNTED
 from opencrypto._measure.timing import BOUNDS, PHASES
-from opencrypto.sysctl import Value
+from opencrypto.sysctl import Node, Value, sentence
 
 if TYPE_CHECKING:
     from opencrypto._core.framework import Framework
@@ -37,30 +39,30 @@ __all__ = ["Collector"]
 NS: Final = 1e9
 
 COUNTERS: Final = {
-    "stats.intrs": ("request_interrupts", "Runs of the request interrupt"),
-    "stats.rets": ("return_interrupts", "Runs of the return interrupt"),
-    "stats.callback_errors": ("callback_errors", "Callbacks that raised"),
-    "stats.driver_bugs": ("driver_bugs", "Times that a driver broke its contract"),
-    "sessions.created": ("sessions_created", "Sessions opened"),
-    "sessions.freed": ("sessions_freed", "Sessions freed"),
+    "stats.intrs": "request_interrupts",
+    "stats.rets": "return_interrupts",
+    "stats.callback_errors": "callback_errors",
+    "stats.driver_bugs": "driver_bugs",
+    "sessions.created": "sessions_created",
+    "sessions.freed": "sessions_freed",
 }
-"""Counters of the whole framework: what is after ``opencrypto.``, to the name and its meaning."""
+"""Counters of the whole framework: what is after ``opencrypto.``, to the metric's name."""
 
 GAUGES: Final = {
-    "sessions.active": ("sessions", "Sessions open"),
-    "sessions.oldest": ("session_oldest_seconds", "Age of the oldest open session"),
-    "timing": ("timing_enabled", "Whether requests' phases are measured"),
+    "sessions.active": "sessions",
+    "sessions.oldest": "session_oldest_seconds",
+    "timing": "timing_enabled",
 }
 
 DRIVER_COUNTERS: Final = {
-    "ops": ("requests", "Requests dispatched"),
-    "bytes": ("request_bytes", "Input of the requests"),
-    "errs": ("request_errors", "Requests completed with an error"),
-    "kops": ("key_operations", "Key operations handed to the driver"),
-    "kerrs": ("key_operation_errors", "Key operations that the driver ended with an error"),
-    "blocks": ("blocks", "Times that the driver could take no request"),
-    "kblocks": ("key_blocks", "Times that the driver could take no key operation"),
-    "migrated": ("sessions_migrated", "Sessions that left the driver"),
+    "ops": "requests",
+    "bytes": "request_bytes",
+    "errs": "request_errors",
+    "kops": "key_operations",
+    "kerrs": "key_operation_errors",
+    "blocks": "blocks",
+    "kblocks": "key_blocks",
+    "migrated": "sessions_migrated",
 }
 """
 Counters by driver. A driver that left keeps its series, and one of its name goes on with it, so
@@ -68,18 +70,13 @@ that rates are right and sums exact; "(none)" is for requests that met no sessio
 """
 
 DRIVER_GAUGES: Final = {
-    "sessions": ("driver_sessions", "Sessions open on the driver"),
-    "inflight": ("requests_in_flight", "Requests accepted and not answered yet"),
-    "queued": ("requests_queued", "Requests that wait for the driver"),
-    "blocked": ("driver_blocked", "1 while the driver takes no requests"),
+    "sessions": "driver_sessions",
+    "inflight": "requests_in_flight",
+    "queued": "requests_queued",
+    "blocked": "driver_blocked",
 }
 
-PHASE_HELP: Final = {
-    "invoke": "from dispatch until the driver is called",
-    "done": "from the driver's call until its done",
-    "cb": "from done until the callback starts",
-    "finis": "in the callback",
-}
+QUEUES: Final = {"request": "crypto_ret_q", "key": "crypto_ret_kq"}
 
 
 class Collector(_Collector):
@@ -101,10 +98,11 @@ class Collector(_Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Read the tree once, and yield it as metrics."""
-        values = {name: node.get() for name, node in self._framework.sysctl.nodes().items()}
-        yield from self._whole(values)
+        nodes = self._framework.sysctl.nodes()
+        values = {name: node.get() for name, node in nodes.items()}
+        yield from self._whole(nodes, values)
         yield from self._drivers(values)
-        yield from self._queues(values)
+        yield from self._queues(nodes, values)
         yield from self._work(values)
         yield from self._times(values)
 
@@ -114,12 +112,14 @@ class Collector(_Collector):
     def _values(self, *more: str) -> list[str]:
         return [*self._labels.values(), *more]
 
-    def _whole(self, values: Mapping[str, Value]) -> Iterator[Metric]:
-        for key, (name, text) in COUNTERS.items():
+    def _whole(self, nodes: Mapping[str, Node], values: Mapping[str, Value]) -> Iterator[Metric]:
+        for key, name in COUNTERS.items():
+            text = sentence(nodes[f"opencrypto.{key}"].description)
             counter = CounterMetricFamily(f"opencrypto_{name}", text, labels=self._keys())
             counter.add_metric(self._values(), _number(values, f"opencrypto.{key}"))
             yield counter
-        for key, (name, text) in GAUGES.items():
+        for key, name in GAUGES.items():
+            text = sentence(nodes[f"opencrypto.{key}"].description)
             gauge = GaugeMetricFamily(f"opencrypto_{name}", text, labels=self._keys())
             gauge.add_metric(self._values(), _number(values, f"opencrypto.{key}"))
             yield gauge
@@ -132,7 +132,8 @@ class Collector(_Collector):
             tier = str(values[f"opencrypto.drivers.{driver}.class"])
             info.add_metric(self._values(), {"driver": driver, "class": tier})
         yield info
-        for key, (name, text) in DRIVER_COUNTERS.items():
+        for key, name in DRIVER_COUNTERS.items():
+            text = sentence(COUNTED[key])
             counter = CounterMetricFamily(f"opencrypto_{name}", text, labels=self._keys("driver"))
             for driver in sorted({*names, *gone}):
                 value = sum(
@@ -148,29 +149,25 @@ class Collector(_Collector):
                 value = _number(values, f"opencrypto.rest.strays.{key}")
                 counter.add_metric(self._values("(none)"), value)
             yield counter
-        for key, (name, text) in DRIVER_GAUGES.items():
+        for key, name in DRIVER_GAUGES.items():
+            text = sentence(LEVELS[key])
             gauge = GaugeMetricFamily(f"opencrypto_{name}", text, labels=self._keys("driver"))
             for driver in names:
                 value = _number(values, f"opencrypto.drivers.{driver}.{key}")
                 gauge.add_metric(self._values(driver), value)
             yield gauge
 
-    def _queues(self, values: Mapping[str, Value]) -> Iterator[Metric]:
-        for key, name, text in (
-            ("len", "return_queue_length", "Completed requests that wait for their callbacks"),
-            ("maxlen", "return_queue_limit", "Over this no requests are handed out; 0 for none"),
+    def _queues(self, nodes: Mapping[str, Node], values: Mapping[str, Value]) -> Iterator[Metric]:
+        for leaf, name, family in (
+            ("len", "return_queue_length", GaugeMetricFamily),
+            ("maxlen", "return_queue_limit", GaugeMetricFamily),
+            ("drops", "return_queue_drops", CounterMetricFamily),
         ):
-            gauge = GaugeMetricFamily(f"opencrypto_{name}", text, labels=self._keys("kind"))
-            for kind, queue in (("request", "crypto_ret_q"), ("key", "crypto_ret_kq")):
-                value = _number(values, f"opencrypto.{queue}.{key}")
-                gauge.add_metric(self._values(kind), value)
-            yield gauge
-        drops = CounterMetricFamily(
-            "opencrypto_return_queue_drops", "Requests not handed out", labels=self._keys("kind")
-        )
-        for kind, queue in (("request", "crypto_ret_q"), ("key", "crypto_ret_kq")):
-            drops.add_metric(self._values(kind), _number(values, f"opencrypto.{queue}.drops"))
-        yield drops
+            text = sentence(nodes[f"opencrypto.{QUEUES['request']}.{leaf}"].description)
+            metric = family(f"opencrypto_{name}", text, labels=self._keys("kind"))
+            for kind, queue in QUEUES.items():
+                metric.add_metric(self._values(kind), _number(values, f"opencrypto.{queue}.{leaf}"))
+            yield metric
 
     def _work(self, values: Mapping[str, Value]) -> Iterator[Metric]:
         algs = CounterMetricFamily(
@@ -195,7 +192,7 @@ class Collector(_Collector):
             total = _number(values, f"{prefix}.sum") / NS
             yield self._histogram(
                 f"opencrypto_request_{phase}_seconds",
-                f"Time {PHASE_HELP[phase]}, while opencrypto.timing is 1",
+                f"Time {PHASES[phase]}, while opencrypto.timing is 1",
                 ((), (bounds, values[f"{prefix}.histogram"], total)),
             )
         drivers = _between(values, "opencrypto.drivers.", ".hid")
@@ -206,7 +203,7 @@ class Collector(_Collector):
             series.append(((driver,), (bounds, values[f"{prefix}.histogram"], total)))
         yield self._histogram(
             "opencrypto_driver_latency_seconds",
-            "Time from a driver's call until its done, while opencrypto.timing is 1",
+            f"Time {PHASES['done']}, while opencrypto.timing is 1",
             *series,
             labels=("driver",),
         )

@@ -14,7 +14,6 @@ import json
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Final
 
 from opencrypto._request.buffer import Mbuf
@@ -56,6 +55,8 @@ class Answer:
 @functools.cache
 def answers() -> dict[int, Answer]:
     """Return the known answers by algorithm number."""
+    from importlib.resources import files  # wanted once, when the first driver attaches
+
     text = files("opencrypto").joinpath("selftest.json").read_text("ascii")
     return {entry.alg: entry for entry in map(_answer, json.loads(text)["answers"])}
 

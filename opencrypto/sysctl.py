@@ -7,7 +7,6 @@ and, if it is writable, a checked range.
 
 from __future__ import annotations
 
-import difflib
 import errno
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from dataclasses import dataclass
@@ -60,6 +59,11 @@ class Node:
         if not self.low <= value <= self.high:
             raise UsageError(f"{self.name} takes {self.low} to {self.high}, not {value}")
         self.set(value)
+
+
+def sentence(description: str) -> str:
+    """Begin a node's description with a capital letter, for those who show it by itself."""
+    return description[:1].upper() + description[1:]
 
 
 class Sysctl(MutableMapping[str, Value]):
@@ -119,6 +123,8 @@ class Sysctl(MutableMapping[str, Value]):
         found = self.nodes(name).get(name)
         if found is not None:
             return found
+        import difflib  # wanted for a wrong name alone
+
         nodes = self.nodes()
         near = difflib.get_close_matches(name, nodes, n=3)
         hint = f"; did you mean {' or '.join(near)}?" if near else "; see 'opencrypto sysctl -a'"

@@ -17,23 +17,29 @@ from typing import TYPE_CHECKING, Final
 
 from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observation, get_meter
 
+from opencrypto._core.tree import LEVELS
+from opencrypto._measure.counters import COUNTED
+from opencrypto.sysctl import sentence
+
 if TYPE_CHECKING:
     from opencrypto._core.framework import Framework
 
 __all__ = ["instrument"]
 
 COUNTERS: Final = {
-    "ops": ("opencrypto.requests", "{request}", "Requests dispatched"),
-    "bytes": ("opencrypto.request.size", "By", "Input of the requests"),
-    "errs": ("opencrypto.request.errors", "{request}", "Requests completed with an error"),
-    "kops": ("opencrypto.key_operations", "{operation}", "Key operations handed to the driver"),
-    "blocks": ("opencrypto.blocks", "{event}", "Times that the driver could take no request"),
-    "migrated": ("opencrypto.sessions.migrated", "{session}", "Sessions that left the driver"),
+    "ops": ("opencrypto.requests", "{request}"),
+    "bytes": ("opencrypto.request.size", "By"),
+    "errs": ("opencrypto.request.errors", "{request}"),
+    "kops": ("opencrypto.key_operations", "{operation}"),
+    "blocks": ("opencrypto.blocks", "{event}"),
+    "migrated": ("opencrypto.sessions.migrated", "{session}"),
 }
+"""What is counted for each driver, to the instrument's name and unit."""
+
 GAUGES: Final = {
-    "sessions": ("opencrypto.sessions", "{session}", "Sessions open on the driver"),
-    "inflight": ("opencrypto.requests.in_flight", "{request}", "Requests not answered yet"),
-    "queued": ("opencrypto.requests.queued", "{request}", "Requests that wait for the driver"),
+    "sessions": ("opencrypto.sessions", "{session}"),
+    "inflight": ("opencrypto.requests.in_flight", "{request}"),
+    "queued": ("opencrypto.requests.queued", "{request}"),
 }
 
 Callback = Callable[[CallbackOptions], Iterable[Observation]]
@@ -51,9 +57,11 @@ def instrument(framework: Framework, provider: MeterProvider | None = None) -> M
         The meter that has the instruments.
     """
     meter = get_meter("opencrypto", meter_provider=provider)
-    for leaf, (name, unit, text) in COUNTERS.items():
+    for leaf, (name, unit) in COUNTERS.items():
+        text = sentence(COUNTED[leaf])
         meter.create_observable_counter(name, [_reader(framework, leaf)], unit, text)
-    for leaf, (name, unit, text) in GAUGES.items():
+    for leaf, (name, unit) in GAUGES.items():
+        text = sentence(LEVELS[leaf])
         meter.create_observable_up_down_counter(name, [_reader(framework, leaf)], unit, text)
     return meter
 

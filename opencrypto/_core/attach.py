@@ -12,7 +12,6 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
-from opencrypto import selftest as known_answers
 from opencrypto._core.bugs import DriverBugs
 from opencrypto._core.key_requests import KeyOps
 from opencrypto._core.plugins import Observers
@@ -140,7 +139,7 @@ class Attachments:
         _check_driver(driver)
         if any(slot.driver is driver for slot in self._drivers):
             raise BusyError(f"driver {driver.name} is attached already; detach it first")
-        failed = known_answers.failures(driver) if selftest else {}
+        failed = _failed_answers(driver) if selftest else {}
         slot = self._drivers.reserve(driver.flags, driver.name)
         slot.driver = driver
         slot.failed = failed
@@ -221,6 +220,12 @@ class Attachments:
             self._bugs.report(Rule.CLOSE, slot.name, error)
         for port in Driver.ports:
             setattr(driver, port, detached)
+
+
+def _failed_answers(driver: Driver) -> dict[int, str]:
+    from opencrypto.selftest import failures  # with its answers, which the first driver wants
+
+    return failures(driver)
 
 
 def _too_late(crp: Cryptop) -> None:

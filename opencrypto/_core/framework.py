@@ -8,7 +8,6 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Collection, Iterable
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -40,6 +39,9 @@ from opencrypto.sysctl import Sysctl
 
 if TYPE_CHECKING:
     from opencrypto.control.server import Server
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 DETACH_TIMEOUT = 10.0
 """Seconds that a driver has to answer what it has taken, when it is detached."""
@@ -169,8 +171,7 @@ class Framework:
         from opencrypto.control.server import Server
 
         try:
-            place = Path(wanted) if isinstance(wanted, str) else wanted
-            self._control = Server(self, place)
+            self._control = Server(self, wanted)
         except CryptoError as error:
             if control is not None:
                 raise

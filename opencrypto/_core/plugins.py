@@ -11,23 +11,23 @@ import functools
 import itertools
 import os
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pluggy
 
 from opencrypto import hookspecs
-from opencrypto._log import log
+from opencrypto._log import library_logger, log
 from opencrypto.driver import SOFTWARE, Driver, driver_class
 from opencrypto.exceptions import CryptoError, DriverUnavailable, UsageError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 BLOCK_VARIABLE = "OPENCRYPTO_BLOCK"
 """Environment variable: names of plugins not to load, separated by commas."""
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(NamedTuple):
     """A plugin, or a driver of one, that could not be had, and why."""
 
     name: str
@@ -40,6 +40,7 @@ class Plugins:
     def __init__(
         self, *, strict: Collection[str] | bool = False, blocked: Collection[str] = ()
     ) -> None:
+        library_logger()
         self.manager = pluggy.PluginManager(hookspecs.PROJECT)
         self.manager.add_hookspecs(hookspecs)
         self.failures: list[Failure] = []
@@ -55,8 +56,7 @@ class Plugins:
 
     def discover(self) -> None:
         """Load every plugin that an installed distribution declares, in the order of names."""
-        found = sorted(entry_points(group=hookspecs.PROJECT), key=lambda entry: entry.name)
-        for entry in {entry.name: entry for entry in found}.values():
+        for entry in _installed().values():
             self._guarded(entry.name, entry.load)
 
     def add(self, plugins: Iterable[object]) -> None:
@@ -200,11 +200,20 @@ def _blocked_by_environment() -> set[str]:
     return {name.strip() for name in os.environ.get(BLOCK_VARIABLE, "").split(",") if name.strip()}
 
 
+def _installed() -> dict[str, EntryPoint]:
+    """Find the plugins that installed distributions declare, in the order of their names."""
+    from importlib.metadata import entry_points  # as heavy as the framework itself
+
+    found = sorted(entry_points(group=hookspecs.PROJECT), key=lambda entry: entry.name)
+    return {entry.name: entry for entry in found}
+
+
 def _entry_point(name: str) -> EntryPoint:
-    for entry in entry_points(group=hookspecs.PROJECT, name=name):
-        return entry
-    known = ", ".join(sorted({e.name for e in entry_points(group=hookspecs.PROJECT)})) or "none"
-    raise UsageError(f"no plugin {name!r} is installed (installed: {known})")
+    installed = _installed()
+    if name not in installed:
+        known = ", ".join(installed) or "none"
+        raise UsageError(f"no plugin {name!r} is installed (installed: {known})")
+    return installed[name]
 
 
 def _plugin_name(plugin: object) -> str:

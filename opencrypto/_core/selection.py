@@ -8,16 +8,14 @@ all costs are known there, then the one with fewest sessions, then the lowest id
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from opencrypto.driver import CLASS_NAMES, HARDWARE
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """
     A driver as selection sees it.
 

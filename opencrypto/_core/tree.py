@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from functools import cached_property
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from opencrypto._core.returns import Request, ReturnQueue
 from opencrypto._core.sessions import Sessions
 from opencrypto._core.slots import DriverTable, Slot
-from opencrypto._core.views import Settings
+from opencrypto._core.views import Settings, Snapshot
 from opencrypto._measure.counters import (
+    COUNTED,
     SIZE_CLASSES,
     ChainNumbers,
     ThreadCounts,
@@ -35,71 +35,13 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", bound=Request)
 
-COUNTERS: Final = {
-    "ops": "requests dispatched",
-    "errs": "requests completed with an error",
-    "kops": "key operations dispatched",
-    "kerrs": "key operations completed with an error",
-    "blocks": "times that a driver could take no request for the moment (ERESTART)",
-    "kblocks": "times that a driver could take no key operation for the moment",
+LEVELS: Final = {
+    "sessions": "sessions open on the driver",
+    "inflight": "requests accepted and not answered yet",
+    "queued": "requests that wait for the driver",
+    "blocked": "1 while the driver takes no requests",
 }
-"""Counters that `ThreadCounts` has by the same name, and that are both per driver and in all."""
-
-
-class Snapshot:
-    """The counters as they are at one moment; each is looked up when it is first wanted."""
-
-    def __init__(self, drivers: DriverTable, sessions: Sessions, dispatcher: Dispatcher) -> None:
-        self._drivers = drivers
-        self._sessions = sessions
-        self.dispatcher = dispatcher
-
-    @cached_property
-    def _counts(self) -> tuple[dict[str, ThreadCounts], dict[str, ThreadCounts], ThreadCounts]:
-        present, departed = self._drivers.counts()
-        gone: dict[str, ThreadCounts] = {}
-        for name, counts in departed:
-            counts.add_to(gone.setdefault(name, sum_counts([])))
-        strays = self.dispatcher.without_session.total()
-        return {name: counts.total() for name, counts in present.items()}, gone, strays
-
-    @property
-    def drivers(self) -> dict[str, ThreadCounts]:
-        """The counts of each driver attached, by name."""
-        return self._counts[0]
-
-    @property
-    def gone(self) -> dict[str, ThreadCounts]:
-        """The counts of drivers that left, by the names they had."""
-        return self._counts[1]
-
-    @cached_property
-    def departed(self) -> ThreadCounts:
-        """The counts of all drivers that left."""
-        departed = sum_counts([])
-        for each in self.gone.values():
-            departed.add(each)
-        return departed
-
-    @property
-    def without_session(self) -> ThreadCounts:
-        """The counts of requests that met no session."""
-        return self._counts[2]
-
-    @cached_property
-    def total(self) -> ThreadCounts:
-        """The counts of all."""
-        total = sum_counts([])
-        for each in (*self.drivers.values(), self.departed, self.without_session):
-            total.add(each)
-        return total
-
-    def phase(self, counts: ThreadCounts, place: int) -> Phase:
-        """Return a phase as the present run of timing, or the last one, has measured it."""
-        times = counts.times
-        if times is None or times.epoch != self.dispatcher.watcher.epoch:
-            return Phase()
-        return times.phases[place]
+"""What goes up and down with each driver: the words of all who show it."""
 
 
 def add_names(
@@ -113,7 +55,7 @@ def add_names(
     """Hang all names of a framework on its tree but those of its return queues."""
 
     def look() -> Snapshot:
-        return Snapshot(drivers, sessions, dispatcher)
+        return Snapshot(drivers, dispatcher)
 
     tree.graft(lambda: settings_branch(settings), "kern.")
     tree.graft(lambda: stats_branch(look(), keyops), "opencrypto.stats.")
@@ -180,10 +122,14 @@ def stats_branch(look: Snapshot, keyops: KeyOps) -> Iterator[Node]:
     """``struct cryptostats``, and two counts of what went wrong beside requests."""
     dispatcher = look.dispatcher
     for name in ("ops", "errs", "blocks", "kblocks"):
-        yield Node(f"opencrypto.stats.{name}", COUNTERS[name], _attribute(lambda: look.total, name))
+        yield Node(f"opencrypto.stats.{name}", COUNTED[name], _attribute(lambda: look.total, name))
     # A key operation that moves on to another driver is counted for each, but is one.
-    yield Node("opencrypto.stats.kops", COUNTERS["kops"], lambda: keyops.counts()[0])
-    yield Node("opencrypto.stats.kerrs", COUNTERS["kerrs"], lambda: keyops.counts()[1])
+    yield Node("opencrypto.stats.kops", "key operations dispatched", lambda: keyops.counts()[0])
+    yield Node(
+        "opencrypto.stats.kerrs",
+        "key operations completed with an error",
+        lambda: keyops.counts()[1],
+    )
     yield Node("opencrypto.stats.intrs", "runs of the request interrupt", lambda: dispatcher.intrs)
     yield Node("opencrypto.stats.rets", "runs of the return interrupt", lambda: dispatcher.rets)
     yield Node(
@@ -196,11 +142,6 @@ def stats_branch(look: Snapshot, keyops: KeyOps) -> Iterator[Node]:
         "times that a driver broke its contract",
         lambda: dispatcher.bugs.count,
     )
-
-
-def _counters(prefix: str, counts: Callable[[], ThreadCounts]) -> Iterator[Node]:
-    for name, description in COUNTERS.items():
-        yield Node(f"{prefix}.{name}", description, _attribute(counts, name))
 
 
 def _attribute(counts: Callable[[], ThreadCounts], name: str) -> Callable[[], Value]:
@@ -229,16 +170,8 @@ def timing_branch(look: Snapshot) -> Iterator[Node]:
         type="integers",
         unit="ns",
     )
-    meaning = {
-        "invoke": "from dispatch until the driver is called",
-        "done": "from the driver's call until its done",
-        "cb": "from done until the callback starts",
-        "finis": "in the callback",
-    }
-    for place, phase in enumerate(PHASES):
-        yield from _phase_nodes(
-            f"opencrypto.timing.{phase}", meaning[phase], _phase_of(look, place)
-        )
+    for place, (phase, lasts) in enumerate(PHASES.items()):
+        yield from _phase_nodes(f"opencrypto.timing.{phase}", lasts, _phase_of(look, place))
 
 
 def _phase_of(look: Snapshot, place: int) -> Callable[[], Phase]:
@@ -281,7 +214,7 @@ def session_branch(sessions: Sessions, look: Snapshot) -> list[Node]:
         Node(f"{prefix}.created", "sessions opened, ever", lambda: sessions.created.value),
         Node(f"{prefix}.freed", "sessions freed, ever", lambda: sessions.freed.value),
         Node(f"{prefix}.migrated", "moves to another driver", lambda: look.total.migrated),
-        Node(f"{prefix}.oldest", "age of the oldest open one", oldest, type="number", unit="s"),
+        Node(f"{prefix}.oldest", "age of the oldest open session", oldest, type="number", unit="s"),
     ]
 
 
@@ -363,24 +296,20 @@ def _driver_nodes(look: Snapshot, slot: Slot) -> Iterator[Node]:
     def algs() -> str:
         return " ".join(FACTS[alg].name for alg in sorted(slot.algs))
 
+    def blocked() -> int:
+        return int(slot.queue.blocked or slot.kqueue.blocked)
+
     yield Node(f"{prefix}.hid", "its id", lambda: slot.hid)
     yield Node(f"{prefix}.class", "its class", lambda: CLASS_NAMES[slot.tier], type="string")
     yield Node(f"{prefix}.flags", "CRYPTOCAP_F_* flags", lambda: slot.flags)
-    yield Node(f"{prefix}.sessions", "sessions open on it", lambda: len(slot.sessions))
-    yield Node(f"{prefix}.inflight", "requests accepted and not answered yet", inflight)
-    yield Node(f"{prefix}.queued", "of these, requests that wait for it", queued)
-    yield Node(
-        f"{prefix}.blocked",
-        "1 while it takes no requests",
-        lambda: int(slot.queue.blocked or slot.kqueue.blocked),
-    )
-    yield from _counters(prefix, counts)
-    yield Node(f"{prefix}.bytes", "sum of all ilen", lambda: counts().bytes, unit="bytes")
-    yield Node(f"{prefix}.migrated", "sessions that left it", lambda: counts().migrated)
+    levels = (lambda: len(slot.sessions), inflight, queued, blocked)
+    for (name, what), get in zip(LEVELS.items(), levels, strict=True):
+        yield Node(f"{prefix}.{name}", what, get)
+    for name, what in COUNTED.items():
+        unit = "bytes" if name == "bytes" else ""
+        yield Node(f"{prefix}.{name}", what, _attribute(counts, name), unit=unit)
     yield Node(f"{prefix}.algs", "algorithms it has", algs, type="string")
-    yield from _phase_nodes(
-        f"{prefix}.latency", "from its call until its done", lambda: look.phase(counts(), 1)
-    )
+    yield from _phase_nodes(f"{prefix}.latency", PHASES["done"], lambda: look.phase(counts(), 1))
 
 
 def rest_branch(look: Snapshot) -> Iterator[Node]:
@@ -394,7 +323,7 @@ def rest_branch(look: Snapshot) -> Iterator[Node]:
                 f"opencrypto.rest.{name}.{count}", f"{count} {meaning}", _attribute(counts, count)
             )
     for driver, gone in look.gone.items():
-        for count in (*COUNTERS, "bytes", "migrated"):
+        for count in COUNTED:
             yield Node(
                 f"opencrypto.rest.drivers.{driver}.{count}",
                 f"{count} by a driver of this name that left",

@@ -1,15 +1,17 @@
 """
-What a framework shows of itself: its drivers and its counters; by name they are in `_tree`.
+What a framework shows of itself: its drivers and its counters; by name they are in `tree`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from opencrypto._core.slots import DriverTable, Slot
-from opencrypto._measure.counters import Stats, sum_counts
+from opencrypto._measure.counters import Stats, ThreadCounts, sum_counts
+from opencrypto._measure.timing import Phase
 from opencrypto._request.keyops import KOPS
 from opencrypto.driver import CLASS_NAMES, Capability
 from opencrypto.xform import FACTS
@@ -58,13 +60,13 @@ class DriverInfo:
     reason: str = ""
 
 
-@dataclass(slots=True)
 class Settings:
-    """What an operator may set."""
+    """What an operator may set: cryptodev(4)'s ``kern.`` names, at their defaults."""
 
-    usercrypto: int = 1
-    userasymcrypto: int = 1
-    cryptodevallowsoft: int = 1
+    def __init__(self) -> None:
+        self.usercrypto = 1
+        self.userasymcrypto = 1
+        self.cryptodevallowsoft = 1
 
 
 def driver_infos(drivers: DriverTable, failures: Iterable[Failure]) -> list[DriverInfo]:
@@ -99,25 +101,76 @@ def _known(slot: Slot, what: Callable[[Capability], str]) -> tuple[tuple[str, st
     return tuple((name, text) for name, text in said if text)
 
 
+class Snapshot:
+    """The counters as they are at one moment; each is looked up when it is first wanted."""
+
+    def __init__(self, drivers: DriverTable, dispatcher: Dispatcher) -> None:
+        self._drivers = drivers
+        self.dispatcher = dispatcher
+
+    @cached_property
+    def _counts(self) -> tuple[dict[str, ThreadCounts], dict[str, ThreadCounts], ThreadCounts]:
+        present, departed = self._drivers.counts()
+        gone: dict[str, ThreadCounts] = {}
+        for name, counts in departed:
+            counts.add_to(gone.setdefault(name, sum_counts([])))
+        without = self.dispatcher.without_session.total()
+        return {name: counts.total() for name, counts in present.items()}, gone, without
+
+    @property
+    def drivers(self) -> dict[str, ThreadCounts]:
+        """The counts of each driver attached, by name."""
+        return self._counts[0]
+
+    @property
+    def gone(self) -> dict[str, ThreadCounts]:
+        """The counts of drivers that left, by the names they had."""
+        return self._counts[1]
+
+    @cached_property
+    def departed(self) -> ThreadCounts:
+        """The counts of all drivers that left."""
+        departed = sum_counts([])
+        for each in self.gone.values():
+            departed.add(each)
+        return departed
+
+    @property
+    def without_session(self) -> ThreadCounts:
+        """The counts of requests that met no session."""
+        return self._counts[2]
+
+    @cached_property
+    def total(self) -> ThreadCounts:
+        """The counts of all."""
+        total = sum_counts([])
+        for each in (*self.drivers.values(), self.departed, self.without_session):
+            total.add(each)
+        return total
+
+    def phase(self, counts: ThreadCounts, place: int) -> Phase:
+        """Return a phase as the present run of timing, or the last one, has measured it."""
+        times = counts.times
+        if times is None or times.epoch != self.dispatcher.watcher.epoch:
+            return Phase()
+        return times.phases[place]
+
+
 def take_stats(drivers: DriverTable, dispatcher: Dispatcher, keyops: KeyOps) -> Stats:
     """Sum the counters as they are now. Drivers that left count in the totals."""
+    look = Snapshot(drivers, dispatcher)
     kops, kerrs = keyops.counts()
-    present, departed = drivers.counts()
-    sums = {name: counts.total() for name, counts in present.items()}
-    total = sum_counts([*(counts for _, counts in departed), dispatcher.without_session])
-    for each in sums.values():
-        total.add(each)
     return Stats(
-        ops=total.ops,
-        errs=total.errs,
+        ops=look.total.ops,
+        errs=look.total.errs,
         kops=kops,
         kerrs=kerrs,
         intrs=dispatcher.intrs,
         rets=dispatcher.rets,
-        blocks=total.blocks,
-        kblocks=total.kblocks,
-        migrated=total.migrated,
+        blocks=look.total.blocks,
+        kblocks=look.total.kblocks,
+        migrated=look.total.migrated,
         callback_errors=dispatcher.callback_errors.value + keyops.callback_errors.value,
         driver_bugs=dispatcher.bugs.count,
-        drivers={name: each.driver_stats() for name, each in sums.items()},
+        drivers={name: counts.driver_stats() for name, counts in look.drivers.items()},
     )

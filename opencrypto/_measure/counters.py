@@ -67,6 +67,18 @@ class Stats:
 SIZE_BITS: Final = 7
 """Bits of a key of `ThreadCounts.sizes` that hold the size; the others number the chain."""
 
+COUNTED: Final = {
+    "ops": "requests dispatched",
+    "errs": "requests completed with an error",
+    "kops": "key operations handed to the driver",
+    "kerrs": "key operations that the driver ended with an error",
+    "blocks": "times that a driver could take no request for the moment (ERESTART)",
+    "kblocks": "times that a driver could take no key operation for the moment",
+    "bytes": "input of the requests",
+    "migrated": "sessions that left the driver",
+}
+"""What is counted for each driver: the words of `ThreadCounts`, and of all who show them."""
+
 DEEPEST: Final = 32
 """How deep calls of one driver may nest in a thread before a request is queued instead."""
 
@@ -163,8 +175,9 @@ class ThreadCounts:
         # The copy is one step of the interpreter: the other's thread may be adding a key.
         for key, count in other.sizes.copy().items():
             self.sizes[key] += count
-        for name in COUNTS:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for name in COUNTED:
+            if name != "ops":  # the sum of the sizes
+                setattr(self, name, getattr(self, name) + getattr(other, name))
         times = other.times
         if times is not None:
             if self.times is None or self.times.epoch < times.epoch:
@@ -177,10 +190,6 @@ class ThreadCounts:
             ops=self.ops, bytes=self.bytes, errs=self.errs,
             kops=self.kops, kerrs=self.kerrs, migrated=self.migrated,
         )  # fmt: skip
-
-
-COUNTS: Final = ("blocks", "bytes", "errs", "kblocks", "kerrs", "kops", "migrated")
-"""The plain counts of a `ThreadCounts`."""
 
 
 class LockedCount:

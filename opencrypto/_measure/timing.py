@@ -1,11 +1,6 @@
 """
 How long requests take, while ``opencrypto.timing`` is 1: four phases of each, as BSD measures them.
 
-* ``invoke``: from dispatch until the driver is called.
-* ``done``: from then until the driver calls ``done``.
-* ``cb``: from then until the callback starts, which is the wait on the return queue.
-* ``finis``: how long the callback takes.
-
 Nothing of this runs while the value is 0: requests then keep to the straight path, which does not
 know of it (see `opencrypto._measure.watcher`). Each thread measures into its own `Times`.
 """
@@ -17,7 +12,13 @@ import itertools
 import operator
 from typing import Final
 
-PHASES: Final = ("invoke", "done", "cb", "finis")
+PHASES: Final = {
+    "invoke": "from dispatch until the driver is called",
+    "done": "from the driver's call until its done",
+    "cb": "from done until the callback starts",
+    "finis": "in the callback",
+}
+"""What each phase lasts, in the order of time. ``cb`` is the wait on the return queue."""
 
 BOUNDS: Final = tuple(
     step * 10**power for power in range(3, 11) for step in (1, 2, 5) if step * 10**power <= 10**10
@@ -29,7 +30,7 @@ FRESH: Final = 256
 """How many samples a thread collects before it works them in: about 0.3 µs a request then."""
 
 NEVER: Final = 1 << 62
-"""The least of no samples."""
+"""Stands for the shortest time while there is no sample: any sample is shorter."""
 
 _epochs: Final = itertools.count(1)
 

@@ -1,39 +1,92 @@
 """
 The command line: words, options, and what each way to fail looks like.
+
+A command is known here by its word and its sentence. The module that runs it, and what that
+imports, is loaded when it is called, so that none waits for what the others need.
 """
 
 from __future__ import annotations
 
-import logging
+import importlib
 import os
 import sys
-from importlib.metadata import PackageNotFoundError, version
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, Final, NoReturn
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
-from opencrypto.cli import check, drivers, esp, operators
 from opencrypto.exceptions import CryptoError, UsageError
 
 FAILED = 1
 USAGE = 2
 INTERRUPTED = 130
 
+COMMANDS: Final = {
+    "drivers": (
+        "List the drivers: class, algorithms, sessions; and those not available, with the reason."
+    ),
+    "check": "Run the contract on the drivers of a package; exit status 1 if one breaks a clause.",
+    "ps": "List the live frameworks that have a control socket.",
+    "sysctl": "Read, describe and set the names of a live framework.",
+    "stat": "Print what a live framework does, a line each -w seconds.",
+    "top": (
+        "Watch a live framework: drivers with rate, in flight, latency, errors; and its sessions."
+    ),
+    "esp": "IPsec ESP (RFC 4303) on packet captures, by the associations of a file.",
+    "trace": "Record what a live process asks of its drivers, and play it to others.",
+}
+"""
+Each command's sentence, by its word, which is also the name of its module here. The module has a
+function of that name, or an ``app`` where the command has commands of its own.
+"""
+
+
+def load(word: str) -> Any:
+    """Import the module of a command, and return what runs it."""
+    module = importlib.import_module(f"opencrypto.cli.{word}")
+    one: typer.Typer | None = getattr(module, "app", None)
+    if one is None:
+        one = typer.Typer(add_completion=False)
+        one.command(word)(getattr(module, word))
+    return typer.main.get_command(one)
+
+
+class Command(TyperCommand):
+    """A command that is not imported before it is called."""
+
+    def __init__(self, word: str, sentence: str) -> None:
+        super().__init__(word, help=sentence)
+        self._word = word
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any
+    ) -> Any:
+        """Have the real command read its words; from here on it is the one that runs."""
+        return load(self._word).make_context(info_name, args, parent, **extra)
+
+
+class Commands(TyperGroup):
+    """The commands of the table."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands.update({word: Command(word, said) for word, said in COMMANDS.items()})
+
+
 app = typer.Typer(
     name="opencrypto",
+    cls=Commands,
     help="Drivers of opencrypto(9), IPsec ESP on packet captures, and a look into live processes.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command("drivers")(drivers.drivers)
-app.command("check")(check.check)
-app.add_typer(esp.app, name="esp")
-operators.register(app)
 
 
 def _show_version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import PackageNotFoundError, version
+
         try:
             typer.echo(f"opencrypto {version('opencrypto')}")
         except PackageNotFoundError:
@@ -50,6 +103,8 @@ def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Log what happens to stderr.")] = False,
 ) -> None:
     if debug:
+        import logging
+
         logging.basicConfig(level=logging.DEBUG, stream=sys.stderr, format="%(name)s: %(message)s")
 
 

@@ -22,6 +22,7 @@ from opencrypto_esp import Esp, Flow, Result, load_sas
 
 app = typer.Typer(
     no_args_is_help=True,
+    add_completion=False,
     help="IPsec ESP (RFC 4303) on packet captures, by the associations of a file.",
 )
 

@@ -1,5 +1,5 @@
 """
-Output: tables for people, JSON for programs.
+Output: tables for people, JSON for programs, who need not wait for what draws tables.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ import sys
 from collections.abc import Iterable, Sequence
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 
 def as_json(document: object) -> None:
@@ -20,6 +18,9 @@ def as_json(document: object) -> None:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> None:
     """Print a table; numbers stand to the right."""
+    from rich.console import Console
+    from rich.table import Table
+
     rows = [list(row) for row in rows]
     made = Table(title=title or None, title_justify="left", show_edge=False, pad_edge=False)
     for n, name in enumerate(columns):

@@ -18,7 +18,7 @@ import typer
 
 from opencrypto._measure.trace import Entry
 from opencrypto._request.symmetric import alg_name
-from opencrypto.cli import live, replay, show
+from opencrypto.cli import live, show
 from opencrypto.control import Client
 from opencrypto.exceptions import DriverGone, UsageError
 
@@ -30,6 +30,7 @@ POLL: Final = 0.05
 app = typer.Typer(
     help="Record what a live process asks of its drivers, and play it to others.",
     no_args_is_help=True,
+    add_completion=False,
 )
 
 File = Annotated[Path, typer.Argument(help="The trace.")]
@@ -186,6 +187,8 @@ def replay_trace(
     as_json: live.Json = False,
 ) -> None:
     """Play a trace to drivers of this host, with keys and data of its own, and compare."""
+    from opencrypto.cli import replay  # with the framework that it plays to
+
     entries = sorted(load(file), key=lambda entry: entry.at)
     if not entries:
         raise UsageError(f"{file} has no requests")

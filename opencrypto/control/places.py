@@ -78,7 +78,7 @@ def candidates(wanted: Path | bool) -> Iterator[Path]:
         yield folder / f"{os.getpid()}{suffix}.sock"
 
 
-def listen(wanted: Path | bool) -> tuple[socket.socket, Path]:
+def listen(wanted: str | Path | bool) -> tuple[socket.socket, Path]:
     """
     Open a listening socket that only this user can reach.
 
@@ -90,7 +90,7 @@ def listen(wanted: Path | bool) -> tuple[socket.socket, Path]:
         BusyError: another framework answers there.
     """
     busy: BusyError | None = None
-    for path in candidates(wanted):
+    for path in candidates(Path(wanted) if isinstance(wanted, str) else wanted):
         try:
             return _listen(path), path
         except BusyError as error:

@@ -56,7 +56,7 @@ class Server:
         wanted: Where: see `opencrypto.control.places.listen`.
     """
 
-    def __init__(self, framework: Framework, wanted: Path | bool) -> None:
+    def __init__(self, framework: Framework, wanted: str | Path | bool) -> None:
         if not hasattr(socket, "SO_PEERCRED"):
             raise UsageError("the control socket needs SO_PEERCRED, which this system has not")
         self._framework = framework

@@ -19,7 +19,6 @@ from opencrypto import (
     UsageError,
     hookimpl,
 )
-from opencrypto._core import plugins as _plugins
 from opencrypto.testing import ManualInterrupt
 from tests.toy import Log, Toy, newsession, request, step
 
@@ -189,7 +188,7 @@ def test_discovery_guards_each_entry_point(monkeypatch: pytest.MonkeyPatch) -> N
         EntryPoint("zzz", "tests.core.test_plugins:Offers", "opencrypto"),
         EntryPoint("broken", "opencrypto_that_is_not_there", "opencrypto"),
     ]
-    monkeypatch.setattr(_plugins, "entry_points", lambda **_: found)
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda **_: found)
     with Framework(interrupt=ManualInterrupt) as fw:
         assert names(fw) == ["of-a-class"]
         assert "ModuleNotFoundError" in reasons(fw)["broken"]
