@@ -26,7 +26,7 @@ from opencrypto._core.virtual import Virtual
 from opencrypto._request.key import Cryptkop
 from opencrypto._request.symmetric import Cryptoini, Cryptop
 from opencrypto._rules.profile import Profile
-from opencrypto._threads import InterruptFactory, ThreadInterrupt
+from opencrypto._threads import InterruptFactory, ThreadInterrupt, check_threads
 from opencrypto.driver import Driver
 from opencrypto.exceptions import UsageError
 
@@ -60,6 +60,8 @@ class Framework(RequestCalls, KeyCalls, OperatorCalls):
         interrupt: InterruptFactory = ThreadInterrupt,
         control: bool | str | Path | None = None,
     ) -> None:
+        if interrupt is ThreadInterrupt:
+            check_threads()
         self._drivers = DriverTable()
         self._sessions = Sessions(self._drivers)
         self._retq: ReturnQueue[Cryptop] = ReturnQueue(self._kick_returns)
