@@ -8,7 +8,7 @@ CODE   := opencrypto drivers consumers tests tools
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick lint format soak fuzz bench capture system clean
+.PHONY: help demo test quick lint format soak fuzz bench freethreaded capture system clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -48,6 +48,14 @@ fuzz: $(STAMP) ## requests made of anything, for some minutes (EXAMPLES=40000)
 
 bench: $(STAMP) ## the tables of docs/performance.md
 	$(PYTEST) -m bench -s tests/benchmarks
+
+# Core, sessions, key operations, virtual sessions and storms, without a global interpreter lock.
+FREETHREADED := tests/core tests/measure tests/test_threads.py tests/test_thread_failures.py
+
+freethreaded: ## the tests of threads on a free-threaded Python, which is built first
+	python=$$(tools/free-threaded-python) && $$python tools/show_drivers.py && \
+	  $$python -X gil=0 -m pytest -m 'not bench' -p no:cacheprovider $(FREETHREADED) \
+	    --ignore tests/core/keys/test_interop.py
 
 capture: ## record tests/data/capture.pcap again (as root)
 	tools/install-system-packages capture

@@ -1,11 +1,15 @@
 """
 The only threads: the framework's two soft interrupts, and the pools that drivers may have.
 
-Theory of operation: an interrupt has a piece of work that drains some queue to empty. `kick`
-makes sure that it runs after now. A parked thread is woken by releasing a lock it waits on, and
-only a parked one is; the queue itself says whether there is work, so nothing is lost between a
-last look and parking: `_parked` is set first, then the queue is looked at again, both under the
-mutex that `kick` takes before it rings.
+Theory of operation: an interrupt has a piece of work that drains some queue to empty. `kick` makes
+sure that it runs after now. It rings a bell, which is a lock that the thread waits to acquire: rung
+once or often, the thread goes round once more after the last ring, so nothing that was queued
+before a ring is left lying. Ringing is one step of the interpreter and holds nothing, so a signal
+handler, a finalizer or a callback may kick at any moment, in the midst of another kick too.
+
+Threads can be refused: too many processes, no memory, an interpreter without daemon threads. The
+work is then done by whoever kicks, and the thread is asked for again at the next kick. A pool of
+workers does the same.
 
 `opencrypto.testing.ManualInterrupt` is the twin that tests step by hand.
 """
@@ -14,12 +18,14 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 import weakref
 from collections import deque
 from collections.abc import Callable
+from queue import SimpleQueue
 from typing import Final, Protocol
 
-from opencrypto._log import log
+from opencrypto._log import Limited, log
 
 
 class Interrupt(Protocol):
@@ -35,6 +41,36 @@ class Interrupt(Protocol):
 InterruptFactory = Callable[[str, Callable[[], None], Callable[[], bool]], Interrupt]
 """Makes an interrupt from its name, its work, and a test whether there is work."""
 
+_refused: Final = Limited("thread_refused", "thread")
+
+
+def _started(name: str, run: Callable[[], object]) -> threading.Thread | None:
+    """
+    Start a thread and return it, or None where the system has none to give.
+
+    Daemonic, so that a program that forgets close() can end; close() drains and joins.
+    """
+    try:
+        thread = threading.Thread(target=run, name=name, daemon=True)
+        thread.start()
+    except (RuntimeError, MemoryError):
+        _refused.warning(name)
+        return None
+    return thread
+
+
+def check_threads() -> None:
+    """Warn where no thread can be started: in an isolated subinterpreter, or at the limit."""
+    try:
+        threading.Thread(target=int, name="opencrypto-check", daemon=True).start()
+    except (RuntimeError, MemoryError) as error:
+        warnings.warn(
+            f"no thread can be started here ({error}): queued requests are served, and their "
+            "callbacks made, by whoever dispatches or completes the next one; use CRYPTO_F_CBIMM",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
 
 class ThreadInterrupt:
     """A soft interrupt with a thread of its own, started by the first `kick`."""
@@ -43,67 +79,91 @@ class ThreadInterrupt:
         self._name = name
         self._work = work
         self._pending = pending
-        self._reset()
-        _interrupts.add(self)
+        self.after_fork()
+        _forkable.add(self)
 
-    def _reset(self) -> None:
-        self._mutex = threading.Lock()  # guards the next four
-        self._thread: threading.Thread | None = None
-        self._parked = False
+    def after_fork(self) -> None:
+        """Forget the thread that did not come along into a forked child."""
+        self._thread: threading.Thread | None = None  # set by the thread itself
         self._stopping = False
-        self._ended = False
-        self._bell = threading.Lock()
+        self._ended = False  # the thread looks no more: whoever kicks does the work
+        self._bell = threading.Lock()  # held until somebody rings
         self._bell.acquire()
+        self._at_work = threading.Lock()  # held by whoever does the work: one at a time, in order
+        self._manned = threading.Lock()  # held by the one thread for all its life
 
     def kick(self) -> None:
-        """Wake the thread if it is parked; start it if there is none; after `stop`, work here."""
-        if self._thread is not None and not self._parked and not self._ended:
-            return
-        with self._mutex:
-            if self._thread is None and not self._stopping:
-                self._start()
-            elif self._parked:
-                self._parked = False
-                self._bell.release()
-            ended = self._ended
-        if ended:
-            self._work()
+        """Wake the thread, start it if there is none, or do the work if none can be had."""
+        if self._bell.locked():
+            self._ring()
+        if self._thread is None or self._ended:
+            self._serve()
 
-    def _start(self) -> None:
-        # Daemonic, so that a program that forgets close() can end; close() drains and joins.
-        self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-        self._thread.start()
+    def _ring(self) -> None:
+        try:
+            self._bell.release()
+        except RuntimeError:
+            pass  # somebody rang meanwhile
+
+    def _serve(self) -> None:
+        """Start the thread, or do its work here."""
+        if self._ended or self._stopping or _started(self._name, self._run) is None:
+            self._work_here()
+
+    def _work_here(self) -> None:
+        """Do the work unless somebody is at it, who then comes to what is new as well."""
+        while self._pending():
+            at_work = False
+            try:
+                at_work = self._at_work.acquire(blocking=False)
+                if not at_work:
+                    return
+                self._guarded()
+            finally:
+                if at_work:
+                    self._at_work.release()
 
     def _run(self) -> None:
+        if not self._manned.acquire(blocking=False):
+            return  # two were started at one moment, and the other one was first
+        self._thread = threading.current_thread()
         while True:
-            try:
-                self._work()
-            except BaseException as error:  # SystemExit too: without this thread all would wait
-                log.error("interrupt_failed", interrupt=self._name, error=type(error).__name__)
-            with self._mutex:
-                self._parked = True
-                if self._pending():
-                    self._parked = False
-                    continue
-                if self._stopping:
-                    self._parked = False
-                    self._ended = True
-                    return
             self._bell.acquire()
+            with self._at_work:
+                self._guarded()
+            if self._pending():
+                self._ring()
+            elif self._stopping:
+                self._ended = True
+                self._work_here()  # what came between the last two lines
+                return
+
+    def _guarded(self) -> None:
+        try:
+            self._work()
+        except BaseException as error:  # SystemExit too: without this thread all would wait
+            if isinstance(error, KeyboardInterrupt) and not self._is_here():
+                raise
+            log.error("interrupt_failed", interrupt=self._name, error=type(error).__name__)
+
+    def _is_here(self) -> bool:
+        return self._thread is threading.current_thread()
 
     def stop(self) -> None:
-        """Let the thread drain its queue, end, and join it."""
-        with self._mutex:
-            self._stopping = True
-            thread = self._thread
-            self._ended = self._ended or thread is None
-            if self._parked and thread is not None and thread.is_alive():
-                self._parked = False
-                self._bell.release()
-        if thread is not None and thread is not threading.current_thread():
+        """
+        Let the thread drain its queue, end, and join it; what is kicked later is done there.
+
+        May be interrupted and called again, from several threads too: each waits for the end.
+        """
+        self._stopping = True
+        self._ring()
+        thread = self._thread
+        if thread is None:
+            self._ended = True
+        elif not self._is_here():
             thread.join()
-        if thread is not threading.current_thread() and self._pending():
-            self._work()
+        if not self._is_here():
+            self._work_here()
 
 
 MAX_WORKERS: Final = 8
@@ -116,8 +176,12 @@ class WorkerPool:
 
     They are started when there is work for them, and are named ``opencrypto-<name>-<n>``. At most
     `depth` jobs wait; then `submit` refuses, the driver answers ERESTART, and `room` is called
-    once half of them are gone: `Driver.unblock`, as a rule. In a forked child the pool is empty
-    and has no threads: what the parent's jobs do, the parent does.
+    once half of them are gone: `Driver.unblock`, as a rule. Where the system gives no thread at
+    all, `submit` does the job itself. In a forked child the pool is empty and has no threads: what
+    the parent's jobs do, the parent does.
+
+    No lock is held at any time, so every method may be called from a signal handler, a finalizer,
+    or a job.
 
     Args:
         name: The driver's name, for the threads.
@@ -133,18 +197,14 @@ class WorkerPool:
         self._room = room
         self._size = size or min(os.cpu_count() or 1, MAX_WORKERS)
         self._depth = depth
-        self._reset()
-        _pools.add(self)
+        self.after_fork()
+        _forkable.add(self)
 
-    def _reset(self) -> None:
-        self._mutex = threading.Lock()  # guards all that follows
-        self._bell = threading.Condition(self._mutex)
+    def after_fork(self) -> None:
+        """Forget the jobs and the threads that are the parent's."""
         self._jobs: deque[Callable[[], object]] = deque()
-        self._threads: list[threading.Thread] = []
-        self._idle = 0  # threads that wait and that nobody has woken yet
-        self._held = 0  # jobs that nobody has been woken for, since more were to follow
+        self._crew = _Crew()
         self._refused = False
-        self._closing = False
 
     def submit(self, job: Callable[[], object], *, more: bool = False) -> bool:
         """
@@ -158,96 +218,166 @@ class WorkerPool:
         Returns:
             False if too many wait, or the pool is being closed: the job was not taken.
         """
-        with self._mutex:
-            if self._closing or len(self._jobs) >= self._depth:
-                self._refused = True
-                self._wake(self._held)
-                return False
-            self._jobs.append(job)
-            if more and len(self._threads) > self._idle:
-                self._held += 1
-            else:
-                self._wake(1 + self._held)
+        crew = self._crew
+        if crew.closing:
+            return False
+        if self._full():
+            self._have_done(crew)  # what was held back for one that would follow
+            return False
+        self._jobs.append(job)
+        if not more or not crew.is_awake():
+            self._have_done(crew)
         return True
 
-    def _wake(self, count: int) -> None:
-        """Have as many more threads at work, or as many as there may be."""
-        self._held = 0
-        for _ in range(count):
-            if self._idle:
-                self._idle -= 1
-                self._bell.notify()
-            elif len(self._threads) < self._size:
-                self._start()
-            else:
+    def _full(self) -> bool:
+        if len(self._jobs) < self._depth:
+            return False
+        # A worker looks at this after it has taken a job: it sees the refusal, or we see the room.
+        self._refused = True
+        return len(self._jobs) >= self._depth
+
+    def _have_done(self, crew: _Crew) -> None:
+        """See to it that as many threads are awake as there are jobs, or as there may be."""
+        waiting = len(self._jobs)
+        crew.wake(waiting)
+        for number in range(self._size):
+            if len(self._jobs) <= len(crew.idle):
                 return
+            if number not in crew.threads and not self._start(crew, number):
+                break
+        if not crew.threads:
+            self._drain()
 
-    def _start(self) -> None:
-        # Daemonic, so that a program that forgets close() can end; close() drains and joins.
-        name = f"opencrypto-{self._name}-{len(self._threads) + 1}"
-        crew = self._threads
-        thread = threading.Thread(target=self._run, args=(crew,), name=name, daemon=True)
-        crew.append(thread)
-        thread.start()
+    def _start(self, crew: _Crew, number: int) -> bool:
+        thread = _started(f"opencrypto-{self._name}-{number + 1}", lambda: self._run(crew, number))
+        if thread is not None:
+            crew.started.append(thread)
+        return thread is not None
 
-    def _run(self, crew: list[threading.Thread]) -> None:
+    def _run(self, crew: _Crew, number: int) -> None:
+        thread = threading.current_thread()
+        if crew.threads.setdefault(number, thread) is not thread:
+            return  # two were started at one moment, and the other one was first
         while (job := self._next(crew)) is not None:
             self._do(job)
             del job  # or what it was about would live on while this thread waits
 
+    def _next(self, crew: _Crew) -> Callable[[], object] | None:
+        """Wait for a job; None when the crew is to end, or is a forked parent's."""
+        while crew is self._crew:
+            try:
+                job = self._jobs.popleft()
+            except IndexError:
+                if crew.closing:
+                    return None
+                crew.sleep(lambda: bool(self._jobs))
+                continue
+            self._make_room()
+            return job
+        return None
+
+    def _make_room(self) -> None:
+        """Say that jobs are taken again, if one was refused and half of what waited is gone."""
+        if self._refused and len(self._jobs) <= self._depth // 2 and not self._crew.closing:
+            self._refused = False
+            try:
+                self._room()
+            except BaseException as error:
+                log.error("room_failed", pool=self._name, error=type(error).__name__)
+
     def _do(self, job: Callable[[], object]) -> None:
         try:
             job()
-        except Exception as error:
+        except BaseException as error:  # SystemExit too: a worker less would be for good
             log.error("job_failed", pool=self._name, error=type(error).__name__)
+            if (
+                isinstance(error, KeyboardInterrupt)
+                and threading.current_thread() is threading.main_thread()
+            ):
+                raise
 
-    def _next(self, crew: list[threading.Thread]) -> Callable[[], object] | None:
-        with self._mutex:
-            while not self._jobs:
-                if self._closing or crew is not self._threads:
-                    return None
-                self._idle += 1
-                self._bell.wait()
-            job = self._jobs.popleft()
-            room = self._refused and len(self._jobs) <= self._depth // 2 and not self._closing
-            if room:
-                self._refused = False
-        if room:
+    def _drain(self) -> None:
+        """Do what waits in the calling thread."""
+        while self._jobs:
             try:
-                self._room()
-            except Exception as error:
-                log.error("room_failed", pool=self._name, error=type(error).__name__)
-        return job
-
-    def close(self) -> None:
-        """Do what waits, end every thread and join it. The pool may be used again afterwards."""
-        with self._mutex:
-            self._closing = True
-            self._idle = 0
-            self._bell.notify_all()
-            threads = list(self._threads)
-        for thread in threads:
-            if thread is not threading.current_thread():
-                thread.join()
-        with self._mutex:
-            self._threads = []
-            left, self._jobs = self._jobs, deque()
-            self._closing = self._refused = False
-        # Something is left only if the one worker there was is who called this.
-        for job in left:
+                job = self._jobs.popleft()
+            except IndexError:
+                return
+            self._make_room()
             self._do(job)
 
+    def close(self) -> None:
+        """
+        Do what waits, end every thread and join it. The pool may be used again afterwards.
 
-_interrupts: weakref.WeakSet[ThreadInterrupt] = weakref.WeakSet()
-_pools: weakref.WeakSet[WorkerPool] = weakref.WeakSet()
+        May be interrupted and called again, from several threads too: each waits for the end.
+        """
+        crew = self._crew
+        crew.closing = True
+        crew.wake(self._size)
+        here = threading.current_thread()
+        for thread in [*crew.started, *crew.threads.values()]:
+            if thread is not here:
+                thread.join()
+        # Something is left only if the one worker there was is who called this, or none could be
+        # started.
+        self._drain()
+        if crew is self._crew:
+            self._crew = _Crew()
+            self._refused = False
+
+
+class _Crew:
+    """
+    The threads of a pool from its first job to its close.
+
+    Attributes:
+        threads: Those at work or asleep, by number; each puts itself here.
+        started: All that were ever started, to be joined.
+        idle: Those asleep. A thread joins before it looks a last time whether there is work.
+        closing: Those that find no job end.
+    """
+
+    __slots__ = ("_bell", "closing", "idle", "started", "threads")
+
+    def __init__(self) -> None:
+        self.threads: dict[int, threading.Thread] = {}
+        self.started: list[threading.Thread] = []
+        self.idle: set[threading.Thread] = set()
+        self.closing = False
+        self._bell: SimpleQueue[None] = SimpleQueue()  # whose put may be called at any moment
+
+    def is_awake(self) -> bool:
+        """Tell whether a thread is awake that will come to every job."""
+        return len(self.threads) > len(self.idle)
+
+    def wake(self, count: int) -> None:
+        """Wake as many of those asleep."""
+        asleep = self.threads if self.closing else self.idle
+        for _ in range(min(count, len(asleep)) - self._bell.qsize()):
+            self._bell.put(None)
+
+    def sleep(self, is_work: Callable[[], bool]) -> None:
+        """Sleep until somebody wakes the calling thread, unless there is work after all."""
+        me = threading.current_thread()
+        self.idle.add(me)
+        if not is_work() and not self.closing:
+            self._bell.get()
+        self.idle.discard(me)
+
+
+class _Forkable(Protocol):
+    def after_fork(self) -> None:
+        """Begin anew in a forked child."""
+
+
+_forkable: weakref.WeakSet[_Forkable] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
     """Forget threads that did not come along into a forked child; the next kick starts anew."""
-    for interrupt in list(_interrupts):
-        interrupt._reset()
-    for pool in list(_pools):
-        pool._reset()
+    for each in list(_forkable):
+        each.after_fork()
 
 
 if hasattr(os, "register_at_fork"):

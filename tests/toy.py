@@ -184,7 +184,7 @@ def request(
 
 
 def the_session(fw: Framework, sid: int) -> Session:
-    """Snapshot behind the SID."""
+    """Return the session behind a SID."""
     return fw._sessions.table[sid]
 
 

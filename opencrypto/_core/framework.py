@@ -32,7 +32,7 @@ from opencrypto._request.symmetric import Cryptoini, Cryptop
 from opencrypto._rules.chain import Chain
 from opencrypto._rules.profile import Profile
 from opencrypto._state import REQUEST, RequestEvent, RequestState, step
-from opencrypto._threads import Interrupt, InterruptFactory, ThreadInterrupt
+from opencrypto._threads import Interrupt, InterruptFactory, ThreadInterrupt, check_threads
 from opencrypto.driver import Driver
 from opencrypto.exceptions import BusyError, CryptoError, UsageError
 from opencrypto.sysctl import Sysctl
@@ -73,6 +73,8 @@ class Framework:
         interrupt: InterruptFactory = ThreadInterrupt,
         control: bool | str | Path | None = None,
     ) -> None:
+        if interrupt is ThreadInterrupt:
+            check_threads()
         self._plugins = Plugins(strict=strict, blocked=blocked)
         self._plugins.load(plugins)
         observers = self._plugins.observers()

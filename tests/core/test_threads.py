@@ -79,10 +79,26 @@ class Consumer:
         self.count = count
         self.sid = sid or newsession(fw, self.key)
         self.rng = random.Random(number)
-        self.right = self.again = self.nobody = 0
+        # Callbacks come from several threads: appending is one step, where adding one is three.
+        self.outcomes: dict[str, list[None]] = {"right": [], "again": [], "nobody": []}
         self.wrong: list[str] = []
         self.room = threading.Semaphore(32)
         self.back: list[Cryptop] = []
+
+    @property
+    def right(self) -> int:
+        """How many were done."""
+        return len(self.outcomes["right"])
+
+    @property
+    def again(self) -> int:
+        """How many came back since the session had moved."""
+        return len(self.outcomes["again"])
+
+    @property
+    def nobody(self) -> int:
+        """How many came back since no driver was there."""
+        return len(self.outcomes["nobody"])
 
     def callback(self, crp: Cryptop) -> None:
         """Note the outcome; what was not done is kept for another try."""
@@ -91,9 +107,9 @@ class Consumer:
                 self.wrong.append("not done, and touched")
             if crp.etype == errno.EAGAIN:
                 self.sid = crp.sid
-                self.again += 1
+                self.outcomes["again"].append(None)
             else:
-                self.nobody += 1
+                self.outcomes["nobody"].append(None)
             self.back.append(crp)
         elif crp.etype:
             self.wrong.append(crp.error)
@@ -101,7 +117,7 @@ class Consumer:
             self.wrong.append("a wrong answer, or a second one")
         else:
             crp.opaque = "done"
-            self.right += 1
+            self.outcomes["right"].append(None)
         self.room.release()
 
     def run(self) -> None:

@@ -173,7 +173,7 @@ def gcm(flags: int, length: int = 64) -> list[Cryptodesc]:
 
 
 def session_of(driver: Driver) -> ChainSession:
-    """Snapshot inside a driver for its one session."""
+    """Look inside a driver for its one session."""
     assert isinstance(driver, ChainDriver)
     (session,) = driver._sessions.values()
     return session
