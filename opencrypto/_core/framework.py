@@ -16,13 +16,13 @@ from opencrypto._core import tree as _tree
 from opencrypto._core import views as _views
 from opencrypto._core.attach import Attachments
 from opencrypto._core.bugs import DriverBugs
-from opencrypto._core.key_requests import KeyOps
+from opencrypto._core.key_requests import KeyRequests
 from opencrypto._core.plugins import Plugins
 from opencrypto._core.pool import RequestPool
 from opencrypto._core.requests import Dispatcher
-from opencrypto._core.session import Session
+from opencrypto._core.returns import Callbacks
 from opencrypto._core.sessions import Sessions
-from opencrypto._core.slots import DriverTable
+from opencrypto._core.slots import DriverTable, Session
 from opencrypto._core.views import DriverInfo, Settings
 from opencrypto._core.virtual import Virtual
 from opencrypto._log import log
@@ -74,25 +74,37 @@ class Framework:
         self._plugins = Plugins(strict=strict, blocked=blocked)
         self._plugins.load(plugins)
         observers = self._plugins.observers()
+        callbacks = Callbacks()
         self._control: Server | None = None
         self._settings = Settings()
         self._bugs = DriverBugs()
         self._drivers = DriverTable()
         self._sessions = Sessions(self._drivers, self._bugs, observers, self.done, self._compose)
         self._dispatcher = Dispatcher(
-            self._sessions, self._bugs, observers, self._kick_requests, self._kick_returns
+            self._sessions,
+            self._bugs,
+            observers,
+            callbacks,
+            self._kick_requests,
+            self._kick_returns,
         )
         self._virtual = Virtual(self._sessions, self._dispatcher.dispatch, self._dispatcher.done)
-        self._keyops = KeyOps(
+        self._key_requests = KeyRequests(
             self._drivers,
             self._bugs,
             observers,
+            callbacks,
             self._kick_requests,
             self._kick_returns,
             self._user_class,
         )
         self._attachments = Attachments(
-            self._drivers, self._sessions, self._dispatcher, self._keyops, self._bugs, observers
+            self._drivers,
+            self._sessions,
+            self._dispatcher,
+            self._key_requests,
+            self._bugs,
+            observers,
         )
         self._pool = RequestPool(self._dispatcher.returns)
         self._requests = interrupt("opencrypto-requests", self._run_requests, self._wait_requests)
@@ -120,16 +132,16 @@ class Framework:
         self._returns.kick()
 
     def _run_requests(self) -> None:
-        self._dispatcher.run_requests(self._keyops.run_turn)
+        self._dispatcher.run_requests(self._key_requests.lane.run_turn)
 
     def _wait_requests(self) -> bool:
-        return self._dispatcher.pending() or self._keyops.pending()
+        return self._dispatcher.lane.pending() or self._key_requests.lane.pending()
 
     def _run_returns(self) -> None:
-        self._dispatcher.run_returns(self._keyops.run_returns)
+        self._dispatcher.run_returns(self._key_requests.run_returns)
 
     def _wait_returns(self) -> bool:
-        return bool(len(self._dispatcher.returns) or len(self._keyops.returns))
+        return bool(len(self._dispatcher.returns) or len(self._key_requests.returns))
 
     def _compose(self, chain: Chain, hard: int, avoid: int) -> Session | None:
         return self._virtual.compose(chain, hard, avoid)
@@ -151,10 +163,15 @@ class Framework:
         """Make the tree of names."""
         tree = Sysctl()
         _tree.add_names(
-            tree, self._settings, self._drivers, self._sessions, self._dispatcher, self._keyops
+            tree,
+            self._settings,
+            self._drivers,
+            self._sessions,
+            self._dispatcher,
+            self._key_requests,
         )
         _tree.add_queue(tree, "crypto_ret_q", self._dispatcher.returns)
-        _tree.add_queue(tree, "crypto_ret_kq", self._keyops.returns)
+        _tree.add_queue(tree, "crypto_ret_kq", self._key_requests.returns)
         return tree
 
     def _open_control(self, control: bool | str | Path | None) -> None:
@@ -332,7 +349,7 @@ class Framework:
         Raises:
             DriverBug: this request is not in a driver's hands; it was completed before.
         """
-        self._keyops.done(krp)
+        self._key_requests.done(krp)
 
     # Consumers.
 
@@ -445,7 +462,7 @@ class Framework:
         """
         if n != 1:
             raise UsageError(f"kgetreq gives one request at a time, not {n!r}")
-        returns = self._keyops.returns
+        returns = self._key_requests.returns
         if returns.over():
             returns.drop()
             return None
@@ -486,7 +503,7 @@ class Framework:
             UsageError: the request has no callback, has been freed, or no such driver.
             BusyError: it is dispatched already.
         """
-        self._keyops.dispatch(krp, None if driver is None else self._drivers.find(driver))
+        self._key_requests.dispatch(krp, None if driver is None else self._drivers.find(driver))
 
     def getfeat(self, hard: int = 0) -> int:
         """
@@ -498,7 +515,7 @@ class Framework:
         Returns:
             The mask; 0 while ``kern.userasymcrypto`` is 0.
         """
-        return self._keyops.features(hard) if self._settings.userasymcrypto else 0
+        return self._key_requests.features(hard) if self._settings.userasymcrypto else 0
 
     # Operators.
 
@@ -525,7 +542,7 @@ class Framework:
     @property
     def stats(self) -> Stats:
         """A snapshot of the counters, in the words of ``struct cryptostats``."""
-        return _views.take_stats(self._drivers, self._dispatcher, self._keyops)
+        return _views.take_stats(self._drivers, self._dispatcher, self._key_requests)
 
     def offered(self, name: str) -> Driver:
         """
@@ -577,7 +594,7 @@ class Framework:
             return
         self._close_control()
         self._sessions.closed = True
-        self._keyops.closed = True
+        self._key_requests.closed = True
         self._virtual.close()
         for slot in self._drivers:
             try:
@@ -598,8 +615,11 @@ class Framework:
         them are idle. Sessions and drivers are there in both; a driver with threads or devices
         sees to them itself.
         """
-        for room in (self._bugs, self._drivers, self._virtual, self._dispatcher, self._keyops):
-            room.after_fork()
+        self._bugs.after_fork()
+        self._drivers.after_fork()
+        self._virtual.after_fork()
+        self._dispatcher.after_fork()
+        self._key_requests.after_fork()
         self._sessions.after_fork()
 
     def __enter__(self) -> Self:

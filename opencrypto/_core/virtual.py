@@ -20,9 +20,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from opencrypto._core import selection as _select
-from opencrypto._core.session import Session
 from opencrypto._core.sessions import Sessions
-from opencrypto._core.slots import Slot
+from opencrypto._core.slots import Session, Slot
 from opencrypto._request.sid import LID, lid_of, pack_sid
 from opencrypto._request.symmetric import Cryptodesc, Cryptoini, Cryptop
 from opencrypto._rules.chain import Chain
@@ -85,7 +84,7 @@ class Virtual:
         self.slot = Slot(HID)
         self.slot.name = "virtual"
         self.slot.tier = SOFTWARE
-        self.slot.freesession = self._freesession
+        self.slot.sym.freesession = self._freesession
         self.slot.move(SlotEvent.GET_DRIVERID)
         self.slot.move(SlotEvent.REGISTER)
 
@@ -147,7 +146,7 @@ class Virtual:
     def close(self) -> None:
         """Free every virtual session, each with its last request."""
         with self.slot.lock:
-            sessions = list(self.slot.sessions.values())
+            sessions = list(self.slot.sym.sessions.values())
         for session in sessions:
             try:
                 self._sessions.free(session.sid)

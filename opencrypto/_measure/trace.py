@@ -11,7 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from opencrypto._core.session import Session
+    from opencrypto._core.slots import Session
     from opencrypto._request.symmetric import Cryptop
 
 LIMIT: Final = 65536

@@ -21,7 +21,7 @@ from opencrypto.constants import CRYPTO_F_BATCH
 from opencrypto.exceptions import BusyError
 
 if TYPE_CHECKING:
-    from opencrypto._core.session import Session
+    from opencrypto._core.slots import Session
     from opencrypto._request.symmetric import Cryptop
 
 

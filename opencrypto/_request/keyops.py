@@ -8,7 +8,6 @@ with a length in bits, except the digest of DSA, which is bytes in their natural
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -78,22 +77,26 @@ def kop_name(op: int) -> str:
     return KOPS[op].name if op in KOPS else f"key operation {op!r}"
 
 
-def refusal(krp: Cryptkop) -> tuple[int, str] | None:
-    """
-    Say why a request cannot be what it claims to be, or return None.
+def too_many(krp: Cryptkop) -> bool:
+    """Tell whether a request has more than ``CRK_MAXPARAM`` parameters (EFBIG)."""
+    return krp.iparams + krp.oparams > CRK_MAXPARAM or len(krp.param) > CRK_MAXPARAM
 
-    Returns:
-        EFBIG with a sentence for more than ``CRK_MAXPARAM`` parameters; EINVAL for an unknown
-        operation, the wrong number of parameters, or one that is no sound `Crparam`.
+
+def refusal(krp: Cryptkop) -> str:
     """
-    if krp.iparams + krp.oparams > CRK_MAXPARAM or len(krp.param) > CRK_MAXPARAM:
-        return errno.EFBIG, f"a key operation has at most {CRK_MAXPARAM} parameters"
+    Say why a request cannot be what it claims to be, or return an empty string.
+
+    It has too many parameters (`too_many`), its operation is unknown, their number is wrong, or one
+    of them is no sound `Crparam`.
+    """
+    if too_many(krp):
+        return f"a key operation has at most {CRK_MAXPARAM} parameters"
     facts = KOPS.get(krp.op)
     if facts is None:
-        return errno.EINVAL, f"{kop_name(krp.op)} is unknown; use a CRK_* constant"
+        return f"{kop_name(krp.op)} is unknown; use a CRK_* constant"
     arity = len(facts.inputs), len(facts.outputs)
     if (krp.iparams, krp.oparams) != arity or len(krp.param) < sum(arity):
-        return errno.EINVAL, (
+        return (
             f"{facts.name} takes {arity[0]} inputs and {arity[1]} outputs "
             f"({', '.join(facts.inputs + facts.outputs)}); set iparams and oparams, and as many "
             "parameters"
@@ -101,8 +104,8 @@ def refusal(krp: Cryptkop) -> tuple[int, str] | None:
     for name, parameter in zip(facts.inputs + facts.outputs, krp.param, strict=False):
         reason = _unsound(parameter, output=name in facts.outputs)
         if reason:
-            return errno.EINVAL, f"{facts.name}: {name} {reason}"
-    return None
+            return f"{facts.name}: {name} {reason}"
+    return ""
 
 
 def _unsound(parameter: object, *, output: bool) -> str:

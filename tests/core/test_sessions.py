@@ -20,7 +20,7 @@ from opencrypto import (
     UsageError,
     hookimpl,
 )
-from opencrypto._core.session import MAX_ALIASES
+from opencrypto._core.slots import MAX_ALIASES
 from opencrypto._state import SessionState, SlotEvent, SlotState
 from opencrypto._threads import ManualInterrupt
 from tests.toy import (

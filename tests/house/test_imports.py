@@ -38,7 +38,7 @@ ORDER = (
     "sysctl",
     # The running framework.
     "_core.bugs _core.plugins _core.selection _core.queues _core.guard _core.returns _core.pool",
-    "_core.session _core.slots",
+    "_core.slots _core.lane",
     "_core.sessions",
     "_core.requests _core.key_requests _core.virtual",
     "_core.attach _core.views _core.tree",
