@@ -20,7 +20,7 @@ from opencrypto._core.requests import Dispatcher
 from opencrypto._core.sessions import Sessions
 from opencrypto._core.slots import DriverTable, Slot
 from opencrypto._log import log
-from opencrypto._request.keyops import KOPS
+from opencrypto._request.key import KOPS
 from opencrypto._request.sid import lid_of
 from opencrypto._request.symmetric import Cryptop
 from opencrypto._state import SlotEvent, SlotState

@@ -30,8 +30,7 @@ from opencrypto._core.queues import RequestQueue
 from opencrypto._core.returns import Callbacks, ReturnQueue, at_once
 from opencrypto._core.slots import DriverTable, Slot
 from opencrypto._measure.counters import Counts, LocalCounts, LockedCount
-from opencrypto._request.key import Cryptkop
-from opencrypto._request.keyops import KOPS, kop_name, refusal, too_many
+from opencrypto._request.key import KOPS, Cryptkop, kop_name, refusal, too_many
 from opencrypto._state import REQUEST, RequestEvent, RequestState, SlotState, step
 from opencrypto.constants import (
     CRYPTO_ASYMQ,

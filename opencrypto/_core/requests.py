@@ -162,7 +162,7 @@ class Dispatcher:
         except KeyError:
             return
         session.slot.local.counts.errs += 1
-        crp._watch = None
+        crp.stamps = None
         if session.state is LIVE:
             # Its driver leaves, and orphan_all has not come to it yet. Waiting for that would have
             # the consumer dispatch again and again to the same session.
@@ -294,8 +294,8 @@ class Dispatcher:
         if not session.straight:
             if session.state is not LIVE:
                 self._sessions.settle(session)
-            if crp._watch is not None:
-                crp._done = perf_counter_ns()
+            if crp.stamps is not None:
+                crp.stamps.done = perf_counter_ns()
                 if flags & CRYPTO_F_CBIMM or (flags & CRYPTO_F_CBIFSYNC and session.slot.sync):
                     self.watcher.call_back(crp)
                     return

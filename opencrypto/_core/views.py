@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from opencrypto._core.slots import DriverTable, Slot
 from opencrypto._measure.counters import Stats, sum_counts
-from opencrypto._request.keyops import KOPS
+from opencrypto._request.key import KOPS
 from opencrypto.driver import CLASS_NAMES, Capability
 from opencrypto.xform import FACTS
 

@@ -14,8 +14,7 @@ from functools import cache
 from importlib import resources
 from typing import Any, Final
 
-from opencrypto._request.key import Crparam, Cryptkop
-from opencrypto._request.keyops import KOPS
+from opencrypto._request.key import KOPS, Crparam, Cryptkop
 from opencrypto.constants import Kop
 from opencrypto.testing._samples import sample
 
