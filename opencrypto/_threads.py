@@ -43,10 +43,11 @@ class ThreadInterrupt:
         self._name = name
         self._work = work
         self._pending = pending
-        self._reset()
+        self.after_fork()
         _interrupts.add(self)
 
-    def _reset(self) -> None:
+    def after_fork(self) -> None:
+        """Begin, or begin anew in a forked child, without a thread; the next kick starts it."""
         self._mutex = threading.Lock()  # guards the next four
         self._thread: threading.Thread | None = None
         self._parked = False
@@ -159,10 +160,11 @@ class WorkerPool:
         self._room = room
         self._size = size or min(os.cpu_count() or 1, MAX_WORKERS)
         self._depth = depth
-        self._reset()
+        self.after_fork()
         _pools.add(self)
 
-    def _reset(self) -> None:
+    def after_fork(self) -> None:
+        """Begin, or begin anew in a forked child, without jobs and threads: the parent has them."""
         self._mutex = threading.Lock()  # guards all that follows
         self._bell = threading.Condition(self._mutex)
         self._jobs: deque[Callable[[], object]] = deque()
@@ -271,9 +273,9 @@ _pools: weakref.WeakSet[WorkerPool] = weakref.WeakSet()
 def _after_fork() -> None:
     """Forget threads that did not come along into a forked child; the next kick starts anew."""
     for interrupt in list(_interrupts):
-        interrupt._reset()
+        interrupt.after_fork()
     for pool in list(_pools):
-        pool._reset()
+        pool.after_fork()
 
 
 if hasattr(os, "register_at_fork"):

@@ -210,6 +210,9 @@ class Framework:
 
         Returns:
             The hid, the lowest one free.
+
+        Raises:
+            UsageError: `flags` is no int, or negative.
         """
         return self._attachments.get_driverid(flags)
 
@@ -283,11 +286,14 @@ class Framework:
 
     def unblock(self, hid: int, what: int) -> None:
         """
-        Have a driver get requests again that answered ERESTART.
+        Give a driver requests again, after it has answered ERESTART.
 
         Args:
             hid: The driver.
             what: ``CRYPTO_SYMQ``, ``CRYPTO_ASYMQ``, or both.
+
+        Raises:
+            UsageError: no such hid, or `what` is none of these.
         """
         self._attachments.unblock(hid, what)
 
@@ -301,7 +307,7 @@ class Framework:
                 offered (see `drivers`). None leaves it to ``driver.selftest``.
 
         Raises:
-            UsageError: its name, flags or capabilities are wrong.
+            UsageError: its name, flags or capabilities are wrong, or the framework is closed.
             BusyError: it is attached already.
         """
         self._check_open()
@@ -317,7 +323,7 @@ class Framework:
         has not answered is handed back to the consumers with EAGAIN.
 
         Raises:
-            UsageError: no such driver is attached.
+            UsageError: no such driver is attached, or somebody detaches it already.
         """
         self._attachments.detach(which, timeout)
 
@@ -378,7 +384,8 @@ class Framework:
             The SID, never 0.
 
         Raises:
-            UsageError: the parameters are wrong (unknown algorithm, key length, MAC length).
+            UsageError: the parameters are wrong (unknown algorithm, key length, MAC length), no
+                such driver is attached, or the framework is closed.
             NoDriverError: no driver takes them; ``reasons`` says why each was passed over.
         """
         self._check_open()
@@ -581,7 +588,7 @@ class Framework:
     # The end.
 
     def _check_open(self) -> None:
-        if self._sessions.closed:
+        if self.closed:
             raise UsageError("the framework is closed; make a new one")
 
     def close(self) -> None:
@@ -590,7 +597,7 @@ class Framework:
 
         Requests still queued end with ENODEV. Closing again does nothing.
         """
-        if self._sessions.closed:
+        if self.closed:
             return
         self._close_control()
         self._sessions.closed = True
@@ -633,9 +640,14 @@ class Framework:
     ) -> None:
         self.close()
 
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called: no driver and no session comes any more."""
+        return self._sessions.closed
+
     def __repr__(self) -> str:
         names = ", ".join(slot.name for slot in self._drivers if not slot.gone) or "no drivers"
-        return f"<Framework {names}{' closed' if self._sessions.closed else ''}>"
+        return f"<Framework {names}{' closed' if self.closed else ''}>"
 
 
 _frameworks: weakref.WeakSet[Framework] = weakref.WeakSet()
@@ -658,6 +670,6 @@ def default_framework() -> Framework:
     """Return the framework of `opencrypto.bsd`, made with every installed plugin on first use."""
     global _default  # noqa: PLW0603 - one default, made late, is what the man page's calls need
     with _default_lock:
-        if _default is None or _default._sessions.closed:
+        if _default is None or _default.closed:
             _default = Framework()
         return _default

@@ -280,9 +280,9 @@ class Dispatcher:
     def done(self, crp: Cryptop) -> None:
         """Complete a request. See `Framework.done`."""
         session = crp.holder
+        if crp.state != SUBMITTED:  # one that waits in a queue is not the driver's to answer
+            self._done_twice(crp)
         try:
-            if crp.state != SUBMITTED:  # one that waits in a queue is not the driver's to answer
-                raise KeyError
             session.inflight.remove(crp)
         except (KeyError, AttributeError):
             self._done_twice(crp)

@@ -359,7 +359,7 @@ class DriverTable:
         return iter([slot for slot in self._slots if slot.state is not SlotState.FREE])
 
     def forget(self, slot: Slot) -> None:
-        """Count one SID less that names a slot; free the slot if a leaving driver has none left."""
+        """Note that a SID names a slot no more; free the slot if it was the last one to."""
         with slot.lock:
             slot.names -= 1
         self.release(slot)

@@ -225,7 +225,7 @@ class Stage:
         crd = step.crd
         if not self.part.has_twice(crd.ini.alg):
             return crd
-        # Which of the two was found already: the key says so.
+        # The algorithm stands twice in the part; the key says which of the two places is meant.
         cri = self.chain.inis[step.position]
         return Cryptodesc(
             crd.skip, crd.len, crd.inject, crd.flags, Cryptoini(cri.alg, cri.key, iv=crd.ini.iv)

@@ -29,7 +29,7 @@ FRESH: Final = 256
 """How many samples a thread collects before it works them in: about 0.3 µs a request then."""
 
 NEVER: Final = 1 << 62
-"""The least of no samples."""
+"""What stands for the shortest time while there are no samples: longer than any."""
 
 _epochs: Final = itertools.count(1)
 

@@ -27,6 +27,9 @@ class Crparam(CrparamNames):
 
     `p` holds ``ceil(nbits / 8)`` bytes, or more. An output is preallocated by giving `nbits`
     alone; what it holds before the operation does not matter.
+
+    Raises:
+        UsageError: `nbits` is negative.
     """
 
     __slots__ = ("nbits", "p")

@@ -263,12 +263,10 @@ class Cryptop(CryptopNames):
         self._own: tuple[Cryptodesc, ...] = ()
         self.stamps: Any = None  # its moments, while somebody watches (`_measure.watcher`)
 
-    @classmethod
-    def pooled(cls, desc: Sequence[Cryptodesc]) -> Self:
-        """Make a request that keeps its descriptors, with which it goes back to a pool."""
-        crp = cls(desc=desc)
-        crp._own = tuple(desc)
-        return crp
+    def keep_descriptors(self) -> Self:
+        """Keep the descriptors it has now, with which it goes back to a pool; return it."""
+        self._own = tuple(self.desc)
+        return self
 
     @property
     def made_with(self) -> int:
