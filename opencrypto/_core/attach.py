@@ -124,7 +124,7 @@ class Attachments:
         self._leave(self._drivers.get(hid))
 
     def unblock(self, hid: int, what: int) -> None:
-        """Take requests again."""
+        """Give a driver requests again, of the kinds that `what` names."""
         if what & ~(CRYPTO_SYMQ | CRYPTO_ASYMQ) or not what:
             raise UsageError("unblock takes CRYPTO_SYMQ, CRYPTO_ASYMQ, or both")
         slot = self._drivers.get(hid)
@@ -166,7 +166,7 @@ class Attachments:
         return slot.hid
 
     def detach(self, which: int | str | Driver, timeout: float) -> None:
-        """Have a driver leave, wait for what it has taken, and close it."""
+        """Withdraw a driver, wait until it has answered what it has taken, and close it."""
         slot = self._drivers.find(which)
         with slot.lock:
             if slot.closing:
@@ -198,7 +198,7 @@ class Attachments:
         self._key_requests.flush(slot)
 
     def _reclaim(self, slot: Slot) -> None:
-        """Complete for a driver that leaves what it has never answered, so that nothing is lost."""
+        """Complete what a driver that leaves has never answered, so that nothing is lost."""
         with slot.lock:
             sessions = list(slot.sym.sessions.values())
         if not sessions:
@@ -209,7 +209,7 @@ class Attachments:
         self._bugs.report(Rule.ANSWER_ALL, slot.name, requests=lost)
 
     def _reclaim_keys(self, slot: Slot) -> None:
-        """Have others serve the key requests that a driver took and has never answered."""
+        """Give others the key requests that a driver took and has never answered."""
         if slot.keys.inflight:
             lost = self._key_requests.reclaim(slot)
             self._bugs.report(Rule.ANSWER_ALL, slot.name, kops=lost)

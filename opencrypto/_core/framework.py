@@ -107,8 +107,8 @@ class Framework:
             observers,
         )
         self._pool = RequestPool(self._dispatcher.returns)
-        self._requests = interrupt("opencrypto-requests", self._run_requests, self._wait_requests)
-        self._returns = interrupt("opencrypto-returns", self._run_returns, self._wait_returns)
+        self._requests = interrupt("opencrypto-requests", self._run_requests, self._requests_wait)
+        self._returns = interrupt("opencrypto-returns", self._run_returns, self._returns_wait)
         self._tree = self._names()
         # The straight path skips a call: these are the methods below, bound where they do the work.
         setattr(self, "dispatch", self._dispatcher.dispatch)  # noqa: B010 - shadows a method
@@ -134,13 +134,13 @@ class Framework:
     def _run_requests(self) -> None:
         self._dispatcher.run_requests(self._key_requests.lane.run_turn)
 
-    def _wait_requests(self) -> bool:
+    def _requests_wait(self) -> bool:
         return self._dispatcher.lane.pending() or self._key_requests.lane.pending()
 
     def _run_returns(self) -> None:
         self._dispatcher.run_returns(self._key_requests.run_returns)
 
-    def _wait_returns(self) -> bool:
+    def _returns_wait(self) -> bool:
         return bool(len(self._dispatcher.returns) or len(self._key_requests.returns))
 
     def _compose(self, chain: Chain, hard: int, avoid: int) -> Session | None:

@@ -4,7 +4,7 @@ A key request's way: from kdispatch to a driver, perhaps to another one, and to 
 Guarantees:
 
 * An accepted request is completed exactly once. A driver holds it while it is in that driver's
-  ``kinflight``; taking it out there, under the slot's lock, is what completes it or moves it on.
+  ``inflight``; taking it out there, under the slot's lock, is what completes it or moves it on.
 * There are no sessions: each request goes to the best driver of the moment, and ``krp.hid`` says
   which. One whose driver leaves before answering, or hands it back with EAGAIN, goes to the next
   that has the operation and has not had the request. Nobody left: ENODEV.
@@ -32,11 +32,7 @@ from opencrypto._core.slots import DriverTable, Slot
 from opencrypto._measure.counters import Counts, LocalCounts, LockedCount
 from opencrypto._request.key import KOPS, Cryptkop, kop_name, refusal, too_many
 from opencrypto._state import REQUEST, RequestEvent, RequestState, SlotState, step
-from opencrypto.constants import (
-    CRYPTO_ASYMQ,
-    CRYPTO_F_USER,
-    ERESTART,
-)
+from opencrypto.constants import CRYPTO_ASYMQ, CRYPTO_F_USER, ERESTART
 from opencrypto.driver import Rule
 from opencrypto.exceptions import BusyError, UsageError
 
@@ -107,9 +103,8 @@ class KeyRequests:
         if reason:
             krp.fail(errno.EFBIG if too_many(krp) else errno.EINVAL, reason)
         elif hard is None:
-            reason = "user programs may do no key operations: kern.userasymcrypto"
-            krp.fail(errno.ENODEV, reason)
-        if reason:
+            krp.fail(errno.ENODEV, "user programs may do no key operations: kern.userasymcrypto")
+        if krp.status:
             self._complete(krp, sync=False)
             return
         krp.holder = Routing(hard or 0, pinned)
@@ -222,7 +217,7 @@ class KeyRequests:
 
         Args:
             krp: The request.
-            by: The ``kinflight`` of the driver that calls, where it is known: a driver that
+            by: The requests in flight of the driver that calls, where it is known: a driver that
                 answers late does not complete what another has in hand meanwhile.
         """
         routing = krp.holder
@@ -242,7 +237,7 @@ class KeyRequests:
         self._drivers.check_drained(slot)
 
     def _move_on(self, krp: Cryptkop, routing: Routing, slot: Slot) -> None:
-        """Have another driver serve a request that this one did not answer."""
+        """Give another driver a request that this one did not answer."""
         routing.tried.add(slot.counts)
         self.migrated.add()
         if krp.state == RequestState.SUBMITTED:
@@ -259,8 +254,8 @@ class KeyRequests:
 
     def _run_queued(self, slot: Slot, krp: Cryptkop, hint: int, unblocks: int) -> None:
         """Give a driver a request that was queued, unless that went elsewhere meanwhile."""
-        routing: Routing = krp.holder
         with slot.lock:
+            routing: Routing = krp.holder
             if krp not in slot.keys.inflight or routing.slot is not slot:
                 return
             _move(krp, RequestEvent.SUBMIT)
@@ -269,14 +264,14 @@ class KeyRequests:
     # A driver leaves.
 
     def flush(self, slot: Slot) -> None:
-        """Have what is queued for a driver that leaves served by others."""
+        """Give others what is queued for a driver that leaves."""
         with slot.lock:
             requests = slot.keys.queue.drain()
             slot.keys.inflight.difference_update(requests)
         self._move_all(slot, requests)
 
     def reclaim(self, slot: Slot) -> int:
-        """Have others serve what a driver took and will never answer; return how many that is."""
+        """Give others what a driver took and will never answer; return how many that is."""
         with slot.lock:
             requests = list(slot.keys.inflight)
             slot.keys.inflight.clear()

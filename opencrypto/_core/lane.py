@@ -54,12 +54,12 @@ class Lane(Generic[R]):
         self._ready: deque[Slot] = deque()  # appending and taking are atomic
 
     def schedule(self, slot: Slot) -> None:
-        """Have the request interrupt come to a driver; for who was told so by its queue."""
+        """Tell the request interrupt of a driver whose queue says that it is due."""
         self._ready.append(slot)
         self._kick()
 
     def refused(self, slot: Slot, *, due: bool) -> None:
-        """Go on after a driver refused a request, which is back in its queue (``restart``)."""
+        """Tell of a driver that it refused a request, which is back in its queue by ``restart``."""
         if self._queue_of(slot).blocked:
             self._observers.blocked(slot.hid, self._what)
         if due:

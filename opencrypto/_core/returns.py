@@ -30,7 +30,7 @@ R = TypeVar("R", bound=Request)
 
 
 def let_go(request: Request) -> None:
-    """Make a request idle, that the framework has in no hand any more."""
+    """Make a request idle again: the framework holds it no more."""
     request.holder = None
     request.state = RequestState.IDLE
 

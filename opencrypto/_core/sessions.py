@@ -69,7 +69,7 @@ class Sessions:
         driver: int | str | Driver | None = None,
         profile: Profile | None = None,
     ) -> Session:
-        """Open a session on the best driver that takes it, or on several that do together."""
+        """Open a session on the best driver that takes its chain, or on several together."""
         chain = Chain(as_inis(ini))
         if profile is not None:
             chain.profile = profile
@@ -194,7 +194,7 @@ class Sessions:
                 self._tell_driver(slot, sid)
 
     def enter(self, session: Session) -> Session:
-        """Take up a session whose slot never leaves: a virtual one."""
+        """Enter a virtual session, whose slot never leaves, in the tables."""
         session.process = promised(session.chain, session.process, self._done)
         with session.slot.lock:
             session.refresh(watched=self.watched)
@@ -259,7 +259,7 @@ class Sessions:
         self.settle(session)
 
     def settle(self, session: Session) -> None:
-        """Have the driver forget a session that lives no more, once its last request is done."""
+        """Tell the driver to forget a session that lives no more, once its last request is done."""
         if session.inflight or session.state is SessionState.LIVE:
             return
         slot = session.slot

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from opencrypto._core.queues import RequestQueue
 from opencrypto._core.returns import let_go
-from opencrypto._measure.counters import Counts, DriverStats, LocalCounts
+from opencrypto._measure.counters import Counts, LocalCounts
 from opencrypto._request.key import Cryptkop
 from opencrypto._request.sid import LID, lid_of
 from opencrypto._request.symmetric import Cryptoini, Cryptop, alg_name
@@ -40,7 +40,7 @@ MAX_NAMES: Final = 256
 """How many names of drivers that left are remembered with their counts."""
 
 MAX_DEPARTED: Final = 16
-"""How many drivers that left have counts of their own still, before these are added up."""
+"""How many drivers that left keep counts of their own; those of earlier ones are added up."""
 
 
 class Session:
@@ -285,10 +285,6 @@ class Slot:
             let_go(krp)
         self.keys.inflight.clear()
 
-    def stats(self) -> DriverStats:
-        """Sum the driver's counters."""
-        return self.counts.total().driver_stats()
-
     def __repr__(self) -> str:
         return f"<Slot {self.hid} {self.name} {self.state} sessions={len(self.sym.sessions)}>"
 
@@ -365,7 +361,7 @@ class DriverTable:
         self.release(slot)
 
     def check_drained(self, slot: Slot) -> None:
-        """Note it when a driver that leaves has answered all, and free its slot if it can be."""
+        """Note whether a driver that leaves has answered everything, and free its slot if so."""
         with slot.lock:
             left = slot.state is SlotState.CLEANUP
             drained = left and not slot.sym.sessions and not slot.keys.inflight and not slot.calls

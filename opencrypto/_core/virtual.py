@@ -91,7 +91,7 @@ class Virtual:
     # Opening and freeing.
 
     def compose(self, chain: Chain, hard: int, avoid: int) -> Session | None:
-        """Open a session on several drivers, as few as can be; None if they have not all of it."""
+        """Open a session on as few drivers as can be; None if they do not have all of its chain."""
         units = _units(chain)
         opened: list[Part] = []
 

@@ -39,6 +39,12 @@ from tests.toy import (
 BATCHED = CRYPTO_F_CBIMM | CRYPTO_F_BATCH
 
 
+def test_a_framework_says_whether_it_is_closed() -> None:
+    with stepped() as fw:
+        assert not fw.closed
+    assert fw.closed
+
+
 def test_the_driver_of_a_session_is_named_before_and_after_it_moves() -> None:
     with stepped(Toy("first"), Toy("second")) as fw:
         sid, log = newsession(fw, driver="first"), Log()
