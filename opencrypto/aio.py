@@ -59,37 +59,37 @@ class AsyncSession:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._layout = session._layout
+        self._framework = session._framework
 
     async def encrypt(
         self, data: BytesLike, *, iv: BytesLike | None = None, aad: BytesLike = b""
     ) -> Sealed:
         """Encrypt a message; as `Session.encrypt`."""
-        layout = self._session._layout
-        return layout.sealed(await self._run(layout.seal(data, iv, aad)))
+        return self._layout.sealed(await self._run(self._layout.seal(data, iv, aad)))
 
     async def decrypt(self, sealed: Sealed, *, aad: BytesLike = b"") -> bytes:
         """Verify and decrypt a message; as `Session.decrypt`."""
-        layout = self._session._layout
-        return layout.opened(await self._run(layout.open(sealed.data, sealed.iv, sealed.mac, aad)))
+        request = self._layout.open(sealed.data, sealed.iv, sealed.mac, aad)
+        return self._layout.opened(await self._run(request))
 
     async def mac(self, data: BytesLike) -> bytes:
         """Return a MAC or digest; as `Session.mac`."""
         self._session._auth_only()
-        layout = self._session._layout
-        return layout.sealed(await self._run(layout.seal(data, None, b""))).mac
+        return self._layout.sealed(await self._run(self._layout.seal(data, None, b""))).mac
 
     async def verify(self, data: BytesLike, mac: BytesLike) -> None:
         """Verify a MAC; as `Session.verify`."""
         self._session._auth_only()
-        await self._run(self._session._layout.open(data, b"", mac, b""))
+        await self._run(self._layout.open(data, b"", mac, b""))
 
     async def _run(self, crp: Cryptop) -> Cryptop:
         session = self._session
         for _ in range(MIGRATIONS + 1):
-            crp.sid = session._sid
+            crp.sid = session.sid
             completion = _Completion()
             crp.callback = completion.callback
-            session._framework.dispatch(crp)
+            self._framework.dispatch(crp)
             await completion.wait()
             if crp.etype != errno.EAGAIN:
                 break

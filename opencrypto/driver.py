@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, ClassVar, Final, Self, TypeAlias
 
-from opencrypto._request.key import Cryptkop
-from opencrypto._request.keyops import KOPS, KopFacts
+from opencrypto._request.key import KOPS, Cryptkop, KopFacts
 from opencrypto._request.sid import LID
 from opencrypto._request.symmetric import Cryptoini, Cryptop
 from opencrypto._rules.profile import Profile

@@ -13,13 +13,13 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from opencrypto._core.bugs import DriverBugs
-from opencrypto._core.key_requests import KeyOps
+from opencrypto._core.key_requests import KeyRequests
 from opencrypto._core.plugins import Observers
 from opencrypto._core.requests import Dispatcher
 from opencrypto._core.sessions import Sessions
 from opencrypto._core.slots import DriverTable, Slot
 from opencrypto._log import log
-from opencrypto._request.keyops import KOPS
+from opencrypto._request.key import KOPS
 from opencrypto._request.sid import lid_of
 from opencrypto._request.symmetric import Cryptop
 from opencrypto._state import SlotEvent, SlotState
@@ -39,12 +39,12 @@ class Attachments:
         drivers: DriverTable,
         sessions: Sessions,
         dispatcher: Dispatcher,
-        keyops: KeyOps,
+        keyops: KeyRequests,
         bugs: DriverBugs,
         observers: Observers,
     ) -> None:
         self._drivers = drivers
-        self._keyops = keyops
+        self._key_requests = keyops
         self._sessions = sessions
         self._dispatcher = dispatcher
         self._bugs = bugs
@@ -72,12 +72,12 @@ class Attachments:
         if alg not in FACTS:
             raise UsageError(f"there is no algorithm {alg!r}; use a CRYPTO_* constant")
         with slot.lock:
-            if slot.process is None:
+            if slot.sym.process is None:
                 if newsession is None or process is None:
                     raise UsageError("the first register() of a driver needs its callbacks")
-                slot.newsession = functools.partial(newsession, arg)
-                slot.process = functools.partial(process, arg)
-                slot.freesession = freesession and functools.partial(freesession, arg)
+                slot.sym.newsession = functools.partial(newsession, arg)
+                slot.sym.process = functools.partial(process, arg)
+                slot.sym.freesession = freesession and functools.partial(freesession, arg)
             self._add(slot, alg, maxoplen, flags)
 
     def kregister(
@@ -88,22 +88,22 @@ class Attachments:
         if op not in KOPS:
             raise UsageError(f"there is no key operation {op!r}; use a CRK_* constant")
         with slot.lock:
-            if slot.kprocess is None:
+            if slot.keys.process is None:
                 if kprocess is None:
                     raise UsageError("the first kregister() of a driver needs its callback")
-                slot.kprocess = functools.partial(kprocess, arg)
+                slot.keys.process = functools.partial(kprocess, arg)
             self._add_key(slot, op, flags)
 
     def _add_key(self, slot: Slot, op: int, flags: int) -> None:
         if slot.state is SlotState.CLEANUP:
             raise UsageError(f"driver {slot.name} is leaving; take a new id from get_driverid()")
-        slot.kops[int(op)] = flags | CRYPTO_ALG_FLAG_SUPPORTED
+        slot.keys.ops[int(op)] = flags | CRYPTO_ALG_FLAG_SUPPORTED
         slot.move(SlotEvent.REGISTER)
 
     def _add(self, slot: Slot, alg: int, maxoplen: int, flags: int) -> None:
         if slot.state is SlotState.CLEANUP:
             raise UsageError(f"driver {slot.name} is leaving; take a new id from get_driverid()")
-        slot.algs[int(alg)] = (maxoplen, flags | CRYPTO_ALG_FLAG_SUPPORTED)
+        slot.sym.algs[int(alg)] = (maxoplen, flags | CRYPTO_ALG_FLAG_SUPPORTED)
         slot.move(SlotEvent.REGISTER)
         self._drivers.changes += 1
 
@@ -111,10 +111,10 @@ class Attachments:
         """Withdraw an algorithm; with the last one the driver leaves."""
         slot = self._drivers.get(hid)
         with slot.lock:
-            if alg not in slot.algs:
+            if alg not in slot.sym.algs:
                 raise UsageError(f"driver {slot.name} has not registered algorithm {alg!r}")
-            del slot.algs[alg]
-            last = not slot.algs and not slot.kops
+            del slot.sym.algs[alg]
+            last = not slot.sym.algs and not slot.keys.ops
         if last:
             self._leave(slot)
 
@@ -123,14 +123,14 @@ class Attachments:
         self._leave(self._drivers.get(hid))
 
     def unblock(self, hid: int, what: int) -> None:
-        """Take requests again."""
+        """Give a driver requests again, of the kinds that `what` names."""
         if what & ~(CRYPTO_SYMQ | CRYPTO_ASYMQ) or not what:
             raise UsageError("unblock takes CRYPTO_SYMQ, CRYPTO_ASYMQ, or both")
         slot = self._drivers.get(hid)
         if what & CRYPTO_SYMQ:
-            self._dispatcher.unblock(slot)
+            self._dispatcher.lane.unblock(slot)
         if what & CRYPTO_ASYMQ:
-            self._keyops.unblock(slot)
+            self._key_requests.lane.unblock(slot)
 
     # Driver objects.
 
@@ -142,21 +142,21 @@ class Attachments:
         failed = _failed_answers(driver) if selftest else {}
         slot = self._drivers.reserve(driver.flags, driver.name)
         slot.driver = driver
-        slot.failed = failed
+        slot.sym.failed = failed
         driver.done = self._dispatcher.done
-        driver.kdone = functools.partial(self._keyops.done, by=slot.kinflight)
+        driver.kdone = functools.partial(self._key_requests.done, by=slot.keys.inflight)
         driver.unblock = functools.partial(self.unblock, slot.hid)
         with slot.lock:
-            slot.newsession = driver.newsession
-            slot.freesession = functools.partial(_freesession, driver)
-            slot.process = driver.process
-            slot.kprocess = driver.kprocess
+            slot.sym.newsession = driver.newsession
+            slot.sym.freesession = functools.partial(_freesession, driver)
+            slot.sym.process = driver.process
+            slot.keys.process = driver.kprocess
             for alg, capability in driver.capabilities.items():
                 if alg not in failed:
                     self._add(slot, alg, min(capability.maxlen * 8, 0xFFFF), 0)
             for op in driver.keyops:
                 self._add_key(slot, op, 0)
-            if not slot.algs and not slot.kops:
+            if not slot.sym.algs and not slot.keys.ops:
                 slot.move(SlotEvent.REGISTER)
         for alg, reason in failed.items():
             log.error("selftest_failed", driver=slot.name, alg=FACTS[alg].name, reason=reason)
@@ -165,7 +165,7 @@ class Attachments:
         return slot.hid
 
     def detach(self, which: int | str | Driver, timeout: float) -> None:
-        """Have a driver leave, wait for what it has taken, and close it."""
+        """Withdraw a driver, wait until it has answered what it has taken, and close it."""
         slot = self._drivers.find(which)
         with slot.lock:
             if slot.closing:
@@ -190,16 +190,16 @@ class Attachments:
             if slot.state is SlotState.CLEANUP:
                 raise UsageError(f"driver {slot.name} has unregistered already")
             slot.move(SlotEvent.UNREGISTER)
-            slot.algs.clear()
-            slot.kops.clear()
+            slot.sym.algs.clear()
+            slot.keys.ops.clear()
         self._sessions.orphan_all(slot)
         self._dispatcher.flush(slot)
-        self._keyops.flush(slot)
+        self._key_requests.flush(slot)
 
     def _reclaim(self, slot: Slot) -> None:
-        """Complete for a driver that leaves what it has never answered, so that nothing is lost."""
+        """Complete what a driver that leaves has never answered, so that nothing is lost."""
         with slot.lock:
-            sessions = list(slot.sessions.values())
+            sessions = list(slot.sym.sessions.values())
         if not sessions:
             return
         if slot.driver is not None:
@@ -208,9 +208,9 @@ class Attachments:
         self._bugs.report(Rule.ANSWER_ALL, slot.name, requests=lost)
 
     def _reclaim_keys(self, slot: Slot) -> None:
-        """Have others serve the key requests that a driver took and has never answered."""
-        if slot.kinflight:
-            lost = self._keyops.reclaim(slot)
+        """Give others the key requests that a driver took and has never answered."""
+        if slot.keys.inflight:
+            lost = self._key_requests.reclaim(slot)
             self._bugs.report(Rule.ANSWER_ALL, slot.name, kops=lost)
 
     def _close(self, driver: Driver, slot: Slot) -> None:

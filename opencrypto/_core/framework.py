@@ -15,13 +15,13 @@ from opencrypto._core import tree as _tree
 from opencrypto._core import views as _views
 from opencrypto._core.attach import Attachments
 from opencrypto._core.bugs import DriverBugs
-from opencrypto._core.key_requests import KeyOps
+from opencrypto._core.key_requests import KeyRequests
 from opencrypto._core.plugins import Plugins
 from opencrypto._core.pool import RequestPool
 from opencrypto._core.requests import Dispatcher
-from opencrypto._core.session import Session
+from opencrypto._core.returns import Callbacks
 from opencrypto._core.sessions import Sessions
-from opencrypto._core.slots import DriverTable
+from opencrypto._core.slots import DriverTable, Session
 from opencrypto._core.views import DriverInfo, Settings
 from opencrypto._core.virtual import Virtual
 from opencrypto._log import log
@@ -78,29 +78,41 @@ class Framework:
         self._plugins = Plugins(strict=strict, blocked=blocked)
         self._plugins.load(plugins)
         observers = self._plugins.observers()
+        callbacks = Callbacks()
         self._control: Server | None = None
         self._settings = Settings()
         self._bugs = DriverBugs()
         self._drivers = DriverTable()
         self._sessions = Sessions(self._drivers, self._bugs, observers, self.done, self._compose)
         self._dispatcher = Dispatcher(
-            self._sessions, self._bugs, observers, self._kick_requests, self._kick_returns
+            self._sessions,
+            self._bugs,
+            observers,
+            callbacks,
+            self._kick_requests,
+            self._kick_returns,
         )
         self._virtual = Virtual(self._sessions, self._dispatcher.dispatch, self._dispatcher.done)
-        self._keyops = KeyOps(
+        self._key_requests = KeyRequests(
             self._drivers,
             self._bugs,
             observers,
+            callbacks,
             self._kick_requests,
             self._kick_returns,
             self._user_class,
         )
         self._attachments = Attachments(
-            self._drivers, self._sessions, self._dispatcher, self._keyops, self._bugs, observers
+            self._drivers,
+            self._sessions,
+            self._dispatcher,
+            self._key_requests,
+            self._bugs,
+            observers,
         )
         self._pool = RequestPool(self._dispatcher.returns)
-        self._requests = interrupt("opencrypto-requests", self._run_requests, self._wait_requests)
-        self._returns = interrupt("opencrypto-returns", self._run_returns, self._wait_returns)
+        self._requests = interrupt("opencrypto-requests", self._run_requests, self._requests_wait)
+        self._returns = interrupt("opencrypto-returns", self._run_returns, self._returns_wait)
         self._tree = self._names()
         # The straight path skips a call: these are the methods below, bound where they do the work.
         setattr(self, "dispatch", self._dispatcher.dispatch)  # noqa: B010 - shadows a method
@@ -124,16 +136,16 @@ class Framework:
         self._returns.kick()
 
     def _run_requests(self) -> None:
-        self._dispatcher.run_requests(self._keyops.run_turn)
+        self._dispatcher.run_requests(self._key_requests.lane.run_turn)
 
-    def _wait_requests(self) -> bool:
-        return self._dispatcher.pending() or self._keyops.pending()
+    def _requests_wait(self) -> bool:
+        return self._dispatcher.lane.pending() or self._key_requests.lane.pending()
 
     def _run_returns(self) -> None:
-        self._dispatcher.run_returns(self._keyops.run_returns)
+        self._dispatcher.run_returns(self._key_requests.run_returns)
 
-    def _wait_returns(self) -> bool:
-        return bool(len(self._dispatcher.returns) or len(self._keyops.returns))
+    def _returns_wait(self) -> bool:
+        return bool(len(self._dispatcher.returns) or len(self._key_requests.returns))
 
     def _compose(self, chain: Chain, hard: int, avoid: int) -> Session | None:
         return self._virtual.compose(chain, hard, avoid)
@@ -155,10 +167,15 @@ class Framework:
         """Make the tree of names."""
         tree = Sysctl()
         _tree.add_names(
-            tree, self._settings, self._drivers, self._sessions, self._dispatcher, self._keyops
+            tree,
+            self._settings,
+            self._drivers,
+            self._sessions,
+            self._dispatcher,
+            self._key_requests,
         )
         _tree.add_queue(tree, "crypto_ret_q", self._dispatcher.returns)
-        _tree.add_queue(tree, "crypto_ret_kq", self._keyops.returns)
+        _tree.add_queue(tree, "crypto_ret_kq", self._key_requests.returns)
         return tree
 
     def _open_control(self, control: bool | str | Path | None) -> None:
@@ -196,6 +213,9 @@ class Framework:
 
         Returns:
             The hid, the lowest one free.
+
+        Raises:
+            UsageError: `flags` is no int, or negative.
         """
         return self._attachments.get_driverid(flags)
 
@@ -269,11 +289,14 @@ class Framework:
 
     def unblock(self, hid: int, what: int) -> None:
         """
-        Have a driver get requests again that answered ERESTART.
+        Give a driver requests again, after it has answered ERESTART.
 
         Args:
             hid: The driver.
             what: ``CRYPTO_SYMQ``, ``CRYPTO_ASYMQ``, or both.
+
+        Raises:
+            UsageError: no such hid, or `what` is none of these.
         """
         self._attachments.unblock(hid, what)
 
@@ -287,7 +310,7 @@ class Framework:
                 offered (see `drivers`). None leaves it to ``driver.selftest``.
 
         Raises:
-            UsageError: its name, flags or capabilities are wrong.
+            UsageError: its name, flags or capabilities are wrong, or the framework is closed.
             BusyError: it is attached already.
         """
         self._check_open()
@@ -303,7 +326,7 @@ class Framework:
         has not answered is handed back to the consumers with EAGAIN.
 
         Raises:
-            UsageError: no such driver is attached.
+            UsageError: no such driver is attached, or somebody detaches it already.
         """
         self._attachments.detach(which, timeout)
 
@@ -340,7 +363,7 @@ class Framework:
         Raises:
             DriverBug: this request is not in a driver's hands; it was completed before.
         """
-        self._keyops.done(krp)
+        self._key_requests.done(krp)
 
     # Consumers.
 
@@ -369,7 +392,8 @@ class Framework:
             The SID, never 0.
 
         Raises:
-            UsageError: the parameters are wrong (unknown algorithm, key length, MAC length).
+            UsageError: the parameters are wrong (unknown algorithm, key length, MAC length), no
+                such driver is attached, or the framework is closed.
             NoDriverError: no driver takes them; ``reasons`` says why each was passed over.
         """
         self._check_open()
@@ -453,7 +477,7 @@ class Framework:
         """
         if n != 1:
             raise UsageError(f"kgetreq gives one request at a time, not {n!r}")
-        returns = self._keyops.returns
+        returns = self._key_requests.returns
         if returns.over():
             returns.drop()
             return None
@@ -494,7 +518,7 @@ class Framework:
             UsageError: the request has no callback, has been freed, or no such driver.
             BusyError: it is dispatched already.
         """
-        self._keyops.dispatch(krp, None if driver is None else self._drivers.find(driver))
+        self._key_requests.dispatch(krp, None if driver is None else self._drivers.find(driver))
 
     def getfeat(self, hard: int = 0) -> int:
         """
@@ -506,7 +530,7 @@ class Framework:
         Returns:
             The mask; 0 while ``kern.userasymcrypto`` is 0.
         """
-        return self._keyops.features(hard) if self._settings.userasymcrypto else 0
+        return self._key_requests.features(hard) if self._settings.userasymcrypto else 0
 
     # Operators.
 
@@ -533,7 +557,7 @@ class Framework:
     @property
     def stats(self) -> Stats:
         """A snapshot of the counters, in the words of ``struct cryptostats``."""
-        return _views.take_stats(self._drivers, self._dispatcher, self._keyops)
+        return _views.take_stats(self._drivers, self._dispatcher, self._key_requests)
 
     def offered(self, name: str) -> Driver:
         """
@@ -572,7 +596,7 @@ class Framework:
     # The end.
 
     def _check_open(self) -> None:
-        if self._sessions.closed:
+        if self.closed:
             raise UsageError("the framework is closed; make a new one")
 
     def close(self) -> None:
@@ -581,11 +605,11 @@ class Framework:
 
         Requests still queued end with ENODEV. Closing again does nothing.
         """
-        if self._sessions.closed:
+        if self.closed:
             return
         self._close_control()
         self._sessions.closed = True
-        self._keyops.closed = True
+        self._key_requests.closed = True
         self._virtual.close()
         for slot in self._drivers:
             try:
@@ -606,8 +630,11 @@ class Framework:
         them are idle. Sessions and drivers are there in both; a driver with threads or devices
         sees to them itself.
         """
-        for room in (self._bugs, self._drivers, self._virtual, self._dispatcher, self._keyops):
-            room.after_fork()
+        self._bugs.after_fork()
+        self._drivers.after_fork()
+        self._virtual.after_fork()
+        self._dispatcher.after_fork()
+        self._key_requests.after_fork()
         self._sessions.after_fork()
 
     def __enter__(self) -> Self:
@@ -621,9 +648,14 @@ class Framework:
     ) -> None:
         self.close()
 
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called: no driver and no session comes any more."""
+        return self._sessions.closed
+
     def __repr__(self) -> str:
         names = ", ".join(slot.name for slot in self._drivers if not slot.gone) or "no drivers"
-        return f"<Framework {names}{' closed' if self._sessions.closed else ''}>"
+        return f"<Framework {names}{' closed' if self.closed else ''}>"
 
 
 _frameworks: weakref.WeakSet[Framework] = weakref.WeakSet()
@@ -646,6 +678,6 @@ def default_framework() -> Framework:
     """Return the framework of `opencrypto.bsd`, made with every installed plugin on first use."""
     global _default  # noqa: PLW0603 - one default, made late, is what the man page's calls need
     with _default_lock:
-        if _default is None or _default._sessions.closed:
+        if _default is None or _default.closed:
             _default = Framework()
         return _default

@@ -62,4 +62,4 @@ class RequestPool:
 def _new_request(n: int) -> Cryptop:
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
         raise UsageError(f"a request has at least one descriptor, not {n!r}")
-    return Cryptop.pooled([Cryptodesc() for _ in range(n)])
+    return Cryptop(desc=[Cryptodesc() for _ in range(n)]).keep_descriptors()

@@ -81,10 +81,11 @@ def _rank(candidate: Candidate) -> tuple[int, float, int, int]:
 
 def split(count: int, serve: Callable[[int, int], T | None]) -> list[T] | None:
     """
-    Divide a row of things into as few runs as can be, each of which somebody serves.
+    Divide a row of things into as few runs as can be, so that somebody serves each of them.
 
-    The longest run first, from the left: that gives the fewest, since who serves a run serves
-    each piece of it. The whole row is not asked for; that nobody serves it is why this is called.
+    The longest run is tried first, from the left. That gives the fewest, since who serves a run
+    serves each piece of it. The whole row is not asked for: the caller has found that nobody
+    serves that.
 
     Args:
         count: How many things there are.

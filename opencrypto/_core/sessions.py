@@ -15,8 +15,7 @@ from opencrypto._core import selection as _select
 from opencrypto._core.bugs import DriverBugs
 from opencrypto._core.guard import checked, promised
 from opencrypto._core.plugins import Observers
-from opencrypto._core.session import MAX_ALIASES, Session
-from opencrypto._core.slots import DriverTable, Slot, check_lid
+from opencrypto._core.slots import MAX_ALIASES, DriverTable, Session, Slot, check_lid
 from opencrypto._log import log
 from opencrypto._measure.counters import ChainNumbers, LockedCount
 from opencrypto._request.sid import pack_sid, sid_text
@@ -70,7 +69,7 @@ class Sessions:
         driver: int | str | Driver | None = None,
         profile: Profile | None = None,
     ) -> Session:
-        """Open a session on the best driver that takes it, or on several that do together."""
+        """Open a session on the best driver that takes its chain, or on several together."""
         chain = Chain(as_inis(ini))
         if profile is not None:
             chain.profile = profile
@@ -138,12 +137,12 @@ class Sessions:
         except Exception as error:
             self._bugs.report(Rule.REFUSAL, slot.name, error)
             refusal = f"cannot say whether it would: {type(error).__name__} in its refusal()"
-        return _select.Candidate(slot.hid, slot.name, slot.tier, len(slot.sessions), refusal)
+        return _select.Candidate(slot.hid, slot.name, slot.tier, len(slot.sym.sessions), refusal)
 
     def _try(self, slot: Slot, chain: Chain, hard: int) -> Session | None:
         """Open the session on one driver, or return None if the driver left while it did."""
         with slot.lock:
-            plain = slot.process
+            plain = slot.sym.process
             if slot.state is not SlotState.ACTIVE or plain is None:
                 return None
             slot.calls += 1
@@ -157,7 +156,7 @@ class Sessions:
                 stays = slot.state is SlotState.ACTIVE
                 if stays:
                     session.refresh(watched=self.watched)
-                    slot.sessions[session.lid] = session
+                    slot.sym.sessions[session.lid] = session
                     slot.names += 1
                     self.table[sid] = session
                     chain.hold()
@@ -185,7 +184,7 @@ class Sessions:
             while True:
                 lid, process = self._call_newsession(slot, chain)
                 sid = pack_sid(slot.hid, lid)
-                if lid in slot.sessions or sid in held:
+                if lid in slot.sym.sessions or sid in held:
                     raise DriverBug(f"driver {slot.name}: session number {lid} is in use already")
                 if sid not in self.table:
                     return sid, process
@@ -195,20 +194,20 @@ class Sessions:
                 self._tell_driver(slot, sid)
 
     def enter(self, session: Session) -> Session:
-        """Take up a session whose slot never leaves: a virtual one."""
+        """Enter a virtual session, whose slot never leaves, in the tables."""
         session.process = promised(session.chain, session.process, self._done)
         with session.slot.lock:
             session.refresh(watched=self.watched)
-            session.slot.sessions[session.lid] = session
+            session.slot.sym.sessions[session.lid] = session
             session.slot.names += 1
             self.table[session.sid] = session
             session.chain.hold()
         return session
 
     def _call_newsession(self, slot: Slot, chain: Chain) -> tuple[int, Process | None]:
-        assert slot.newsession is not None
+        assert slot.sym.newsession is not None
         try:
-            answer = slot.newsession(chain.inis)
+            answer = slot.sym.newsession(chain.inis)
             if not isinstance(answer, tuple):
                 return check_lid(answer, slot), None
             lid, process = answer
@@ -260,16 +259,16 @@ class Sessions:
         self.settle(session)
 
     def settle(self, session: Session) -> None:
-        """Have the driver forget a session that lives no more, once its last request is done."""
+        """Tell the driver to forget a session that lives no more, once its last request is done."""
         if session.inflight or session.state is SessionState.LIVE:
             return
         slot = session.slot
         with slot.lock:
             if session.inflight:
                 return
-            ours = slot.sessions.get(session.lid) is session
+            ours = slot.sym.sessions.get(session.lid) is session
             if ours:
-                del slot.sessions[session.lid]
+                del slot.sym.sessions[session.lid]
                 slot.calls += 1
         if ours:
             try:
@@ -300,10 +299,10 @@ class Sessions:
             self._drivers.forget(session.slot)
 
     def _tell_driver(self, slot: Slot, sid: int) -> None:
-        if slot.freesession is None:
+        if slot.sym.freesession is None:
             return
         try:
-            slot.freesession(sid)
+            slot.sym.freesession(sid)
         except Exception as error:
             self._bugs.report(Rule.FREESESSION, slot.name, error)
 
@@ -312,7 +311,7 @@ class Sessions:
     def orphan_all(self, slot: Slot) -> list[Session]:
         """Orphan every session of a driver that leaves; return them."""
         with slot.lock:
-            sessions = list(slot.sessions.values())
+            sessions = list(slot.sym.sessions.values())
         for session in sessions:
             self.orphan(session)
             self.settle(session)
@@ -398,7 +397,7 @@ class Sessions:
         """Work out anew which sessions are straight, after a change of `watched`."""
         for slot in self._drivers:
             with slot.lock:
-                for session in slot.sessions.values():
+                for session in slot.sym.sessions.values():
                     session.refresh(watched=self.watched)
 
     def after_fork(self) -> None:
@@ -410,7 +409,7 @@ class Sessions:
         self.chain_numbers.after_fork()
         self.created.after_fork()
         self.freed.after_fork()
-        groups = (self.table, *(slot.sessions for slot in self._drivers))
+        groups = (self.table, *(slot.sym.sessions for slot in self._drivers))
         for session in {id(each): each for group in groups for each in group.values()}.values():
             session.after_fork(watched=self.watched)
 

@@ -20,9 +20,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from opencrypto._core import selection as _select
-from opencrypto._core.session import Session
 from opencrypto._core.sessions import Sessions
-from opencrypto._core.slots import Slot
+from opencrypto._core.slots import Session, Slot
 from opencrypto._request.sid import LID, lid_of, pack_sid
 from opencrypto._request.symmetric import Cryptodesc, Cryptoini, Cryptop
 from opencrypto._rules.chain import Chain
@@ -85,14 +84,14 @@ class Virtual:
         self.slot = Slot(HID)
         self.slot.name = "virtual"
         self.slot.tier = SOFTWARE
-        self.slot.freesession = self._freesession
+        self.slot.sym.freesession = self._freesession
         self.slot.move(SlotEvent.GET_DRIVERID)
         self.slot.move(SlotEvent.REGISTER)
 
     # Opening and freeing.
 
     def compose(self, chain: Chain, hard: int, avoid: int) -> Session | None:
-        """Open a session on several drivers, as few as can be; None if they have not all of it."""
+        """Open a session on as few drivers as can be; None if they do not have all of its chain."""
         units = _units(chain)
         opened: list[Part] = []
 
@@ -147,7 +146,7 @@ class Virtual:
     def close(self) -> None:
         """Free every virtual session, each with its last request."""
         with self.slot.lock:
-            sessions = list(self.slot.sessions.values())
+            sessions = list(self.slot.sym.sessions.values())
         for session in sessions:
             try:
                 self._sessions.free(session.sid)
@@ -226,7 +225,7 @@ class Stage:
         crd = step.crd
         if not self.part.has_twice(crd.ini.alg):
             return crd
-        # Which of the two was found already: the key says so.
+        # The algorithm stands twice in the part; the key says which of the two places is meant.
         cri = self.chain.inis[step.position]
         return Cryptodesc(
             crd.skip, crd.len, crd.inject, crd.flags, Cryptoini(cri.alg, cri.key, iv=crd.ini.iv)

@@ -27,7 +27,7 @@ BOUNDS: Final = tuple(
 
 BUCKETS: Final = len(BOUNDS) + 1
 FRESH: Final = 256
-"""How many samples a thread collects before it works them in: about 0.3 µs a request then."""
+"""How many samples a thread collects before it works them in, which costs 0.3 µs a request."""
 
 NEVER: Final = 1 << 62
 """Stands for the shortest time while there is no sample: any sample is shorter."""

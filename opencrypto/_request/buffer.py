@@ -31,7 +31,12 @@ class Mbuf:
             self.append(segment)
 
     def append(self, segment: bytearray | memoryview) -> None:
-        """Add a segment at the end of the chain."""
+        """
+        Add a segment at the end of the chain.
+
+        Raises:
+            UsageError: it is no writable bytes-like object.
+        """
         self._segments.append(byteview(segment))
 
     @property
@@ -40,25 +45,46 @@ class Mbuf:
         return list(self._segments)
 
     def copydata(self, offset: int, length: int) -> bytes:
-        """Copy a region out (``m_copydata``). Raises UsageError if it is outside the chain."""
+        """
+        Copy a region out (``m_copydata``).
+
+        Raises:
+            UsageError: the region is not inside the chain.
+        """
         return b"".join(region(self._segments, offset, length))
 
     def copyback(self, offset: int, data: bytes | bytearray | memoryview) -> None:
-        """Copy data in at `offset`, growing the chain if it does not fit (``m_copyback``)."""
+        """
+        Copy data in at `offset`, growing the chain if it does not fit (``m_copyback``).
+
+        Raises:
+            UsageError: `offset` is negative.
+        """
         missing = offset + len(data) - len(self)
         if missing > 0:
             self.append(bytearray(missing))
         scatter(region(self._segments, offset, len(data)), data)
 
     def splice(self, offset: int, length: int, data: bytes | bytearray | memoryview) -> None:
-        """Put data in the place of a region; what follows it moves, and the length changes."""
+        """
+        Put data in the place of a region; what follows it moves, and the length changes.
+
+        Raises:
+            UsageError: the region is not inside the chain; nothing was changed.
+        """
+        region(self._segments, offset, length)  # refused in the caller's numbers
         end = offset + length
         after = region(self._segments, end, len(self) - end)
         before = region(self._segments, 0, offset)
         self._segments = [*before, byteview(bytearray(data)), *after]
 
     def trim(self, length: int) -> None:
-        """Cut bytes off the end until `length` are left (``m_adj`` with a negative count)."""
+        """
+        Cut bytes off the end until `length` are left (``m_adj`` with a negative count).
+
+        Raises:
+            UsageError: there are not that many, or `length` is negative.
+        """
         self._segments = region(self._segments, 0, length)
 
     def __len__(self) -> int:

@@ -20,7 +20,7 @@ from opencrypto import (
     UsageError,
     hookimpl,
 )
-from opencrypto._core.session import MAX_ALIASES
+from opencrypto._core.slots import MAX_ALIASES
 from opencrypto._state import SessionState, SlotEvent, SlotState
 from opencrypto.testing import ManualInterrupt
 from tests.toy import (
@@ -37,6 +37,12 @@ from tests.toy import (
 )
 
 BATCHED = CRYPTO_F_CBIMM | CRYPTO_F_BATCH
+
+
+def test_a_framework_says_whether_it_is_closed() -> None:
+    with stepped() as fw:
+        assert not fw.closed
+    assert fw.closed
 
 
 def test_the_driver_of_a_session_is_named_before_and_after_it_moves() -> None:

@@ -50,6 +50,14 @@ def test_regions_up_to_the_borders(kind: Any, offset: int, length: int) -> None:
     assert after == DATA[:offset] + bytes(length) + DATA[offset + length :]
 
 
+@pytest.mark.parametrize(("offset", "length"), [(10, 1), (3, 2), (-1, 1), (0, -1)])
+def test_a_splice_outside_is_refused_in_the_callers_numbers(offset: int, length: int) -> None:
+    chain = Mbuf([bytearray(b"ab"), bytearray(b"cd")])
+    with pytest.raises(UsageError, match=f"of {length} bytes at {offset} is outside .* 4 bytes"):
+        chain.splice(offset, length, b"x")
+    assert bytes(chain) == b"abcd"
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("offset", "length"), [(0, 25), (24, 1), (25, 0), (-1, 2), (3, -1)])
 def test_regions_outside_are_refused(kind: Any, offset: int, length: int) -> None:
