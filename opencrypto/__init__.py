@@ -6,32 +6,15 @@ them out. Driver authors start at `opencrypto.driver`, operators at the ``opencr
 """
 
 from opencrypto import constants as _constants
-from opencrypto._core.framework import (
-    Framework,
-    default_framework,
-)
+from opencrypto._core.framework import Framework, default_framework
 from opencrypto._core.views import DriverInfo
-from opencrypto._measure.counters import (
-    DriverStats,
-    Stats,
-)
+from opencrypto._measure.counters import DriverStats, Stats
 from opencrypto._request.buffer import Mbuf
-from opencrypto._request.key import (
-    Crparam,
-    Cryptkop,
-)
-from opencrypto._request.symmetric import (
-    Cryptodesc,
-    Cryptoini,
-    Cryptop,
-    KeySerial,
-)
+from opencrypto._request.key import Crparam, Cryptkop
+from opencrypto._request.symmetric import Cryptodesc, Cryptoini, Cryptop, KeySerial
 from opencrypto._rules.profile import Profile
 from opencrypto.constants import *
-from opencrypto.driver import (
-    Capability,
-    Driver,
-)
+from opencrypto.driver import Capability, Driver
 from opencrypto.exceptions import (
     AuthenticationError,
     BusyError,

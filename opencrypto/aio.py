@@ -38,7 +38,7 @@ class _Completion:
             self._future.set_result(None)
 
     async def wait(self) -> None:
-        """Wait for the end, if it has not come. A cancelled wait leaves the request to itself."""
+        """Wait until the request is answered, unless it is already."""
         if self._is_done():
             return
         self._future = self._loop.create_future()
@@ -51,10 +51,13 @@ class _Completion:
 
 class AsyncSession:
     """
-    As `opencrypto.client.Session`, with awaitable answers and ``async with``.
+    A `opencrypto.client.Session` whose answers are awaited, for ``async with``.
 
     Args:
         session: The session to use; it is closed with this one.
+
+    Each method raises what the session's own raises. A wait that is cancelled leaves its request
+    to itself.
     """
 
     def __init__(self, session: Session) -> None:
@@ -65,21 +68,42 @@ class AsyncSession:
     async def encrypt(
         self, data: BytesLike, *, iv: BytesLike | None = None, aad: BytesLike = b""
     ) -> Sealed:
-        """Encrypt a message; as `Session.encrypt`."""
+        """
+        Encrypt a message; as `Session.encrypt`.
+
+        Raises:
+            UsageError, DriverGone, CryptoError: as there.
+        """
         return self._layout.sealed(await self._run(self._layout.seal(data, iv, aad)))
 
     async def decrypt(self, sealed: Sealed, *, aad: BytesLike = b"") -> bytes:
-        """Verify and decrypt a message; as `Session.decrypt`."""
-        request = self._layout.open(sealed.data, sealed.iv, sealed.mac, aad)
-        return self._layout.opened(await self._run(request))
+        """
+        Verify and decrypt a message; as `Session.decrypt`.
+
+        Raises:
+            AuthenticationError, UsageError, DriverGone, CryptoError: as there.
+        """
+        return self._layout.opened(
+            await self._run(self._layout.open(sealed.data, sealed.iv, sealed.mac, aad))
+        )
 
     async def mac(self, data: BytesLike) -> bytes:
-        """Return a MAC or digest; as `Session.mac`."""
+        """
+        Return a MAC or digest; as `Session.mac`.
+
+        Raises:
+            UsageError, DriverGone, CryptoError: as there.
+        """
         self._session._auth_only()
         return self._layout.sealed(await self._run(self._layout.seal(data, None, b""))).mac
 
     async def verify(self, data: BytesLike, mac: BytesLike) -> None:
-        """Verify a MAC; as `Session.verify`."""
+        """
+        Verify a MAC; as `Session.verify`.
+
+        Raises:
+            AuthenticationError, UsageError, DriverGone, CryptoError: as there.
+        """
         self._session._auth_only()
         await self._run(self._layout.open(data, b"", mac, b""))
 

@@ -143,7 +143,7 @@ def crypto_kregister(
 
 
 def crypto_unregister(hid: int, alg: int) -> int:
-    """Withdraw an algorithm; 0, or EINVAL if the driver has it not."""
+    """Withdraw an algorithm; 0, or EINVAL if the driver has not registered it."""
     return _said(default_framework().unregister, hid, alg)
 
 
@@ -153,17 +153,27 @@ def crypto_unregister_all(hid: int) -> int:
 
 
 def crypto_unblock(hid: int, what: int) -> int:
-    """Have requests again after ERESTART; 0, or EINVAL if there is no such driver."""
+    """Say that a driver takes requests again after ERESTART; 0, or EINVAL if there is none."""
     return _said(default_framework().unblock, hid, what)
 
 
 def crypto_done(crp: cryptop) -> None:
-    """Complete a request. Raises DriverBug if the driver does not hold it."""
+    """
+    Complete a request.
+
+    Raises:
+        DriverBug: the driver does not hold it.
+    """
     default_framework().done(crp)
 
 
 def crypto_kdone(krp: cryptkop) -> None:
-    """Complete a key request. Raises DriverBug if the driver does not hold it."""
+    """
+    Complete a key request.
+
+    Raises:
+        DriverBug: the driver does not hold it.
+    """
     default_framework().kdone(krp)
 
 
@@ -189,7 +199,12 @@ def crypto_newsession(ini: cryptoini | Sequence[cryptoini], hard: int) -> tuple[
 
 
 def crypto_freesession(sid: int) -> None:
-    """Free a session; 0 does nothing. Raises UnknownSession if there is none."""
+    """
+    Free a session; 0 does nothing.
+
+    Raises:
+        UnknownSession: there is none with this SID.
+    """
     default_framework().freesession(sid)
 
 
@@ -217,7 +232,12 @@ def crypto_getreq(num: int) -> cryptop | None:
 
 
 def crypto_freereq(crp: cryptop | None) -> None:
-    """Give a request back. Raises BusyError if it is under way."""
+    """
+    Give a request back.
+
+    Raises:
+        BusyError: it is under way.
+    """
     default_framework().freereq(crp)
 
 
@@ -230,7 +250,12 @@ def crypto_kgetreq(num: int, prflags: int = 0) -> cryptkop | None:
 
 
 def crypto_kfreereq(krp: cryptkop | None) -> None:
-    """Give a key request back. Raises BusyError if it is under way."""
+    """
+    Give a key request back.
+
+    Raises:
+        BusyError: it is under way.
+    """
     default_framework().kfreereq(krp)
 
 

@@ -31,7 +31,14 @@ def open_session(
     hard: int | None,
     driver: int | str | Driver | None,
 ) -> int:
-    """Open a session as a user program does: `hard` None means what the operator has set."""
+    """
+    Open a session as a user program does: `hard` None means what the operator has set.
+
+    Raises:
+        UsageError: the operator lets user programs open no sessions (ENXIO), or the parameters
+            are wrong.
+        NoDriverError: no driver takes them.
+    """
     if hard is None:
         if not framework.sysctl["kern.usercrypto"]:
             raise UsageError(
@@ -85,6 +92,12 @@ class Session:
             data: The plaintext; for a block mode, whole blocks.
             iv: The IV; if not given, a fresh one, which is what you want.
             aad: Authenticated but not encrypted, and not part of the result.
+
+        Raises:
+            UsageError: the session has no cipher and so takes no `iv`, or the message or the IV
+                has a length that the algorithms do not take.
+            DriverGone: the session's driver left, and no other could take the session over.
+            CryptoError: the driver failed; the class is by the error (see docs/errors.md).
         """
         return self._layout.sealed(self._run(self._layout.seal(data, iv, aad)))
 
@@ -94,13 +107,21 @@ class Session:
 
         Raises:
             AuthenticationError: it is not what was protected; nothing of it is released.
+            UsageError: the message or the IV has a length that the algorithms do not take.
+            DriverGone, CryptoError: as `encrypt`.
         """
         return self._layout.opened(
             self._run(self._layout.open(sealed.data, sealed.iv, sealed.mac, aad))
         )
 
     def mac(self, data: BytesLike) -> bytes:
-        """Return the MAC or digest of a message; for sessions of one authenticator alone."""
+        """
+        Return the MAC or digest of a message; for sessions of one authenticator alone.
+
+        Raises:
+            UsageError: the session has a cipher.
+            DriverGone, CryptoError: as `encrypt`.
+        """
         self._auth_only()
         return self._layout.sealed(self._run(self._layout.seal(data, None, b""))).mac
 
@@ -110,6 +131,8 @@ class Session:
 
         Raises:
             AuthenticationError: it does not match.
+            UsageError: the session has a cipher.
+            DriverGone, CryptoError: as `encrypt`.
         """
         self._auth_only()
         self._run(self._layout.open(data, b"", mac, b""))

@@ -81,7 +81,9 @@ QUEUES: Final = {"request": "crypto_ret_q", "key": "crypto_ret_kq"}
 
 class Collector(_Collector):
     """
-    What a Prometheus registry asks.
+    Shows a framework's tree to a Prometheus registry.
+
+    A framework that is closed shows what it last counted; no method raises.
 
     Args:
         framework: The framework; its tree is read at each scrape.

@@ -117,8 +117,8 @@ class Sysctl(MutableMapping[str, Value]):
         Return the node of a name.
 
         Raises:
-            UsageError: there is no such name (ENOENT); the message suggests near ones. It is a
-                KeyError too, as a mapping's reader expects.
+            UsageError: there is no such name (ENOENT); the message suggests near ones. It is an
+                `UnknownName`, and so a KeyError too, as a mapping's reader expects.
         """
         found = self.nodes(name).get(name)
         if found is not None:
@@ -146,7 +146,12 @@ class Sysctl(MutableMapping[str, Value]):
         return value
 
     def __setitem__(self, name: str, value: Value) -> None:
-        """Write a value. Raises UsageError if it is read-only, no integer, or out of range."""
+        """
+        Write a value.
+
+        Raises:
+            UsageError: there is no such name, or it does not take the value; as `Node.write`.
+        """
         self.node(name).write(value)
 
     def __delitem__(self, name: str) -> None:

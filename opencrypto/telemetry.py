@@ -54,7 +54,8 @@ def instrument(framework: Framework, provider: MeterProvider | None = None) -> M
         provider: Whom to offer them to; the program's global one if not given.
 
     Returns:
-        The meter that has the instruments.
+        The meter that has the instruments. Nothing is raised: what the SDK asks is answered with
+        what there is.
     """
     meter = get_meter("opencrypto", meter_provider=provider)
     for leaf, (name, unit) in COUNTERS.items():

@@ -7,7 +7,6 @@ can open the same one on another driver.
 
 from __future__ import annotations
 
-import hmac
 import threading
 from collections.abc import Collection, Iterable, Sequence
 
@@ -117,11 +116,13 @@ class Chain:
         """
         if any(map(key_serial, (cri, *self.inis))):
             raise UsageError("a key given by its serial number tells no algorithms apart")
+        from hmac import compare_digest  # with all of hashlib, for chains that few have
+
         key = bytes(cri.key or b"")[: cri.klen // 8]
         same = [
             position
             for position in self.positions[cri.alg]
-            if hmac.compare_digest(bytes(self.inis[position].key or b""), key)
+            if compare_digest(bytes(self.inis[position].key or b""), key)
         ]
         if not same:
             raise UsageError(

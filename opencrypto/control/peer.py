@@ -29,7 +29,7 @@ class Peer:
         progress: When it last asked, or read, something.
         spoken: It has sent a whole request.
         busy: A job of its own is being done; its further requests wait.
-        unsent: Of answers, what it has not read yet.
+        unsent: What it has not yet read of its answers.
     """
 
     def __init__(self, client: socket.socket, uid: int, now: float) -> None:

@@ -56,7 +56,7 @@ class Server:
 
     def __init__(self, framework: Subject, wanted: str | Path | bool) -> None:
         if not hasattr(socket, "SO_PEERCRED"):
-            raise UsageError("the control socket needs SO_PEERCRED, which this system has not")
+            raise UsageError("the control socket needs SO_PEERCRED, which this system lacks")
         self._framework = framework
         self._tracing = Tracing(framework)
         self._uids = {0, os.geteuid()}

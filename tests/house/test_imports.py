@@ -195,6 +195,16 @@ def test_the_framework_knows_no_driver_and_no_consumer(room: str) -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def test_the_control_socket_imports_nothing_that_runs() -> None:
+    """The framework loads it when it is wanted; it is handed the framework, and knows its type."""
+    wrong = [
+        str(found)
+        for found in framework_imports("control")
+        if any(target.startswith("_core.") for target in rooms_imported(found))
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
 @pytest.mark.parametrize("room", sorted(WITHOUT_THREADS & set(ROOMS)))
 def test_rules_have_no_threads(room: str) -> None:
     wrong = [

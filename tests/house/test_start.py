@@ -16,13 +16,12 @@ MAY_LOAD = {
     "opencrypto": "the framework itself",
     "pluggy": "hookimpl marks functions with it",
     "dataclasses": "brings inspect, and that ast, dis, tokenize, linecache and what these need",
-    "hmac": "compares MACs; brings hashlib",
     "threading": "locks, and the counts of each thread; brings weakref and functools",
     "typing": "brings contextlib, collections, re and copyreg",
     "errno enum bisect operator itertools": "small",
 }
 BROUGHT_ALONG = set(
-    "__future__ ast collections contextlib copy copyreg dis functools hashlib importlib inspect "
+    "__future__ ast collections contextlib copy copyreg dis functools importlib inspect "
     "keyword linecache opcode re reprlib token tokenize types warnings weakref".split()
 )
 
