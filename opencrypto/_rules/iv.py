@@ -68,8 +68,8 @@ if way != GIVEN:
     # here: take
 """  # noqa: E501 - a refusal is one line of the text
 """
-Finds out whether the IV of the descriptor `crd` is sound; its region is `start` to `end` in a buffer
-of `size` bytes. Then `iv` is the one that is given, and `way` says what is to be done.
+Finds out whether the IV of the descriptor `crd`, whose region is `start` to `end`, is sound in a
+buffer of `size` bytes. Then `iv` is the one that is given, and `way` says what is to be done.
 """
 
 IV_TAKE: Final = """
