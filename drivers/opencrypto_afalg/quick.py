@@ -110,16 +110,9 @@ def _cipher_mac(chain: Chain, both: Aead) -> Quick:
     as_aead = _aead(chain, both)
 
     def ask(
-        crp: Cryptop,
-        view: memoryview,
-        iv: bytes,
-        start: int,
-        end: int,
-        mac_start: int,
-        mac_end: int,
-        at: int,
-        encrypting: int,
-    ) -> bool:
+        crp: Cryptop, view: memoryview, iv: bytes, start: int, end: int,
+        mac_start: int, mac_end: int, at: int, encrypting: int,
+    ) -> bool:  # fmt: skip
         if at < end or not in_one_call(start, end, mac_start, mac_end):
             return False
         return as_aead(crp, view, iv, start, end, mac_start, start, at, encrypting)
@@ -136,16 +129,9 @@ def _aead(chain: Chain, aead: Aead) -> Exchange:
     before = U32.pack(len(shaped)) + shaped[: len(shaped) - len(after) - ivlen]
 
     def ask(
-        crp: Cryptop,
-        view: memoryview,
-        iv: bytes,
-        start: int,
-        end: int,
-        aad: int,
-        aad_end: int,
-        at: int,
-        encrypting: int,
-    ) -> bool:
+        crp: Cryptop, view: memoryview, iv: bytes, start: int, end: int,
+        aad: int, aad_end: int, at: int, encrypting: int,
+    ) -> bool:  # fmt: skip
         extra, to = aad_end - aad, at + maclen
         plain_size = extra + end - start
         size = plain_size + maclen

@@ -27,16 +27,9 @@ def compile_esp(chain: Chain, cipher: Cbc, hmac: Hmac) -> Quick:
     number = int.from_bytes
 
     def exchange(
-        crp: Cryptop,
-        view: memoryview,
-        iv: bytes,
-        start: int,
-        end: int,
-        mac_start: int,
-        mac_end: int,
-        at: int,
-        encrypting: int,
-    ) -> bool:
+        crp: Cryptop, view: memoryview, iv: bytes, start: int, end: int,
+        mac_start: int, mac_end: int, at: int, encrypting: int,
+    ) -> bool:  # fmt: skip
         state = keyed[0].copy()
         to = at + maclen
         if not encrypting:

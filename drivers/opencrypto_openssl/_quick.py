@@ -47,16 +47,9 @@ def _gcm(session: ChainSession, gcm: Gcm) -> Quick:
     """`AESGCM` in place, with a whole tag that follows the payload, as in ESP and TLS."""
 
     def exchange(
-        crp: Cryptop,
-        view: memoryview,
-        iv: bytes,
-        start: int,
-        end: int,
-        aad: int,
-        aad_end: int,
-        at: int,
-        encrypting: int,
-    ) -> bool:
+        crp: Cryptop, view: memoryview, iv: bytes, start: int, end: int,
+        aad: int, aad_end: int, at: int, encrypting: int,
+    ) -> bool:  # fmt: skip
         nonce = gcm.salt + iv
         whole = view[start : end + TAG]
         if encrypting:

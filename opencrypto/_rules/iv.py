@@ -49,7 +49,7 @@ def iv_way(flags: int) -> int:
 
 
 IV_RULE: Final = """
-way = IV_WAYS[crd.flags & IV_FLAGS]
+way = IV_WAYS[flags & IV_FLAGS]
 if way & GIVEN:
     iv = crd.ini.iv
     if type(iv) is not bytes:
@@ -65,28 +65,23 @@ if way != GIVEN:
         refuse(name, f"the iv's place of {ivlen} bytes at {place} is outside the buffer of {size} bytes")
     if place < end and start < place_end:
         refuse(name, f"the iv's place at {place} is inside the region it ciphers")
+    # here: take
 """  # noqa: E501 - a refusal is one line of the text
 """
-Finds out whether the IV of the descriptor `crd`, whose region is `start` to `end` in a buffer of
-`size` bytes, is sound. Afterwards `iv` is the one that is given, and `way` says what is to be done.
+Finds out whether the IV of the descriptor `crd`, whose region is `start` to `end`, is sound in a
+buffer of `size` bytes. Then `iv` is the one that is given, and `way` says what is to be done.
 """
-
-IV_UNWRITTEN: Final = """
-if way & WRITTEN:
-    return False
-"""
-"""After `IV_RULE`: refuses what would write an IV into the buffer."""
 
 IV_TAKE: Final = """
-if way != GIVEN:
-    if way == READ:
-        iv = bytes(view[place:place_end])
-    else:
-        if way == WRITTEN:
-            iv = fresh()
-        view[place:place_end] = iv
+if way == READ:
+    iv = bytes(view[place:place_end])
+else:
+    refuse(name, "the IV would be written")  # where unwritten
+    if way == WRITTEN:
+        iv = fresh()
+    view[place:place_end] = iv
 """
-"""After `IV_RULE`, over `view`, one piece: has the IV in `iv`, and writes it where it is to be."""
+"""For where `IV_RULE` says so, over `view`, one piece: has the IV in `iv`, and writes it."""
 
 
 def _refuse(name: str, words: str) -> NoReturn:
@@ -104,7 +99,10 @@ IV_NAMES: Final = {
 """What the two texts name."""
 
 check_iv: Callable[[Cryptodesc, str, int, int, int, int], None] = compile_function(
-    "check_iv(crd, name, ivlen, start, end, size)", IV_RULE, IV_NAMES, "rule of IVs"
+    "check_iv(crd, name, ivlen, start, end, size)",
+    f"flags = crd.flags\n{IV_RULE}",
+    IV_NAMES,
+    "rule of IVs",
 )
 """
 Find out whether a descriptor's IV is sound: ``check_iv(crd, name, ivlen, start, end, size)``.

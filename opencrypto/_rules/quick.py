@@ -77,16 +77,9 @@ def _cipher_mac(chain: Chain, crypt: Any, mac_of: Any) -> Quick:
     maclen = chain.macs[places_of(chain)[1]]
 
     def exchange(
-        crp: Cryptop,
-        view: memoryview,
-        iv: bytes,
-        start: int,
-        end: int,
-        mac_start: int,
-        mac_end: int,
-        at: int,
-        encrypting: int,
-    ) -> bool:
+        crp: Cryptop, view: memoryview, iv: bytes, start: int, end: int,
+        mac_start: int, mac_end: int, at: int, encrypting: int,
+    ) -> bool:  # fmt: skip
         to = at + maclen
         if encrypting:
             crypt(iv, [view[start:end]], True)
@@ -104,16 +97,9 @@ def _aead(chain: Chain, seal: Any, unseal: Any) -> Quick:
     maclen = chain.macs[places_of(chain)[1]]
 
     def exchange(
-        crp: Cryptop,
-        view: memoryview,
-        iv: bytes,
-        start: int,
-        end: int,
-        aad: int,
-        aad_end: int,
-        at: int,
-        encrypting: int,
-    ) -> bool:
+        crp: Cryptop, view: memoryview, iv: bytes, start: int, end: int,
+        aad: int, aad_end: int, at: int, encrypting: int,
+    ) -> bool:  # fmt: skip
         additional = [view[aad:aad_end]] if aad < aad_end else []
         payload = [view[start:end]] if start < end else []
         if encrypting:

@@ -21,8 +21,8 @@ from textwrap import indent
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from opencrypto._rules.chain import Chain
-from opencrypto._rules.iv import IV_NAMES, IV_RULE, IV_TAKE, IV_UNWRITTEN
-from opencrypto._rules.template import choose, compile_function, mute
+from opencrypto._rules.iv import IV_NAMES, IV_RULE, IV_TAKE
+from opencrypto._rules.template import choose, compile_function, fill, mute
 from opencrypto.constants import (
     CRD_F_ENCRYPT,
     CRD_F_VERIFY,
@@ -140,9 +140,10 @@ size = len(buf)
 if not 0 <= start < end <= size:
     return False
 if (end - start) % granule: return False  # where granule
+flags = crd.flags
 view = memoryview(buf)
 # here: iv
-return exchange(crp, view, iv, start, end, crd.flags & CRD_F_ENCRYPT)
+return exchange(crp, view, iv, start, end, flags & CRD_F_ENCRYPT)
 """
 
 _MAC: Final = """
@@ -168,17 +169,18 @@ buf = crp.buf
 if len(desc) != 2 or crp.mac is not None or crp.flags & SEGMENTED:
     return False
 crd, mac = desc
-encrypting = crd.ini.alg == cipher_alg
-if not encrypting:
+if crd.ini.alg == cipher_alg:
+    flags = crd.flags
+    encrypting = flags & CRD_F_ENCRYPT
+    if not encrypting or mac.flags & CRD_F_VERIFY:
+        return False
+else:
     mac, crd = desc
-    if crd.ini.alg != cipher_alg:
+    flags = crd.flags
+    encrypting = flags & CRD_F_ENCRYPT
+    if encrypting or not mac.flags & CRD_F_VERIFY or crd.ini.alg != cipher_alg:
         return False
 if mac.ini.alg != mac_alg or not (type(buf) is bytearray or is_bytes(buf)):
-    return False
-if encrypting:
-    if not crd.flags & CRD_F_ENCRYPT or mac.flags & CRD_F_VERIFY:
-        return False
-elif crd.flags & CRD_F_ENCRYPT or not mac.flags & CRD_F_VERIFY:
     return False
 start = crd.skip
 mac_start = mac.skip
@@ -220,7 +222,8 @@ if not 0 <= aad <= aad_end <= start <= end <= at <= size - maclen:
 if at != end: return False  # where adjacent
 if end - aad > longest: return False  # where longest
 if start != end: return False  # where no payload
-encrypting = crd.flags & CRD_F_ENCRYPT
+flags = crd.flags
+encrypting = flags & CRD_F_ENCRYPT
 if encrypting and tag.flags & CRD_F_VERIFY:
     return False
 view = memoryview(buf)
@@ -355,10 +358,8 @@ def _recogniser(
 @functools.cache
 def _maker(shape: Shape, options: frozenset[str]) -> Callable[..., Quick]:
     """Return what makes the recogniser of a session, with the lines that `options` ask for."""
-    iv = [mute(IV_RULE, "return False"), IV_TAKE] if "iv" in options else ['iv = b""']
-    if "unwritten" in options and "iv" in options:
-        iv.insert(1, IV_UNWRITTEN)
-    text = choose(_TEXTS[shape], options).replace("# here: iv", "\n".join(iv))
+    iv = fill(IV_RULE, "take", IV_TAKE) if "iv" in options else 'iv = b""'
+    text = mute(choose(fill(_TEXTS[shape], "iv", iv), options), "return False")
     body = f"def quick(crp):\n{indent(text, '    ')}\nreturn quick"
     title = ", ".join((f"quick way of {shape.name}", *sorted(options)))
     made: Callable[..., Quick] = compile_function(_MAKER, body, _NAMES, title)

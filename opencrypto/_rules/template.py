@@ -34,6 +34,16 @@ def compile_function(head: str, body: str, names: Mapping[str, object], title: s
     return made[head.partition("(")[0]]
 
 
+def fill(text: str, hole: str, filling: str) -> str:
+    """Put lines in the place of the line ``# here: HOLE``, indented like it."""
+    return re.sub(
+        rf"^( *)# here: {hole}$",
+        lambda found: textwrap.indent(filling.strip(), found[1]),
+        text,
+        flags=re.MULTILINE,
+    )
+
+
 def choose(text: str, options: Collection[str]) -> str:
     """Leave out the lines marked ``# where OPTION`` whose option is not among `options`."""
     lines = (line.partition("  # where ") for line in text.splitlines())
