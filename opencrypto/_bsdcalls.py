@@ -11,6 +11,7 @@ from typing import Any
 from opencrypto._core.framework import default_framework
 from opencrypto._request.bsdnames import linked
 from opencrypto._request.key import Cryptkop as cryptkop
+from opencrypto._request.sid import caps_of, hid_of, lid_of
 from opencrypto._request.symmetric import Cryptoini as cryptoini
 from opencrypto._request.symmetric import Cryptop as cryptop
 from opencrypto.exceptions import CryptoError, error_from_errno
@@ -18,17 +19,17 @@ from opencrypto.exceptions import CryptoError, error_from_errno
 
 def CRYPTO_SESID2HID(sid: int) -> int:
     """Return the driver id in a SID; that of SID 0 is -1."""
-    return (sid >> 32 & 0xFFFFFF) - 1
+    return hid_of(sid)
 
 
 def CRYPTO_SESID2LID(sid: int) -> int:
     """Return the driver's own number of a session."""
-    return sid & 0xFFFFFFFF
+    return lid_of(sid)
 
 
 def CRYPTO_SESID2CAPS(sid: int) -> int:
     """Return the capability flags in a SID, which nobody fills in: 0."""
-    return sid >> 32 & 0xFF000000
+    return caps_of(sid)
 
 
 def _said(call: Callable[..., object], *args: Any) -> int:

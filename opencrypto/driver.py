@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, ClassVar, Final, Self, TypeAlias
 
-from opencrypto._request.key import Cryptkop
-from opencrypto._request.keyops import KOPS, KopFacts
+from opencrypto._request.key import KOPS, Cryptkop, KopFacts
+from opencrypto._request.sid import LID
 from opencrypto._request.symmetric import Cryptoini, Cryptop
 from opencrypto._rules.profile import Profile
 from opencrypto._threads import WorkerPool
@@ -261,7 +261,7 @@ class Driver:
 
     def newlid(self) -> int:
         """Return a session number that no driver of this process has had lately."""
-        return next(_lids) & 0xFFFFFFFF
+        return next(_lids) & LID
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} ({CLASS_NAMES[driver_class(self.flags)]})>"

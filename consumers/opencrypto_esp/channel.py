@@ -22,6 +22,7 @@ from opencrypto import (
     Cryptop,
     Framework,
     NoDriverError,
+    UnknownSession,
 )
 from opencrypto_esp.ip import Place
 from opencrypto_esp.results import Drop, Flow, Reason
@@ -102,9 +103,11 @@ class Channel:
                 self._names[self.sid] = self._driver_of(self.sid)
 
     def _driver_of(self, sid: int) -> str:
-        """Name the driver of a session while it is there to be asked for."""
-        hid = (sid >> 32) - 1
-        return next((i.name for i in self._framework.drivers if i.hid == hid), f"driver {hid}")
+        """Name the driver of a session, or all of them if it has several."""
+        try:
+            return " + ".join(self._framework.driver_of(sid))
+        except UnknownSession:
+            return "a driver that left"  # the framework was closed meanwhile
 
     def take(self) -> Job:
         """

@@ -78,7 +78,8 @@ class Flow:
         dropped: How many were not, by reason.
         resubmitted: Requests dispatched again because their session had moved (EAGAIN).
         migrations: Times a session was found to have moved.
-        drivers: Requests that succeeded, by the name of the driver that served them.
+        drivers: Requests that succeeded, by the name of the driver that served them; of a
+            session that several drivers serve, their names joined by " + ".
     """
 
     packets: int = 0

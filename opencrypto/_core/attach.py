@@ -10,13 +10,18 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from opencrypto import selftest as known_answers
 from opencrypto._core.bugs import DriverBugs
+from opencrypto._core.key_requests import KeyRequests
+from opencrypto._core.plugins import Observers
+from opencrypto._core.requests import Dispatcher
+from opencrypto._core.sessions import Sessions
 from opencrypto._core.slots import DriverTable, Slot
 from opencrypto._log import log
-from opencrypto._request.keyops import KOPS
+from opencrypto._request.key import KOPS
+from opencrypto._request.sid import lid_of
 from opencrypto._request.symmetric import Cryptop
 from opencrypto._state import SlotEvent, SlotState
 from opencrypto.constants import CRYPTO_ALG_FLAG_SUPPORTED, CRYPTO_ASYMQ, CRYPTO_SYMQ
@@ -24,15 +29,7 @@ from opencrypto.driver import CLASS_NAMES, Capability, Driver, Rule, detached
 from opencrypto.exceptions import BusyError, UsageError
 from opencrypto.xform import FACTS
 
-if TYPE_CHECKING:
-    from opencrypto._core.key_requests import KeyOps
-    from opencrypto._core.plugins import Observers
-    from opencrypto._core.requests import Dispatcher
-    from opencrypto._core.sessions import Sessions
-
 _TOKEN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]*")
-
-Ports = dict[str, Callable[..., Any]]
 
 
 class Attachments:
@@ -43,17 +40,16 @@ class Attachments:
         drivers: DriverTable,
         sessions: Sessions,
         dispatcher: Dispatcher,
-        keyops: KeyOps,
-        ports: Ports,
+        keyops: KeyRequests,
         bugs: DriverBugs,
+        observers: Observers,
     ) -> None:
         self._drivers = drivers
-        self._keyops = keyops
+        self._key_requests = keyops
         self._sessions = sessions
         self._dispatcher = dispatcher
-        self._ports = ports
         self._bugs = bugs
-        self.observers: Observers | None = None
+        self._observers = observers
 
     # opencrypto(9).
 
@@ -77,12 +73,12 @@ class Attachments:
         if alg not in FACTS:
             raise UsageError(f"there is no algorithm {alg!r}; use a CRYPTO_* constant")
         with slot.lock:
-            if slot.process is None:
+            if slot.sym.process is None:
                 if newsession is None or process is None:
                     raise UsageError("the first register() of a driver needs its callbacks")
-                slot.newsession = functools.partial(newsession, arg)
-                slot.process = functools.partial(process, arg)
-                slot.freesession = freesession and functools.partial(freesession, arg)
+                slot.sym.newsession = functools.partial(newsession, arg)
+                slot.sym.process = functools.partial(process, arg)
+                slot.sym.freesession = freesession and functools.partial(freesession, arg)
             self._add(slot, alg, maxoplen, flags)
 
     def kregister(
@@ -93,22 +89,22 @@ class Attachments:
         if op not in KOPS:
             raise UsageError(f"there is no key operation {op!r}; use a CRK_* constant")
         with slot.lock:
-            if slot.kprocess is None:
+            if slot.keys.process is None:
                 if kprocess is None:
                     raise UsageError("the first kregister() of a driver needs its callback")
-                slot.kprocess = functools.partial(kprocess, arg)
+                slot.keys.process = functools.partial(kprocess, arg)
             self._add_key(slot, op, flags)
 
     def _add_key(self, slot: Slot, op: int, flags: int) -> None:
         if slot.state is SlotState.CLEANUP:
             raise UsageError(f"driver {slot.name} is leaving; take a new id from get_driverid()")
-        slot.kops[int(op)] = flags | CRYPTO_ALG_FLAG_SUPPORTED
+        slot.keys.ops[int(op)] = flags | CRYPTO_ALG_FLAG_SUPPORTED
         slot.move(SlotEvent.REGISTER)
 
     def _add(self, slot: Slot, alg: int, maxoplen: int, flags: int) -> None:
         if slot.state is SlotState.CLEANUP:
             raise UsageError(f"driver {slot.name} is leaving; take a new id from get_driverid()")
-        slot.algs[int(alg)] = (maxoplen, flags | CRYPTO_ALG_FLAG_SUPPORTED)
+        slot.sym.algs[int(alg)] = (maxoplen, flags | CRYPTO_ALG_FLAG_SUPPORTED)
         slot.move(SlotEvent.REGISTER)
         self._drivers.changes += 1
 
@@ -116,10 +112,10 @@ class Attachments:
         """Withdraw an algorithm; with the last one the driver leaves."""
         slot = self._drivers.get(hid)
         with slot.lock:
-            if alg not in slot.algs:
+            if alg not in slot.sym.algs:
                 raise UsageError(f"driver {slot.name} has not registered algorithm {alg!r}")
-            del slot.algs[alg]
-            last = not slot.algs and not slot.kops
+            del slot.sym.algs[alg]
+            last = not slot.sym.algs and not slot.keys.ops
         if last:
             self._leave(slot)
 
@@ -133,9 +129,9 @@ class Attachments:
             raise UsageError("unblock takes CRYPTO_SYMQ, CRYPTO_ASYMQ, or both")
         slot = self._drivers.get(hid)
         if what & CRYPTO_SYMQ:
-            self._dispatcher.unblock(slot)
+            self._dispatcher.lane.unblock(slot)
         if what & CRYPTO_ASYMQ:
-            self._keyops.unblock(slot)
+            self._key_requests.lane.unblock(slot)
 
     # Driver objects.
 
@@ -147,27 +143,25 @@ class Attachments:
         failed = known_answers.failures(driver) if selftest else {}
         slot = self._drivers.reserve(driver.flags, driver.name)
         slot.driver = driver
-        slot.failed = failed
-        for port, call in self._ports.items():
-            setattr(driver, port, call)
-        driver.kdone = functools.partial(self._keyops.done, by=slot.kinflight)
+        slot.sym.failed = failed
+        driver.done = self._dispatcher.done
+        driver.kdone = functools.partial(self._key_requests.done, by=slot.keys.inflight)
         driver.unblock = functools.partial(self.unblock, slot.hid)
         with slot.lock:
-            slot.newsession = driver.newsession
-            slot.freesession = functools.partial(_freesession, driver)
-            slot.process = driver.process
-            slot.kprocess = driver.kprocess
+            slot.sym.newsession = driver.newsession
+            slot.sym.freesession = functools.partial(_freesession, driver)
+            slot.sym.process = driver.process
+            slot.keys.process = driver.kprocess
             for alg, capability in driver.capabilities.items():
                 if alg not in failed:
                     self._add(slot, alg, min(capability.maxlen * 8, 0xFFFF), 0)
             for op in driver.keyops:
                 self._add_key(slot, op, 0)
-            if not slot.algs and not slot.kops:
+            if not slot.sym.algs and not slot.keys.ops:
                 slot.move(SlotEvent.REGISTER)
         for alg, reason in failed.items():
             log.error("selftest_failed", driver=slot.name, alg=FACTS[alg].name, reason=reason)
-        if self.observers is not None:
-            self.observers.attached(slot.hid, slot.name)
+        self._observers.attached(slot.hid, slot.name)
         log.info("driver_attached", driver=slot.name, hid=slot.hid, tier=CLASS_NAMES[slot.tier])
         return slot.hid
 
@@ -189,8 +183,7 @@ class Attachments:
         self._reclaim_keys(slot)
         slot.driver = None  # only now: from here on the slot may be another's
         self._drivers.release(slot)
-        if self.observers is not None:
-            self.observers.detached(slot.hid, name)
+        self._observers.detached(slot.hid, name)
         log.info("driver_detached", driver=name, hid=slot.hid)
 
     def _leave(self, slot: Slot) -> None:
@@ -198,16 +191,16 @@ class Attachments:
             if slot.state is SlotState.CLEANUP:
                 raise UsageError(f"driver {slot.name} has unregistered already")
             slot.move(SlotEvent.UNREGISTER)
-            slot.algs.clear()
-            slot.kops.clear()
+            slot.sym.algs.clear()
+            slot.keys.ops.clear()
         self._sessions.orphan_all(slot)
         self._dispatcher.flush(slot)
-        self._keyops.flush(slot)
+        self._key_requests.flush(slot)
 
     def _reclaim(self, slot: Slot) -> None:
         """Complete for a driver that leaves what it has never answered, so that nothing is lost."""
         with slot.lock:
-            sessions = list(slot.sessions.values())
+            sessions = list(slot.sym.sessions.values())
         if not sessions:
             return
         if slot.driver is not None:
@@ -217,8 +210,8 @@ class Attachments:
 
     def _reclaim_keys(self, slot: Slot) -> None:
         """Have others serve the key requests that a driver took and has never answered."""
-        if slot.kinflight:
-            lost = self._keyops.reclaim(slot)
+        if slot.keys.inflight:
+            lost = self._key_requests.reclaim(slot)
             self._bugs.report(Rule.ANSWER_ALL, slot.name, kops=lost)
 
     def _close(self, driver: Driver, slot: Slot) -> None:
@@ -236,7 +229,7 @@ def _too_late(crp: Cryptop) -> None:
 
 
 def _freesession(driver: Driver, sid: int) -> None:
-    driver.freesession(sid & 0xFFFFFFFF)
+    driver.freesession(lid_of(sid))
 
 
 def _check_flags(flags: int) -> int:

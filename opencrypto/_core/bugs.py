@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Any, NoReturn
 
 from opencrypto._log import log, where
 from opencrypto._measure.counters import LockedCount
 from opencrypto.driver import Rule
+from opencrypto.exceptions import DriverBug
 
 Listener = Callable[[Rule, str], object]
 """Is told which rule was broken, and the name of the driver that broke it."""
@@ -75,6 +77,23 @@ class DriverBugs:
                 listener(rule, driver)
             except Exception as failure:
                 log.error("observer_failed", hook="driver_bug", error=type(failure).__name__)
+
+    def done_twice(self, rule: Rule, call: str, driver: str, **details: Any) -> NoReturn:
+        """
+        Report that a driver completed a request which it does not hold, and tell it.
+
+        Args:
+            rule: The rule.
+            call: What the driver called.
+            driver: Its name; empty if nobody knows whose the request was.
+            details: What the log has beside that.
+
+        Raises:
+            DriverBug: always.
+        """
+        self.report(rule, driver, **details)
+        who = f"driver {driver}" if driver else "a driver"
+        raise DriverBug(f"{who} called {call} for a request that it does not hold; call it once")
 
     def after_fork(self) -> None:
         """Renew, in a forked child, the locks that a thread of the parent may have held."""

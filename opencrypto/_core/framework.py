@@ -16,20 +16,21 @@ from opencrypto._core import tree as _tree
 from opencrypto._core import views as _views
 from opencrypto._core.attach import Attachments
 from opencrypto._core.bugs import DriverBugs
-from opencrypto._core.key_requests import KeyOps
+from opencrypto._core.key_requests import KeyRequests
 from opencrypto._core.plugins import Plugins
 from opencrypto._core.pool import RequestPool
 from opencrypto._core.requests import Dispatcher
-from opencrypto._core.returns import ReturnQueue
+from opencrypto._core.returns import Callbacks
 from opencrypto._core.sessions import Sessions
-from opencrypto._core.slots import DriverTable
-from opencrypto._core.views import DriverInfo
+from opencrypto._core.slots import DriverTable, Session
+from opencrypto._core.views import DriverInfo, Settings
 from opencrypto._core.virtual import Virtual
 from opencrypto._log import log
 from opencrypto._measure.counters import Stats
 from opencrypto._measure.trace import Trace
 from opencrypto._request.key import Cryptkop
 from opencrypto._request.symmetric import Cryptoini, Cryptop
+from opencrypto._rules.chain import Chain
 from opencrypto._rules.profile import Profile
 from opencrypto._state import REQUEST, RequestEvent, RequestState, step
 from opencrypto._threads import Interrupt, InterruptFactory, ThreadInterrupt
@@ -70,55 +71,59 @@ class Framework:
         interrupt: InterruptFactory = ThreadInterrupt,
         control: bool | str | Path | None = None,
     ) -> None:
-        self._drivers = DriverTable()
+        self._plugins = Plugins(strict=strict, blocked=blocked)
+        self._plugins.load(plugins)
+        observers = self._plugins.observers()
+        callbacks = Callbacks()
+        self._control: Server | None = None
+        self._settings = Settings()
         self._bugs = DriverBugs()
-        self._sessions = Sessions(self._drivers, self._bugs)
-        self._retq: ReturnQueue[Cryptop] = ReturnQueue(self._kick_returns)
-        self._retkq: ReturnQueue[Cryptkop] = ReturnQueue(self._kick_returns)
+        self._drivers = DriverTable()
+        self._sessions = Sessions(self._drivers, self._bugs, observers, self.done, self._compose)
         self._dispatcher = Dispatcher(
-            self._drivers, self._sessions, self._kick_requests, self._retq, self._bugs
+            self._sessions,
+            self._bugs,
+            observers,
+            callbacks,
+            self._kick_requests,
+            self._kick_returns,
         )
-        self._sessions.done = self._dispatcher.done
         self._virtual = Virtual(self._sessions, self._dispatcher.dispatch, self._dispatcher.done)
-        self._sessions.compose = self._virtual.compose
-        self._keyops = KeyOps(
-            self._drivers, self._kick_requests, self._retkq, self._user_class, self._bugs
+        self._key_requests = KeyRequests(
+            self._drivers,
+            self._bugs,
+            observers,
+            callbacks,
+            self._kick_requests,
+            self._kick_returns,
+            self._user_class,
         )
         self._attachments = Attachments(
             self._drivers,
             self._sessions,
             self._dispatcher,
-            self._keyops,
-            {"done": self._dispatcher.done},
+            self._key_requests,
             self._bugs,
+            observers,
         )
-        self._requests = interrupt(
-            "opencrypto-requests",
-            lambda: self._dispatcher.run_requests(self._keyops.run_turn),
-            lambda: self._dispatcher.pending() or self._keyops.pending(),
-        )
-        self._returns = interrupt(
-            "opencrypto-returns",
-            lambda: self._dispatcher.run_returns(self._run_key_returns),
-            lambda: bool(len(self._retq) or len(self._retkq)),
-        )
-        self._pool = RequestPool(self._retq)
-        self._control: Server | None = None
-        self._settings = _views.Settings()
-        self._add_names()
+        self._pool = RequestPool(self._dispatcher.returns)
+        self._requests = interrupt("opencrypto-requests", self._run_requests, self._wait_requests)
+        self._returns = interrupt("opencrypto-returns", self._run_returns, self._wait_returns)
+        self._tree = self._names()
         # The straight path skips a call: these are the methods below, bound where they do the work.
         setattr(self, "dispatch", self._dispatcher.dispatch)  # noqa: B010 - shadows a method
         setattr(self, "done", self._dispatcher.done)  # noqa: B010 - shadows a method
         setattr(self, "getreq", self._pool.take)  # noqa: B010 - shadows a method
         setattr(self, "freereq", self._pool.give)  # noqa: B010 - shadows a method
-        self._plugins = Plugins(strict=strict, blocked=blocked)
         _frameworks.add(self)
         try:
-            self._load(plugins)
+            self._attach_offered()
             self._open_control(control)
         except BaseException:
             self.close()  # what was attached before a strict plugin failed
             raise
+
+    # What the rooms call of each other.
 
     def _kick_requests(self) -> None:
         self._requests.kick()
@@ -126,41 +131,47 @@ class Framework:
     def _kick_returns(self) -> None:
         self._returns.kick()
 
-    def _run_key_returns(self) -> int:
-        return self._retkq.run(self._keyops.call_back)
+    def _run_requests(self) -> None:
+        self._dispatcher.run_requests(self._key_requests.lane.run_turn)
+
+    def _wait_requests(self) -> bool:
+        return self._dispatcher.lane.pending() or self._key_requests.lane.pending()
+
+    def _run_returns(self) -> None:
+        self._dispatcher.run_returns(self._key_requests.run_returns)
+
+    def _wait_returns(self) -> bool:
+        return bool(len(self._dispatcher.returns) or len(self._key_requests.returns))
+
+    def _compose(self, chain: Chain, hard: int, avoid: int) -> Session | None:
+        return self._virtual.compose(chain, hard, avoid)
 
     def _user_class(self) -> int | None:
         """Return `hard` for user programs' key operations, or None if they may do none."""
         settings = self._settings
         return settings.cryptodevallowsoft if settings.userasymcrypto else None
 
-    def _load(self, plugins: bool | Iterable[object]) -> None:
-        if plugins is True:
-            self._plugins.discover()
-        elif plugins is not False:
-            self._plugins.add(plugins)
-        self._observe()
+    def _attach_offered(self) -> None:
+        """Attach the drivers that plugins offer; one that cannot be is listed with its reason."""
         for driver in self._plugins.drivers():
             try:
                 self.attach(driver, selftest=driver.selftest is not False)
             except Exception as error:
                 self._plugins.note(driver.name, error)
 
-    def _observe(self) -> None:
-        observers = self._plugins.observers()
-        self._dispatcher.observers = observers
-        self._keyops.observers = observers
-        self._sessions.observers = observers
-        self._attachments.observers = observers
-
-    def _add_names(self) -> Sysctl:
+    def _names(self) -> Sysctl:
+        """Make the tree of names."""
         tree = Sysctl()
         _tree.add_names(
-            tree, self._settings, self._drivers, self._sessions, self._dispatcher, self._keyops
+            tree,
+            self._settings,
+            self._drivers,
+            self._sessions,
+            self._dispatcher,
+            self._key_requests,
         )
-        _tree.add_queue(tree, "crypto_ret_q", self._retq)
-        _tree.add_queue(tree, "crypto_ret_kq", self._retkq)
-        self._tree = tree
+        _tree.add_queue(tree, "crypto_ret_q", self._dispatcher.returns)
+        _tree.add_queue(tree, "crypto_ret_kq", self._key_requests.returns)
         return tree
 
     def _open_control(self, control: bool | str | Path | None) -> None:
@@ -343,7 +354,7 @@ class Framework:
         Raises:
             DriverBug: this request is not in a driver's hands; it was completed before.
         """
-        self._keyops.done(krp)
+        self._key_requests.done(krp)
 
     # Consumers.
 
@@ -376,10 +387,7 @@ class Framework:
             NoDriverError: no driver takes them; ``reasons`` says why each was passed over.
         """
         self._check_open()
-        session = self._sessions.open(ini, hard, driver, profile)
-        if self._sessions.observers is not None:
-            self._sessions.observers.newsession(session.sid, session.slot.name)
-        return session.sid
+        return self._sessions.open(ini, hard, driver, profile).sid
 
     def freesession(self, sid: int) -> None:
         """
@@ -412,6 +420,24 @@ class Framework:
         """
         self._pool.give(crp)
 
+    def driver_of(self, sid: int) -> tuple[str, ...]:
+        """
+        Name the driver that serves a session, or the drivers if it is a virtual one.
+
+        Of a session that has moved it is the driver that it moved to; of one whose driver has left
+        and that no request has met since, still that driver.
+
+        Args:
+            sid: Its SID, or one that it had before it moved.
+
+        Returns:
+            The names in the order of the chain, each once; one, unless the session is virtual.
+
+        Raises:
+            UnknownSession: there is none with this SID.
+        """
+        return tuple(dict.fromkeys(self._virtual.drivers(self._sessions.find(sid))))
+
     def dispatch(self, crp: Cryptop) -> None:
         """
         Carry a request out; its callback is called exactly once, with ``etype`` set.
@@ -441,8 +467,9 @@ class Framework:
         """
         if n != 1:
             raise UsageError(f"kgetreq gives one request at a time, not {n!r}")
-        if self._retkq.over():
-            self._retkq.drop()
+        returns = self._key_requests.returns
+        if returns.over():
+            returns.drop()
             return None
         return Cryptkop()
 
@@ -481,7 +508,7 @@ class Framework:
             UsageError: the request has no callback, has been freed, or no such driver.
             BusyError: it is dispatched already.
         """
-        self._keyops.dispatch(krp, None if driver is None else self._drivers.find(driver))
+        self._key_requests.dispatch(krp, None if driver is None else self._drivers.find(driver))
 
     def getfeat(self, hard: int = 0) -> int:
         """
@@ -493,7 +520,7 @@ class Framework:
         Returns:
             The mask; 0 while ``kern.userasymcrypto`` is 0.
         """
-        return self._keyops.features(hard) if self._settings.userasymcrypto else 0
+        return self._key_requests.features(hard) if self._settings.userasymcrypto else 0
 
     # Operators.
 
@@ -520,7 +547,7 @@ class Framework:
     @property
     def stats(self) -> Stats:
         """A snapshot of the counters, in the words of ``struct cryptostats``."""
-        return _views.take_stats(self._drivers, self._dispatcher, self._keyops)
+        return _views.take_stats(self._drivers, self._dispatcher, self._key_requests)
 
     def offered(self, name: str) -> Driver:
         """
@@ -572,7 +599,7 @@ class Framework:
             return
         self._close_control()
         self._sessions.closed = True
-        self._keyops.closed = True
+        self._key_requests.closed = True
         self._virtual.close()
         for slot in self._drivers:
             try:
@@ -593,10 +620,11 @@ class Framework:
         them are idle. Sessions and drivers are there in both; a driver with threads or devices
         sees to them itself.
         """
-        for room in (self._bugs, self._drivers, self._virtual, self._dispatcher, self._keyops):
-            room.after_fork()
-        self._retq.after_fork()
-        self._retkq.after_fork()
+        self._bugs.after_fork()
+        self._drivers.after_fork()
+        self._virtual.after_fork()
+        self._dispatcher.after_fork()
+        self._key_requests.after_fork()
         self._sessions.after_fork()
 
     def __enter__(self) -> Self:

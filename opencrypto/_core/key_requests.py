@@ -19,32 +19,26 @@ a choice per request do not matter here, and there they would.
 from __future__ import annotations
 
 import errno
-from collections import deque
-from typing import TYPE_CHECKING, Final, NoReturn
+from collections.abc import Callable
+from typing import Final, NoReturn
 
 from opencrypto._core import selection as _select
 from opencrypto._core.bugs import DriverBugs
-from opencrypto._core.returns import ReturnQueue
-from opencrypto._log import log, where
-from opencrypto._measure.counters import DEEPEST, Counts, LocalCounts, LockedCount
-from opencrypto._request.key import Cryptkop
-from opencrypto._request.keyops import KOPS, kop_name, refusal
-from opencrypto._state import RequestState, SlotState
+from opencrypto._core.lane import DEEPEST, Lane
+from opencrypto._core.plugins import Observers
+from opencrypto._core.queues import RequestQueue
+from opencrypto._core.returns import Callbacks, ReturnQueue, at_once
+from opencrypto._core.slots import DriverTable, Slot
+from opencrypto._measure.counters import Counts, LocalCounts, LockedCount
+from opencrypto._request.key import KOPS, Cryptkop, kop_name, refusal, too_many
+from opencrypto._state import REQUEST, RequestEvent, RequestState, SlotState, step
 from opencrypto.constants import (
     CRYPTO_ASYMQ,
-    CRYPTO_F_CBIFSYNC,
-    CRYPTO_F_CBIMM,
     CRYPTO_F_USER,
     ERESTART,
 )
 from opencrypto.driver import Rule
-from opencrypto.exceptions import BusyError, DriverBug, UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from opencrypto._core.plugins import Observers
-    from opencrypto._core.slots import DriverTable, Slot
+from opencrypto.exceptions import BusyError, UsageError
 
 TURN: Final = 64
 """How many requests of one driver the request interrupt hands over before the next one's turn."""
@@ -73,28 +67,30 @@ class Routing:
         self.slot: Slot | None = None
 
 
-class KeyOps:
+class KeyRequests:
     """The request and return sides of key operations. See the module for its guarantees."""
 
     def __init__(
         self,
         drivers: DriverTable,
-        kick_requests: Callable[[], None],
-        retq: ReturnQueue[Cryptkop],
-        user_class: Callable[[], int | None],
         bugs: DriverBugs,
+        observers: Observers,
+        callbacks: Callbacks,
+        kick_requests: Callable[[], None],
+        kick_returns: Callable[[], None],
+        user_class: Callable[[], int | None],
     ) -> None:
         self._drivers = drivers
-        self._kick_requests = kick_requests
-        self._retq = retq
+        self.returns: ReturnQueue[Cryptkop] = ReturnQueue(kick_returns)
         self._user_class = user_class  # `hard` for user programs; None if they may do nothing
-        self._ready: deque[Slot] = deque()  # slots with work; appending and taking are atomic
+        self.lane: Lane[Cryptkop] = Lane(
+            CRYPTO_ASYMQ, TURN, _queue_of, self._run_queued, kick_requests, observers
+        )
         self._counts = Counts()
         self._local = LocalCounts(self._counts)
-        self.observers: Observers | None = None
         self.closed = False
         self.migrated = LockedCount()
-        self.callback_errors = LockedCount()
+        self.callbacks = callbacks
         self.bugs = bugs
 
     # The way in.
@@ -103,17 +99,17 @@ class KeyOps:
         """Hand a key request to a driver. See `Framework.kdispatch`."""
         if krp.state or krp.callback is None:
             _refuse(krp)
-        krp.state = RequestState.QUEUED
-        krp.fail(0)
-        krp.verdict = None
-        krp.hid = -1
+        _move(krp, RequestEvent.QUEUE)
+        _forget_answer(krp)
         self._local.counts.kops += 1
-        reason = refusal(krp)
         hard = self._user_class() if krp.flags & CRYPTO_F_USER else 0
-        if reason is None and hard is None:
-            reason = errno.ENODEV, "user programs may do no key operations: kern.userasymcrypto"
-        if reason is not None:
-            krp.fail(*reason)
+        reason = refusal(krp)
+        if reason:
+            krp.fail(errno.EFBIG if too_many(krp) else errno.EINVAL, reason)
+        elif hard is None:
+            reason = "user programs may do no key operations: kern.userasymcrypto"
+            krp.fail(errno.ENODEV, reason)
+        if reason:
             self._complete(krp, sync=False)
             return
         krp.holder = Routing(hard or 0, pinned)
@@ -135,7 +131,7 @@ class KeyOps:
         slots = [
             slot
             for slot in (self._drivers if routing.pinned is None else (routing.pinned,))
-            if krp.op in slot.kops
+            if krp.op in slot.keys.ops
             and slot.counts not in routing.tried
             and (routing.wanted is None or routing.wanted is slot.counts)
             and slot.state is SlotState.ACTIVE
@@ -145,19 +141,19 @@ class KeyOps:
 
     def _enter(self, krp: Cryptkop, routing: Routing, slot: Slot) -> bool:
         """Hand a request to a driver, or queue it there; False if that driver has just left."""
-        queue = slot.kqueue
+        queue = slot.keys.queue
         counts = slot.local.counts
         depth = counts.depth
         due = False
         with slot.lock:
-            if slot.state is not SlotState.ACTIVE or krp.op not in slot.kops:
+            if slot.state is not SlotState.ACTIVE or krp.op not in slot.keys.ops:
                 return False
-            slot.kinflight.add(krp)
+            slot.keys.inflight.add(krp)
             routing.slot = slot
             krp.hid = slot.hid
             straight = not queue.blocked and not queue and depth < DEEPEST
             if straight:
-                krp.state = RequestState.SUBMITTED
+                _move(krp, RequestEvent.SUBMIT)
             else:
                 due = queue.append(krp)
             unblocks = queue.unblocks
@@ -169,19 +165,15 @@ class KeyOps:
             finally:
                 counts.depth = depth
         elif due:
-            self._schedule(slot)
+            self.lane.schedule(slot)
         return True
-
-    def _schedule(self, slot: Slot) -> None:
-        self._ready.append(slot)
-        self._kick_requests()
 
     # The driver's answers.
 
     def _call_driver(
         self, krp: Cryptkop, routing: Routing, slot: Slot, hint: int, unblocks: int
     ) -> None:
-        kprocess = slot.kprocess
+        kprocess = slot.keys.process
         if kprocess is None:
             return  # the driver left with its time run out, and its requests went elsewhere
         try:
@@ -212,30 +204,17 @@ class KeyOps:
         due = False
         with slot.lock:
             slot.local.counts.kblocks += 1
-            held = krp in slot.kinflight
+            held = krp in slot.keys.inflight
             stays = slot.state is SlotState.ACTIVE
             if held and stays:
-                krp.state = RequestState.QUEUED
-                due = slot.kqueue.restart(krp, unblocks)
+                _move(krp, RequestEvent.RESTART)
+                due = slot.keys.queue.restart(krp, unblocks)
             elif held:
-                slot.kinflight.remove(krp)
-            blocked = slot.kqueue.blocked
+                slot.keys.inflight.remove(krp)
         if held and not stays:
             self._move_on(krp, routing, slot)
             return
-        if blocked and self.observers is not None:
-            self.observers.blocked(slot.hid, CRYPTO_ASYMQ)
-        if due:
-            self._schedule(slot)
-
-    def unblock(self, slot: Slot) -> None:
-        """Let a driver have key requests again."""
-        with slot.lock:
-            due = slot.kqueue.unblock()
-        if due:
-            self._schedule(slot)
-        if self.observers is not None:
-            self.observers.unblocked(slot.hid, CRYPTO_ASYMQ)
+        self.lane.refused(slot, due=due)
 
     def done(self, krp: Cryptkop, by: set[Cryptkop] | None = None) -> None:
         """
@@ -266,64 +245,46 @@ class KeyOps:
         """Have another driver serve a request that this one did not answer."""
         routing.tried.add(slot.counts)
         self.migrated.add()
-        krp.state = RequestState.QUEUED
-        krp.fail(0)
-        krp.verdict = None
-        krp.hid = -1
+        if krp.state == RequestState.SUBMITTED:
+            _move(krp, RequestEvent.RESTART)
+        _forget_answer(krp)
         self._route(krp, routing)
         self._drivers.check_drained(slot)
 
     def _done_twice(self, krp: Cryptkop, slot: Slot | None) -> NoReturn:
         name = slot.name if slot is not None else ""
-        self.bugs.report(Rule.KDONE_ONCE, name, op=krp.op)
-        who = f"driver {name}" if name else "a driver"
-        raise DriverBug(f"{who} called kdone for a request that it does not hold; call it once")
+        self.bugs.done_twice(Rule.KDONE_ONCE, "kdone", name, op=krp.op)
 
     # The request interrupt.
 
-    def pending(self) -> bool:
-        """Tell whether the request interrupt has work here."""
-        return bool(self._ready)
-
-    def run_turn(self) -> bool:
-        """Hand over queued requests of one driver; False if there was none with any."""
-        try:
-            slot = self._ready.popleft()
-        except IndexError:
-            return False
-        for left in range(TURN - 1, -1, -1):
-            with slot.lock:
-                runnable = slot.kqueue.next_runnable(last=not left)
-                if runnable is None:
-                    return True
-                krp, hint = runnable
-                krp.state = RequestState.SUBMITTED
-                unblocks = slot.kqueue.unblocks
-            assert krp.holder is not None
-            self._call_driver(krp, krp.holder, slot, hint, unblocks)
-        self._ready.append(slot)
-        return True
+    def _run_queued(self, slot: Slot, krp: Cryptkop, hint: int, unblocks: int) -> None:
+        """Give a driver a request that was queued, unless that went elsewhere meanwhile."""
+        routing: Routing = krp.holder
+        with slot.lock:
+            if krp not in slot.keys.inflight or routing.slot is not slot:
+                return
+            _move(krp, RequestEvent.SUBMIT)
+        self._call_driver(krp, routing, slot, hint, unblocks)
 
     # A driver leaves.
 
     def flush(self, slot: Slot) -> None:
         """Have what is queued for a driver that leaves served by others."""
         with slot.lock:
-            requests = slot.kqueue.drain()
-            slot.kinflight.difference_update(requests)
+            requests = slot.keys.queue.drain()
+            slot.keys.inflight.difference_update(requests)
         self._move_all(slot, requests)
 
     def reclaim(self, slot: Slot) -> int:
         """Have others serve what a driver took and will never answer; return how many that is."""
         with slot.lock:
-            requests = list(slot.kinflight)
-            slot.kinflight.clear()
+            requests = list(slot.keys.inflight)
+            slot.keys.inflight.clear()
         self._move_all(slot, requests)
         return len(requests)
 
     def _move_all(self, slot: Slot, requests: list[Cryptkop]) -> None:
         for krp in requests:
-            assert krp.holder is not None
             self._move_on(krp, krp.holder, slot)
         self._drivers.check_drained(slot)
 
@@ -332,27 +293,21 @@ class KeyOps:
     def _complete(self, krp: Cryptkop, *, sync: bool) -> None:
         if krp.status:
             self._local.counts.kerrs += 1
-        flags = krp.flags
-        if flags & CRYPTO_F_CBIMM or (sync and flags & CRYPTO_F_CBIFSYNC):
-            self.call_back(krp)
+        _move(krp, RequestEvent.DONE)
+        if at_once(krp, sync=sync):
+            self.callbacks.call(krp)
         else:
-            krp.state = RequestState.RETURNING
-            self._retq.put(krp)
+            self.returns.put(krp)
 
-    def call_back(self, krp: Cryptkop) -> None:
-        """Give a completed request back to its consumer."""
-        krp.holder = None
-        krp.state = RequestState.IDLE
-        try:
-            krp.callback(krp)  # type: ignore[misc]
-        except Exception as error:
-            self.callback_errors.add()
-            log.error("callback_failed", error=type(error).__name__, where=where(error))
+    def run_returns(self) -> int:
+        """Call back what waits on the return queue now, and tell how many there were."""
+        return self.returns.run(self.callbacks.call)
 
     def after_fork(self) -> None:
         """Go on in a forked child, with nothing queued and no lock of the parent's threads."""
-        self._ready.clear()
-        for count in (self._counts, self.migrated, self.callback_errors):
+        self.lane.after_fork()
+        self.returns.after_fork()
+        for count in (self._counts, self.migrated):
             count.after_fork()
 
     def features(self, hard: int) -> int:
@@ -360,7 +315,7 @@ class KeyOps:
         mask = 0
         for slot in self._drivers:
             if slot.state is SlotState.ACTIVE and not _select.class_refusal(slot.tier, hard):
-                for op in slot.kops:
+                for op in slot.keys.ops:
                     mask |= KOPS[op].feature
         return mask
 
@@ -378,20 +333,35 @@ def _refuse(krp: Cryptkop) -> NoReturn:
     raise UsageError("the key request has no callback; set one, or nobody hears of its end")
 
 
+def _queue_of(slot: Slot) -> RequestQueue[Cryptkop]:
+    return slot.keys.queue
+
+
+def _move(krp: Cryptkop, event: RequestEvent) -> None:
+    krp.state = step(REQUEST, RequestState(krp.state), event)
+
+
+def _forget_answer(krp: Cryptkop) -> None:
+    krp.fail(0)
+    krp.verdict = None
+    krp.hid = -1
+
+
 def _rank(slot: Slot) -> tuple[bool, int, int, int]:
-    return _select.key_rank(slot.hid, slot.tier, len(slot.kinflight), blocked=slot.kqueue.blocked)
+    keys = slot.keys
+    return _select.key_rank(slot.hid, slot.tier, len(keys.inflight), blocked=keys.queue.blocked)
 
 
 def _holds(slot: Slot, krp: Cryptkop, routing: Routing) -> bool:
     with slot.lock:
-        return krp in slot.kinflight and krp.holder is routing
+        return krp in slot.keys.inflight and krp.holder is routing
 
 
 def _take(slot: Slot, krp: Cryptkop, by: set[Cryptkop] | None) -> bool:
     """Take a request out of a driver's hands; False if the caller is not who holds it."""
     with slot.lock:
-        held = krp in slot.kinflight and krp.state == RequestState.SUBMITTED
-        if not held or (by is not None and by is not slot.kinflight):
+        held = krp in slot.keys.inflight and krp.state == RequestState.SUBMITTED
+        if not held or (by is not None and by is not slot.keys.inflight):
             return False
-        slot.kinflight.remove(krp)
+        slot.keys.inflight.remove(krp)
         return True

@@ -46,6 +46,13 @@ class Plugins:
         self._strict = strict
         self._blocked = {*blocked, *_blocked_by_environment()}
 
+    def load(self, plugins: bool | Iterable[object]) -> None:
+        """Load every installed plugin for True, none for False, or those given."""
+        if plugins is True:
+            self.discover()
+        elif plugins is not False:
+            self.add(plugins)
+
     def discover(self) -> None:
         """Load every plugin that an installed distribution declares, in the order of names."""
         found = sorted(entry_points(group=hookspecs.PROJECT), key=lambda entry: entry.name)

@@ -21,16 +21,21 @@ lock, calls no hook and logs nothing.
 from __future__ import annotations
 
 import errno
-from collections import deque
+from collections.abc import Callable
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Final
+from typing import Final, NoReturn
 
 from opencrypto._core.bugs import DriverBugs
-from opencrypto._core.returns import ReturnQueue
-from opencrypto._core.session import Session, sid_text
-from opencrypto._log import Limited, log, where
-from opencrypto._measure.counters import DEEPEST, Counts, LocalCounts, LockedCount
+from opencrypto._core.lane import DEEPEST, Lane
+from opencrypto._core.plugins import Observers
+from opencrypto._core.queues import RequestQueue
+from opencrypto._core.returns import Callbacks, ReturnQueue, at_once
+from opencrypto._core.sessions import Sessions
+from opencrypto._core.slots import Session, Slot
+from opencrypto._log import Limited
+from opencrypto._measure.counters import Counts, LocalCounts
 from opencrypto._measure.watcher import Watcher
+from opencrypto._request.sid import sid_text
 from opencrypto._request.symmetric import Cryptop
 from opencrypto._state import RequestState, SessionState, SlotState
 from opencrypto.constants import (
@@ -41,14 +46,7 @@ from opencrypto.constants import (
     ERESTART,
 )
 from opencrypto.driver import Rule
-from opencrypto.exceptions import BusyError, DriverBug, UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from opencrypto._core.plugins import Observers
-    from opencrypto._core.sessions import Sessions
-    from opencrypto._core.slots import DriverTable, Slot
+from opencrypto.exceptions import BusyError, UsageError
 
 IDLE: Final = int(RequestState.IDLE)
 QUEUED: Final = int(RequestState.QUEUED)
@@ -67,23 +65,24 @@ class Dispatcher:
 
     def __init__(
         self,
-        drivers: DriverTable,
         sessions: Sessions,
-        kick_requests: Callable[[], None],
-        retq: ReturnQueue[Cryptop],
         bugs: DriverBugs,
+        observers: Observers,
+        callbacks: Callbacks,
+        kick_requests: Callable[[], None],
+        kick_returns: Callable[[], None],
     ) -> None:
         self._sessions = sessions
         self._table = sessions.table
-        self._kick_requests = kick_requests
-        self._retq = retq
-        self._ready: deque[Slot] = deque()  # slots with work; appending and taking are atomic
+        self.returns: ReturnQueue[Cryptop] = ReturnQueue(kick_returns)
+        self.lane: Lane[Cryptop] = Lane(
+            CRYPTO_SYMQ, TURN, _queue_of, self._run_queued, kick_requests, observers
+        )
         self._without_session = Counts()  # requests that never had a driver
         self._local = LocalCounts(self._without_session)
-        self.observers: Observers | None = None
-        self.watcher = Watcher(drivers, sessions, self._plain_call_back)
+        self.watcher = Watcher(sessions, callbacks.call)
         self._blocked = Limited("driver_blocked", "driver")
-        self.callback_errors = LockedCount()
+        self.callbacks = callbacks
         self.bugs = bugs
         self.intrs = 0
         self.rets = 0
@@ -115,15 +114,15 @@ class Dispatcher:
             if not self.watcher.stamp_dispatched(crp, session) or depth >= DEEPEST:
                 self._detour(crp, session)
                 return
-        unblocks = slot.queue.unblocks
+        unblocks = slot.sym.queue.unblocks
         counts.depth = depth + 1
         try:
-            taken = session.process(crp, 0)
+            answer = session.process(crp, 0)
         except BaseException as error:
             self._escaped(crp, session, error)
         else:
-            if taken:
-                self._not_taken(crp, session, taken, unblocks)
+            if answer:
+                self._not_taken(crp, session, answer, unblocks)
         finally:
             counts.depth = depth
 
@@ -139,7 +138,7 @@ class Dispatcher:
         counts.bytes += crp.ilen
         counts.errs += 1
         crp.fail(errno.ENOENT, f"no session {sid_text(crp.sid)}; open one with newsession()")
-        self._complete(crp, sync=False)
+        self._complete(crp)
 
     def _detour(self, crp: Cryptop, session: Session) -> None:
         """Queue a request, or tell it that its session has moved or gone."""
@@ -150,11 +149,11 @@ class Dispatcher:
                 crp.state = QUEUED
                 session.queued += 1
                 session.straight = False
-                due = slot.queue.append(crp)
+                due = slot.sym.queue.append(crp)
         if not live:
             self._turn_away(crp, session)
         elif due:
-            self._schedule(slot)
+            self.lane.schedule(slot)
 
     def _turn_away(self, crp: Cryptop, session: Session) -> None:
         """Complete a request that its session's driver will not see."""
@@ -163,18 +162,14 @@ class Dispatcher:
         except KeyError:
             return
         session.slot.local.counts.errs += 1
-        crp._watch = None
+        crp.stamps = None
         if session.state is LIVE:
             # Its driver leaves, and orphan_all has not come to it yet. Waiting for that would have
             # the consumer dispatch again and again to the same session.
             self._sessions.orphan(session)
         self._sessions.settle(session)
         self._sessions.redirect(crp, session)
-        self._complete(crp, sync=False)
-
-    def _schedule(self, slot: Slot) -> None:
-        self._ready.append(slot)
-        self._kick_requests()
+        self._complete(crp)
 
     # The driver's answers.
 
@@ -212,35 +207,18 @@ class Dispatcher:
                 session.straight = False
                 if not queued:
                     session.queued += 1
-                due = slot.queue.restart(crp, unblocks)
+                due = slot.sym.queue.restart(crp, unblocks)
                 slot.refresh()
             elif queued:
                 session.queued -= 1
         if not stays:
             self._turn_away(crp, session)
             return
-        if slot.queue.blocked:
+        if slot.sym.queue.blocked:
             self._blocked.warning(slot.name)
-            if self.observers is not None:
-                self.observers.blocked(slot.hid, CRYPTO_SYMQ)
-        if due:
-            self._schedule(slot)
-
-    def unblock(self, slot: Slot) -> None:
-        """Let a driver have requests again."""
-        with slot.lock:
-            due = slot.queue.unblock()
-            slot.refresh()
-        if due:
-            self._schedule(slot)
-        if self.observers is not None:
-            self.observers.unblocked(slot.hid, CRYPTO_SYMQ)
+        self.lane.refused(slot, due=due)
 
     # The request interrupt.
-
-    def pending(self) -> bool:
-        """Tell whether the request interrupt has work."""
-        return bool(self._ready)
 
     def run_requests(self, key_turn: Callable[[], bool] = bool) -> None:
         """
@@ -251,32 +229,11 @@ class Dispatcher:
                 before each driver's turn here, so that neither kind waits for the other to end.
         """
         self.intrs += 1
-        while True:
-            keys = key_turn()
-            try:
-                slot = self._ready.popleft()
-            except IndexError:
-                if keys:
-                    continue
-                return
-            self._run_slot(slot)
+        while key_turn() | self.lane.run_turn():
+            pass
 
-    def _run_slot(self, slot: Slot) -> None:
-        queue = slot.queue
-        for left in range(TURN - 1, -1, -1):
-            with slot.lock:
-                runnable = queue.next_runnable(last=not left)
-                if runnable is None:
-                    return
-                unblocks = queue.unblocks
-            try:
-                self._run_queued(*runnable, unblocks)
-            except BaseException:
-                self._ready.append(slot)
-                raise
-        self._ready.append(slot)
-
-    def _run_queued(self, crp: Cryptop, hint: int, unblocks: int) -> None:
+    def _run_queued(self, slot: Slot, crp: Cryptop, hint: int, unblocks: int) -> None:
+        """Give a driver a request that was queued."""
         session: Session = crp.holder
         crp.state = SUBMITTED
         if self.watcher.watch is not None:
@@ -305,7 +262,7 @@ class Dispatcher:
     def flush(self, slot: Slot) -> None:
         """Complete everything queued for a driver that leaves: its sessions migrate."""
         with slot.lock:
-            requests = slot.queue.drain()
+            requests = slot.sym.queue.drain()
             for crp in requests:
                 crp.holder.queued -= 1
         for crp in requests:
@@ -337,8 +294,8 @@ class Dispatcher:
         if not session.straight:
             if session.state is not LIVE:
                 self._sessions.settle(session)
-            if crp._watch is not None:
-                crp._done = perf_counter_ns()
+            if crp.stamps is not None:
+                crp.stamps.done = perf_counter_ns()
                 if flags & CRYPTO_F_CBIMM or (flags & CRYPTO_F_CBIFSYNC and session.slot.sync):
                     self.watcher.call_back(crp)
                     return
@@ -348,40 +305,30 @@ class Dispatcher:
             try:
                 crp.callback(crp)  # type: ignore[misc]
             except Exception as error:
-                self._callback_failed(error)
+                self.callbacks.failed(error)
         else:
             crp.state = RETURNING
-            self._retq.put(crp)
+            self.returns.put(crp)
 
-    def _done_twice(self, crp: Cryptop) -> None:
+    def _done_twice(self, crp: Cryptop) -> NoReturn:
         session: Session | None = crp.holder
         name = session.slot.name if session is not None else ""
-        self.bugs.report(Rule.DONE_ONCE, name, sid=crp.sid)
-        who = f"driver {name}" if name else "a driver"
-        raise DriverBug(f"{who} called done for a request that it does not hold; call it once")
+        self.bugs.done_twice(Rule.DONE_ONCE, "done", name, sid=crp.sid)
 
-    def _complete(self, crp: Cryptop, *, sync: bool) -> None:
-        flags = crp.flags
-        if flags & CRYPTO_F_CBIMM or (sync and flags & CRYPTO_F_CBIFSYNC):
+    def _complete(self, crp: Cryptop) -> None:
+        """Complete a request that no driver answered."""
+        if at_once(crp, sync=False):
             self.call_back(crp)
         else:
             crp.state = RETURNING
-            self._retq.put(crp)
+            self.returns.put(crp)
 
     def call_back(self, crp: Cryptop) -> None:
         """Give a completed request back to its consumer."""
         if self.watcher.watch is None:
-            self._plain_call_back(crp)
+            self.callbacks.call(crp)
         else:
             self.watcher.call_back(crp)
-
-    def _plain_call_back(self, crp: Cryptop) -> None:
-        crp.holder = None
-        crp.state = IDLE
-        try:
-            crp.callback(crp)  # type: ignore[misc]
-        except Exception as error:
-            self._callback_failed(error)
 
     def run_returns(self, key_returns: Callable[[], int] = int) -> None:
         """
@@ -393,22 +340,23 @@ class Dispatcher:
         self.rets += 1
         more = 1
         while more:
-            call_back = self.call_back if self.watcher.watch else self._plain_call_back
-            more = self._retq.run(call_back) + key_returns()
+            call_back = self.call_back if self.watcher.watch else self.callbacks.call
+            more = self.returns.run(call_back) + key_returns()
 
     def after_fork(self) -> None:
         """Go on in a forked child, with nothing queued and no lock of the parent's threads."""
-        self._ready.clear()
+        self.lane.after_fork()
+        self.returns.after_fork()
+        self.callbacks.after_fork()
         self._blocked.after_fork()
         self._without_session.after_fork()
-        self.callback_errors.after_fork()
         self.watcher.after_fork()
-
-    def _callback_failed(self, error: BaseException) -> None:
-        self.callback_errors.add()
-        log.error("callback_failed", error=type(error).__name__, where=where(error))
 
     @property
     def without_session(self) -> Counts:
         """The counts of requests that met no session."""
         return self._without_session
+
+
+def _queue_of(slot: Slot) -> RequestQueue[Cryptop]:
+    return slot.sym.queue

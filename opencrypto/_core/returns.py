@@ -1,5 +1,5 @@
 """
-The return queue: where completed requests wait for their callbacks, and the limit on them.
+The way back: the queue where completed requests wait for their callbacks, and their calling.
 
 Back-pressure is at allocation: over `maxlen`, ``getreq`` hands out nothing and counts a drop,
 so a consumer whose callbacks do not keep up stops itself.
@@ -11,15 +11,19 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
 
+from opencrypto._log import log, where
 from opencrypto._measure.counters import LockedCount
 from opencrypto._state import RequestState
+from opencrypto.constants import CRYPTO_F_CBIFSYNC, CRYPTO_F_CBIMM
 
 
 class Request(Protocol):
     """What requests of both kinds have in common here."""
 
+    flags: int
     state: int
     holder: Any
+    callback: Any
 
 
 R = TypeVar("R", bound=Request)
@@ -29,6 +33,48 @@ def let_go(request: Request) -> None:
     """Make a request idle, that the framework has in no hand any more."""
     request.holder = None
     request.state = RequestState.IDLE
+
+
+def at_once(request: Request, *, sync: bool) -> bool:
+    """
+    Tell whether a request is called back when it completes, and not from the return queue.
+
+    Args:
+        request: The request.
+        sync: Its driver is ``CRYPTOCAP_F_SYNC``: it completes what it takes in the caller's thread.
+    """
+    flags = request.flags
+    return bool(flags & CRYPTO_F_CBIMM or (sync and flags & CRYPTO_F_CBIFSYNC))
+
+
+class Callbacks:
+    """
+    Gives requests back to consumers. What their code raises is counted and logged, no more.
+
+    Attributes:
+        errors: How many callbacks raised.
+    """
+
+    def __init__(self) -> None:
+        self.errors = LockedCount()
+
+    def call(self, request: Request) -> None:
+        """Give a completed request back."""
+        request.holder = None
+        request.state = RequestState.IDLE
+        try:
+            request.callback(request)
+        except Exception as error:
+            self.failed(error)
+
+    def failed(self, error: Exception) -> None:
+        """Note that a callback raised."""
+        self.errors.add()
+        log.error("callback_failed", error=type(error).__name__, where=where(error))
+
+    def after_fork(self) -> None:
+        """Renew the lock in a forked child: a thread of the parent may have held it."""
+        self.errors.after_fork()
 
 
 class ReturnQueue(Generic[R]):

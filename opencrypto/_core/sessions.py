@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
 
 from opencrypto._core import selection as _select
 from opencrypto._core.bugs import DriverBugs
 from opencrypto._core.guard import checked, promised
-from opencrypto._core.session import MAX_ALIASES, Session, pack_sid, sid_text
-from opencrypto._core.slots import DriverTable, Slot, check_lid
+from opencrypto._core.plugins import Observers
+from opencrypto._core.slots import MAX_ALIASES, DriverTable, Session, Slot, check_lid
 from opencrypto._log import log
 from opencrypto._measure.counters import ChainNumbers, LockedCount
+from opencrypto._request.sid import pack_sid, sid_text
 from opencrypto._request.symmetric import Cryptoini, Cryptop
 from opencrypto._rules.chain import Chain, as_inis
 from opencrypto._rules.profile import Profile
@@ -26,8 +26,8 @@ from opencrypto._state import SessionEvent, SessionState, SlotState
 from opencrypto.driver import Driver, Process, Rule
 from opencrypto.exceptions import CryptoError, DriverBug, NoDriverError, UnknownSession
 
-if TYPE_CHECKING:
-    from opencrypto._core.plugins import Observers
+Compose = Callable[[Chain, int, int], Session | None]
+"""Opens a session on several drivers, given `hard` and whom to avoid, or returns None."""
 
 
 class Sessions:
@@ -35,17 +35,20 @@ class Sessions:
     All sessions of a framework, by SID; former SIDs lead to what they became.
 
     Attributes:
-        compose: Opens a session on several drivers, or returns None (`opencrypto._core.virtual`).
         watched: Somebody times or traces requests, so no session is straight (`_measure.watcher`).
         created: Sessions opened by consumers; a migration opens none.
         freed: Sessions gone for good.
     """
 
-    def __init__(self, drivers: DriverTable, bugs: DriverBugs) -> None:
+    def __init__(
+        self,
+        drivers: DriverTable,
+        bugs: DriverBugs,
+        observers: Observers,
+        done: Callable[[Cryptop], None],
+        compose: Compose,
+    ) -> None:
         self.table: dict[int, Session] = {}
-        self.done: Callable[[Cryptop], None] = _not_yet
-        self.compose: Callable[[Chain, int, int], Session | None] | None = None
-        self.observers: Observers | None = None
         self.closed = False
         self.watched = False
         self.chain_numbers = ChainNumbers()
@@ -53,6 +56,9 @@ class Sessions:
         self.freed = LockedCount()
         self._drivers = drivers
         self._bugs = bugs
+        self._observers = observers
+        self._done = done
+        self._compose = compose
 
     # Opening.
 
@@ -74,6 +80,7 @@ class Sessions:
             chain.abandon()
             raise
         self.created.add()
+        self._observers.newsession(session.sid, session.slot.name)
         return session
 
     def _place(
@@ -85,8 +92,8 @@ class Sessions:
                 return self.place_on_one(chain, hard, pinned, avoid)
             except NoDriverError:
                 together = None
-                if pinned is None and self.compose is not None and len(chain.inis) > 1:
-                    together = self.compose(chain, hard, avoid)
+                if pinned is None and len(chain.inis) > 1:
+                    together = self._compose(chain, hard, avoid)
                 if together is not None:
                     return together
                 if self._drivers.changes == changes:
@@ -130,26 +137,26 @@ class Sessions:
         except Exception as error:
             self._bugs.report(Rule.REFUSAL, slot.name, error)
             refusal = f"cannot say whether it would: {type(error).__name__} in its refusal()"
-        return _select.Candidate(slot.hid, slot.name, slot.tier, len(slot.sessions), refusal)
+        return _select.Candidate(slot.hid, slot.name, slot.tier, len(slot.sym.sessions), refusal)
 
     def _try(self, slot: Slot, chain: Chain, hard: int) -> Session | None:
         """Open the session on one driver, or return None if the driver left while it did."""
         with slot.lock:
-            plain = slot.process
+            plain = slot.sym.process
             if slot.state is not SlotState.ACTIVE or plain is None:
                 return None
             slot.calls += 1
         try:
             sid, process = self._ask(slot, chain)
             kind = self.chain_numbers.number(cri.alg for cri in chain.inis)
-            process = process or checked(chain, plain, self.done)
-            process = promised(chain, process, self.done)
+            process = process or checked(chain, plain, self._done)
+            process = promised(chain, process, self._done)
             session = Session(sid, slot, chain, hard, process, kind)
             with slot.lock:
                 stays = slot.state is SlotState.ACTIVE
                 if stays:
                     session.refresh(watched=self.watched)
-                    slot.sessions[session.lid] = session
+                    slot.sym.sessions[session.lid] = session
                     slot.names += 1
                     self.table[sid] = session
                     chain.hold()
@@ -177,7 +184,7 @@ class Sessions:
             while True:
                 lid, process = self._call_newsession(slot, chain)
                 sid = pack_sid(slot.hid, lid)
-                if lid in slot.sessions or sid in held:
+                if lid in slot.sym.sessions or sid in held:
                     raise DriverBug(f"driver {slot.name}: session number {lid} is in use already")
                 if sid not in self.table:
                     return sid, process
@@ -188,19 +195,19 @@ class Sessions:
 
     def enter(self, session: Session) -> Session:
         """Take up a session whose slot never leaves: a virtual one."""
-        session.process = promised(session.chain, session.process, self.done)
+        session.process = promised(session.chain, session.process, self._done)
         with session.slot.lock:
             session.refresh(watched=self.watched)
-            session.slot.sessions[session.lid] = session
+            session.slot.sym.sessions[session.lid] = session
             session.slot.names += 1
             self.table[session.sid] = session
             session.chain.hold()
         return session
 
     def _call_newsession(self, slot: Slot, chain: Chain) -> tuple[int, Process | None]:
-        assert slot.newsession is not None
+        assert slot.sym.newsession is not None
         try:
-            answer = slot.newsession(chain.inis)
+            answer = slot.sym.newsession(chain.inis)
             if not isinstance(answer, tuple):
                 return check_lid(answer, slot), None
             lid, process = answer
@@ -218,24 +225,34 @@ class Sessions:
                 f"driver {slot.name}: newsession raised {type(error).__name__}, or returned wrong"
             ) from None
 
+    def find(self, sid: int) -> Session:
+        """
+        Return the session of a SID, which may have moved since: see `Session.latest`.
+
+        Raises:
+            UnknownSession: there is none.
+        """
+        session = self.table.get(sid)
+        if session is None:
+            raise UnknownSession(
+                f"no session {sid_text(sid)}; it was freed already, or never opened"
+            )
+        return session
+
     # Freeing.
 
     def free(self, sid: int) -> None:
         """Free a session, now or with the last of its requests."""
         if sid == 0:
             return
-        session = self.table.get(sid)
-        if session is None:
-            raise UnknownSession(
-                f"no session {sid_text(sid)}; it was freed already, or never opened"
-            )
+        session = self.find(sid)
         while True:
             session = session.latest()
             with session.lock:
                 if session.target is not None:
                     continue
                 if session.state is SessionState.DRAINING or session.state is SessionState.FREED:
-                    raise UnknownSession(f"session {sid:#x} has been freed already")
+                    raise UnknownSession(f"session {sid_text(sid)} has been freed already")
                 with session.slot.lock:
                     session.move(SessionEvent.FREE)
                 break
@@ -249,9 +266,9 @@ class Sessions:
         with slot.lock:
             if session.inflight:
                 return
-            ours = slot.sessions.get(session.lid) is session
+            ours = slot.sym.sessions.get(session.lid) is session
             if ours:
-                del slot.sessions[session.lid]
+                del slot.sym.sessions[session.lid]
                 slot.calls += 1
         if ours:
             try:
@@ -282,10 +299,10 @@ class Sessions:
             self._drivers.forget(session.slot)
 
     def _tell_driver(self, slot: Slot, sid: int) -> None:
-        if slot.freesession is None:
+        if slot.sym.freesession is None:
             return
         try:
-            slot.freesession(sid)
+            slot.sym.freesession(sid)
         except Exception as error:
             self._bugs.report(Rule.FREESESSION, slot.name, error)
 
@@ -294,7 +311,7 @@ class Sessions:
     def orphan_all(self, slot: Slot) -> list[Session]:
         """Orphan every session of a driver that leaves; return them."""
         with slot.lock:
-            sessions = list(slot.sessions.values())
+            sessions = list(slot.sym.sessions.values())
         for session in sessions:
             self.orphan(session)
             self.settle(session)
@@ -320,7 +337,7 @@ class Sessions:
             crp.sid = successor.sid
             crp.fail(errno.EAGAIN, "the session has moved; dispatch again with the sid now set")
         elif session.latest().state in (SessionState.DRAINING, SessionState.FREED):
-            crp.fail(errno.ENOENT, f"session {crp.sid:#x} has been freed")
+            crp.fail(errno.ENOENT, f"session {sid_text(crp.sid)} has been freed")
         else:
             crp.fail(errno.ENODEV, "the session's driver left and no other takes it over")
 
@@ -341,8 +358,8 @@ class Sessions:
                     return None
                 new = self._migrate(session)
             break
-        if new is not None and self.observers is not None:
-            self.observers.migrated(session.sid, new.sid)  # which may ask for either: no lock held
+        if new is not None:
+            self._observers.migrated(session.sid, new.sid)  # which may ask for either: no lock held
         return new
 
     def _migrate(self, session: Session) -> Session | None:
@@ -376,6 +393,13 @@ class Sessions:
             if session.target is None and session.state is SessionState.ORPHANED:
                 self.free(session.sid)
 
+    def refresh(self) -> None:
+        """Work out anew which sessions are straight, after a change of `watched`."""
+        for slot in self._drivers:
+            with slot.lock:
+                for session in slot.sym.sessions.values():
+                    session.refresh(watched=self.watched)
+
     def after_fork(self) -> None:
         """
         Go on in a forked child: see `Session.after_fork`.
@@ -385,7 +409,7 @@ class Sessions:
         self.chain_numbers.after_fork()
         self.created.after_fork()
         self.freed.after_fork()
-        groups = (self.table, *(slot.sessions for slot in self._drivers))
+        groups = (self.table, *(slot.sym.sessions for slot in self._drivers))
         for session in {id(each): each for group in groups for each in group.values()}.values():
             session.after_fork(watched=self.watched)
 
@@ -400,10 +424,6 @@ def _no_driver(chain: Chain, reasons: dict[str, str], refusal: CryptoError | Non
     )
     error.__cause__ = refusal
     return error
-
-
-def _not_yet(crp: Cryptop) -> None:
-    raise AssertionError("the framework is not put together yet")
 
 
 def _forgotten(crp: Cryptop, hint: int) -> int:

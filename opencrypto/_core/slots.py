@@ -1,5 +1,9 @@
 """
-The driver table: slots by id, lowest free first, growing as needed.
+The driver table: slots by id, lowest free first, growing as needed; and the sessions on them.
+
+Slots and sessions point at each other, so they are in one room. After a migration the old session
+stays, under its SID, as an alias of the new one until that is freed: a consumer that has not heard
+yet is told.
 
 Locking: the table's lock guards which slot is whose; each slot's lock guards its queue, its
 sessions and its state. Order: session, table, slot. No driver or consumer code runs under a
@@ -9,24 +13,28 @@ slot's lock.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from opencrypto._core.queues import RequestQueue
 from opencrypto._core.returns import let_go
-from opencrypto._core.session import Session
 from opencrypto._measure.counters import Counts, DriverStats, LocalCounts
 from opencrypto._request.key import Cryptkop
+from opencrypto._request.sid import LID, lid_of
 from opencrypto._request.symmetric import Cryptoini, Cryptop, alg_name
 from opencrypto._rules.chain import Chain, key_serial
-from opencrypto._state import SLOT, SlotEvent, SlotState, step
+from opencrypto._state import SESSION, SLOT, SessionEvent, SessionState, SlotEvent, SlotState, step
 from opencrypto.constants import CRYPTOCAP_F_SYNC
 from opencrypto.driver import Driver, KeyProcess, Process, driver_class
 from opencrypto.exceptions import DriverBug, UsageError
 
 NewSession = Callable[[Sequence[Cryptoini]], "int | tuple[int, Process]"]
 
+
+MAX_ALIASES: Final = 32
+"""How many former SIDs of one live session are kept; the oldest go first."""
 
 MAX_NAMES: Final = 256
 """How many names of drivers that left are remembered with their counts."""
@@ -35,51 +43,178 @@ MAX_DEPARTED: Final = 16
 """How many drivers that left have counts of their own still, before these are added up."""
 
 
+class Session:
+    """
+    One session on one driver.
+
+    Attributes:
+        inflight: Its requests that the framework holds. Membership is the use count, and taking a
+            request out is what makes completion happen exactly once: set operations are atomic.
+        straight: Its next request may go straight to the driver. Written under the slot's lock;
+            read without, after entering `inflight`, which is the order that makes it safe.
+        queued: How many of `inflight` are queued or being handed over. Under the slot's lock.
+        lock: Guards `state`, `target` and `aliases` against two migrations or frees at once.
+            Taken before the slot's lock, never after.
+        target: The session that took over, once migrated.
+        aliases: Former sessions that this one took over from, oldest first.
+        kind: The number of its chain of algorithms, for counting (`ChainNumbers`).
+        born: When it was opened, before all migrations; seconds of `time.monotonic`.
+        avoid: The driver that handed this session back, if it is still there.
+    """
+
+    __slots__ = (
+        "aliases",
+        "avoid",
+        "born",
+        "chain",
+        "hard",
+        "inflight",
+        "kind",
+        "lock",
+        "process",
+        "queued",
+        "sid",
+        "slot",
+        "state",
+        "straight",
+        "target",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        sid: int,
+        slot: Slot,
+        chain: Chain,
+        hard: int,
+        process: Callable[[Cryptop, int], int],
+        kind: int = 0,
+    ) -> None:
+        self.sid = sid
+        self.slot = slot
+        self.chain = chain
+        self.hard = hard
+        self.process = process
+        self.kind = kind
+        self.born = time.monotonic()
+        self.inflight: set[Cryptop] = set()
+        self.queued = 0
+        self.straight = True
+        self.state = SessionState.LIVE
+        self.lock = threading.Lock()
+        self.target: Session | None = None
+        self.aliases: list[Session] = []
+        self.avoid: int = -1
+
+    @property
+    def lid(self) -> int:
+        """The driver's own number of it."""
+        return lid_of(self.sid)
+
+    def move(self, event: SessionEvent) -> None:
+        """Change state as the table says; only a live session is served straight."""
+        self.state = step(SESSION, self.state, event)
+        self.straight = False
+
+    def refresh(self, *, watched: bool) -> None:
+        """Work out `straight` anew: it lives, nothing of it is queued, and nobody watches."""
+        self.straight = self.state is SessionState.LIVE and not self.queued and not watched
+
+    def after_fork(self, *, watched: bool) -> None:
+        """Begin, in a forked child, with no request: those accepted are the parent's."""
+        self.lock = threading.Lock()
+        self.chain.after_fork()
+        for crp in self.inflight:
+            let_go(crp)
+        self.inflight.clear()
+        self.queued = 0
+        self.refresh(watched=watched)
+
+    def latest(self) -> Session:
+        """Return the session that this one has become, through any number of migrations."""
+        session = self
+        while session.target is not None:
+            session = session.target
+        return session
+
+    def __repr__(self) -> str:
+        return f"<Session {self.sid:#x} {self.state} {self.chain!r} inflight={len(self.inflight)}>"
+
+
+class SymmetricSide:
+    """
+    What a slot has for requests of sessions.
+
+    Attributes:
+        algs: Algorithm number to the (maxoplen, flags) it was registered with.
+        failed: Algorithm number to why its known answer failed; these are not offered.
+        queue: The requests that wait for the driver.
+        sessions: Its open sessions by lid. Taking one out is the right, and the duty, to call the
+            driver's freesession for it.
+    """
+
+    __slots__ = ("algs", "failed", "freesession", "newsession", "process", "queue", "sessions")
+
+    def __init__(self) -> None:
+        self.algs: dict[int, tuple[int, int]] = {}
+        self.failed: dict[int, str] = {}
+        self.newsession: NewSession | None = None
+        self.freesession: Callable[[int], object] | None = None
+        self.process: Process | None = None
+        self.queue: RequestQueue[Cryptop] = RequestQueue()
+        self.sessions: dict[int, Session] = {}
+
+
+class KeySide:
+    """
+    What a slot has for key requests.
+
+    Attributes:
+        ops: Key operation to the flags it was registered with.
+        queue: The key requests that wait for the driver.
+        inflight: Those that it has, or that wait in `queue`.
+    """
+
+    __slots__ = ("inflight", "ops", "process", "queue")
+
+    def __init__(self) -> None:
+        self.ops: dict[int, int] = {}
+        self.process: KeyProcess | None = None
+        self.queue: RequestQueue[Cryptkop] = RequestQueue()
+        self.inflight: set[Cryptkop] = set()
+
+
 class Slot:
     """
     One driver's place in the table.
 
     Attributes:
         straight: Requests may go straight to the driver: it is active and not blocked.
-        algs: Algorithm number to the (maxoplen, flags) it was registered with.
-        failed: Algorithm number to why its known answer failed; these are not offered.
-        sessions: Its open sessions by lid. Taking one out is the right, and the duty, to call the
-            driver's freesession for it.
         names: How many SIDs in the session table name this slot; it is not reused before 0.
-        kops: Key operation to the flags it was registered with.
-        kinflight: The key requests that it has, or that wait in `kqueue`.
         calls: How many calls of newsession and freesession are under way; a driver that leaves is
             not closed before they have returned.
         closing: Somebody detaches the driver; for the second who tries.
         drained: Set when a driver that leaves has no session, no key request and no such call any
             more.
+        sym: What it has for requests of sessions.
+        keys: What it has for key requests.
     """
 
     __slots__ = (
-        "algs",
         "calls",
         "closing",
         "counts",
         "drained",
         "driver",
-        "failed",
         "flags",
-        "freesession",
         "hid",
-        "kinflight",
-        "kops",
-        "kprocess",
-        "kqueue",
+        "keys",
         "local",
         "lock",
         "name",
         "names",
-        "newsession",
-        "process",
-        "queue",
-        "sessions",
         "state",
         "straight",
+        "sym",
         "sync",
         "tier",
     )  # fmt: skip
@@ -98,23 +233,14 @@ class Slot:
         self.tier = 0
         self.sync = False
         self.straight = False
-        self.algs: dict[int, tuple[int, int]] = {}
-        self.failed: dict[int, str] = {}
-        self.kops: dict[int, int] = {}
-        self.newsession: NewSession | None = None
-        self.freesession: Callable[[int], object] | None = None
-        self.process: Process | None = None
-        self.queue: RequestQueue[Cryptop] = RequestQueue()
-        self.kprocess: KeyProcess | None = None
-        self.kqueue: RequestQueue[Cryptkop] = RequestQueue()
-        self.kinflight: set[Cryptkop] = set()
-        self.sessions: dict[int, Session] = {}
         self.names = 0
         self.calls = 0
         self.closing = False
         self.drained = threading.Event()
         self.counts = Counts()
         self.local = LocalCounts(self.counts)
+        self.sym = SymmetricSide()
+        self.keys = KeySide()
 
     def move(self, event: SlotEvent) -> None:
         """Change state as the table says, and with it whether requests go straight through."""
@@ -123,13 +249,13 @@ class Slot:
 
     def refresh(self) -> None:
         """Work out `straight` anew, after a change of state or of blocking."""
-        self.straight = self.state is SlotState.ACTIVE and not self.queue.blocked
+        self.straight = self.state is SlotState.ACTIVE and not self.sym.queue.blocked
 
     def refusal(self, chain: Chain) -> str:
         """Say why this driver cannot serve a chain, or return an empty string."""
-        if self.state is not SlotState.ACTIVE or self.newsession is None:
+        if self.state is not SlotState.ACTIVE or self.sym.newsession is None:
             return "is leaving" if self.state is SlotState.CLEANUP else "serves no algorithm"
-        missing = [alg_name(alg) for alg in chain.positions if alg not in self.algs]
+        missing = [alg_name(alg) for alg in chain.positions if alg not in self.sym.algs]
         if missing:
             return f"has no {', '.join(missing)}"
         driver = self.driver  # once: it may be leaving meanwhile
@@ -153,18 +279,18 @@ class Slot:
         self.lock = threading.Lock()
         self.counts.after_fork()
         self.calls = 0
-        self.queue.after_fork()
-        self.kqueue.after_fork()
-        for krp in self.kinflight:
+        self.sym.queue.after_fork()
+        self.keys.queue.after_fork()
+        for krp in self.keys.inflight:
             let_go(krp)
-        self.kinflight.clear()
+        self.keys.inflight.clear()
 
     def stats(self) -> DriverStats:
         """Sum the driver's counters."""
         return self.counts.total().driver_stats()
 
     def __repr__(self) -> str:
-        return f"<Slot {self.hid} {self.name} {self.state} sessions={len(self.sessions)}>"
+        return f"<Slot {self.hid} {self.name} {self.state} sessions={len(self.sym.sessions)}>"
 
 
 class DriverTable:
@@ -242,7 +368,7 @@ class DriverTable:
         """Note it when a driver that leaves has answered all, and free its slot if it can be."""
         with slot.lock:
             left = slot.state is SlotState.CLEANUP
-            drained = left and not slot.sessions and not slot.kinflight and not slot.calls
+            drained = left and not slot.sym.sessions and not slot.keys.inflight and not slot.calls
         if drained:
             slot.drained.set()
             self.release(slot)
@@ -281,7 +407,7 @@ class DriverTable:
 
 def check_lid(lid: Any, slot: Slot) -> int:
     """Return a session number that a driver gave, or raise DriverBug."""
-    if isinstance(lid, bool) or not isinstance(lid, int) or not 0 <= lid <= 0xFFFFFFFF:
+    if isinstance(lid, bool) or not isinstance(lid, int) or not 0 <= lid <= LID:
         raise DriverBug(
             f"driver {slot.name}: newsession returned {type(lid).__name__} as a session number; "
             "it must be an int of 32 bits"

@@ -30,7 +30,7 @@ from opencrypto.sysctl import Node, Sysctl, Value
 from opencrypto.xform import FACTS
 
 if TYPE_CHECKING:
-    from opencrypto._core.key_requests import KeyOps
+    from opencrypto._core.key_requests import KeyRequests
     from opencrypto._core.requests import Dispatcher
 
 R = TypeVar("R", bound=Request)
@@ -108,7 +108,7 @@ def add_names(
     drivers: DriverTable,
     sessions: Sessions,
     dispatcher: Dispatcher,
-    keyops: KeyOps,
+    keyops: KeyRequests,
 ) -> None:
     """Hang all names of a framework on its tree but those of its return queues."""
 
@@ -176,7 +176,7 @@ def queue_branch(name: str, queue: ReturnQueue[R]) -> list[Node]:
     ]
 
 
-def stats_branch(look: Snapshot, keyops: KeyOps) -> Iterator[Node]:
+def stats_branch(look: Snapshot, keyops: KeyRequests) -> Iterator[Node]:
     """``struct cryptostats``, and two counts of what went wrong beside requests."""
     dispatcher = look.dispatcher
     for name in ("ops", "errs", "blocks", "kblocks"):
@@ -189,7 +189,7 @@ def stats_branch(look: Snapshot, keyops: KeyOps) -> Iterator[Node]:
     yield Node(
         "opencrypto.stats.callback_errors",
         "callbacks that raised",
-        lambda: dispatcher.callback_errors.value + keyops.callback_errors.value,
+        lambda: dispatcher.callbacks.errors.value,
     )
     yield Node(
         "opencrypto.stats.driver_bugs",
@@ -314,7 +314,7 @@ def size_branch(look: Snapshot) -> list[Node]:
 
 def alg_branch(look: Snapshot, drivers: DriverTable, kinds: ChainNumbers) -> Iterator[Node]:
     """Requests by algorithm: those that drivers offer, and those that were ever asked for."""
-    used: dict[int, dict[int, int]] = {alg: {} for slot in drivers for alg in list(slot.algs)}
+    used: dict[int, dict[int, int]] = {alg: {} for slot in drivers for alg in list(slot.sym.algs)}
     for key, count in look.total.sizes.items():
         for alg in set(kinds.chain(key)):
             used.setdefault(alg, {})[key] = count
@@ -354,25 +354,25 @@ def _driver_nodes(look: Snapshot, slot: Slot) -> Iterator[Node]:
         return look.drivers.get(slot.name, empty)
 
     def inflight() -> int:
-        sessions = list(slot.sessions.values())
-        return sum(len(session.inflight) for session in sessions) + len(slot.kinflight)
+        sessions = list(slot.sym.sessions.values())
+        return sum(len(session.inflight) for session in sessions) + len(slot.keys.inflight)
 
     def queued() -> int:
-        return len(slot.queue) + len(slot.kqueue)
+        return len(slot.sym.queue) + len(slot.keys.queue)
 
     def algs() -> str:
-        return " ".join(FACTS[alg].name for alg in sorted(slot.algs))
+        return " ".join(FACTS[alg].name for alg in sorted(slot.sym.algs))
 
     yield Node(f"{prefix}.hid", "its id", lambda: slot.hid)
     yield Node(f"{prefix}.class", "its class", lambda: CLASS_NAMES[slot.tier], type="string")
     yield Node(f"{prefix}.flags", "CRYPTOCAP_F_* flags", lambda: slot.flags)
-    yield Node(f"{prefix}.sessions", "sessions open on it", lambda: len(slot.sessions))
+    yield Node(f"{prefix}.sessions", "sessions open on it", lambda: len(slot.sym.sessions))
     yield Node(f"{prefix}.inflight", "requests accepted and not answered yet", inflight)
     yield Node(f"{prefix}.queued", "of these, requests that wait for it", queued)
     yield Node(
         f"{prefix}.blocked",
         "1 while it takes no requests",
-        lambda: int(slot.queue.blocked or slot.kqueue.blocked),
+        lambda: int(slot.sym.queue.blocked or slot.keys.queue.blocked),
     )
     yield from _counters(prefix, counts)
     yield Node(f"{prefix}.bytes", "sum of all ilen", lambda: counts().bytes, unit="bytes")

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from opencrypto._core.slots import DriverTable, Slot
 from opencrypto._measure.counters import Stats, sum_counts
-from opencrypto._request.keyops import KOPS
+from opencrypto._request.key import KOPS
 from opencrypto.driver import CLASS_NAMES, Capability
 from opencrypto.xform import FACTS
 
 if TYPE_CHECKING:
-    from opencrypto._core.key_requests import KeyOps
+    from opencrypto._core.key_requests import KeyRequests
     from opencrypto._core.plugins import Failure
     from opencrypto._core.requests import Dispatcher
 
@@ -69,7 +69,7 @@ class Settings:
 
 def driver_infos(drivers: DriverTable, failures: Iterable[Failure]) -> list[DriverInfo]:
     """List what is attached, by id, then what could not be."""
-    attached = [_info(slot) for slot in drivers if slot.algs or slot.kops or slot.driver]
+    attached = [_info(slot) for slot in drivers if slot.sym.algs or slot.keys.ops or slot.driver]
     return attached + [DriverInfo(each.name, reason=each.reason) for each in failures]
 
 
@@ -79,15 +79,15 @@ def _info(slot: Slot) -> DriverInfo:
         hid=slot.hid,
         tier=CLASS_NAMES[slot.tier],
         flags=slot.flags,
-        algorithms=tuple(FACTS[alg].name for alg in sorted(slot.algs)),
-        keyops=tuple(KOPS[op].name for op in sorted(slot.kops)),
+        algorithms=tuple(FACTS[alg].name for alg in sorted(slot.sym.algs)),
+        keyops=tuple(KOPS[op].name for op in sorted(slot.keys.ops)),
         implementations=_known(slot, lambda capability: capability.implementation),
         absent=_known(slot, lambda capability: capability.absence),
-        failed=tuple((FACTS[alg].name, slot.failed[alg]) for alg in sorted(slot.failed)),
+        failed=tuple((FACTS[alg].name, slot.sym.failed[alg]) for alg in sorted(slot.sym.failed)),
         remarks=tuple(slot.driver.remarks) if slot.driver is not None else (),
-        sessions=len(slot.sessions),
-        queued=len(slot.queue),
-        blocked=slot.queue.blocked,
+        sessions=len(slot.sym.sessions),
+        queued=len(slot.sym.queue),
+        blocked=slot.sym.queue.blocked,
     )
 
 
@@ -95,11 +95,11 @@ def _known(slot: Slot, what: Callable[[Capability], str]) -> tuple[tuple[str, st
     """Return what is known of each algorithm, by name, where there is something to say."""
     driver = slot.driver
     known = driver.capabilities if driver is not None else {}
-    said = ((FACTS[alg].name, what(known[alg])) for alg in sorted(slot.algs) if alg in known)
+    said = ((FACTS[alg].name, what(known[alg])) for alg in sorted(slot.sym.algs) if alg in known)
     return tuple((name, text) for name, text in said if text)
 
 
-def take_stats(drivers: DriverTable, dispatcher: Dispatcher, keyops: KeyOps) -> Stats:
+def take_stats(drivers: DriverTable, dispatcher: Dispatcher, keyops: KeyRequests) -> Stats:
     """Sum the counters as they are now. Drivers that left count in the totals."""
     kops, kerrs = keyops.counts()
     present, departed = drivers.counts()
@@ -117,7 +117,7 @@ def take_stats(drivers: DriverTable, dispatcher: Dispatcher, keyops: KeyOps) -> 
         blocks=total.blocks,
         kblocks=total.kblocks,
         migrated=total.migrated,
-        callback_errors=dispatcher.callback_errors.value + keyops.callback_errors.value,
+        callback_errors=dispatcher.callbacks.errors.value,
         driver_bugs=dispatcher.bugs.count,
         drivers={name: each.driver_stats() for name, each in sums.items()},
     )

@@ -16,12 +16,13 @@ from __future__ import annotations
 
 import errno
 import itertools
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 
 from opencrypto._core import selection as _select
-from opencrypto._core.session import Session, pack_sid
-from opencrypto._core.slots import Slot
+from opencrypto._core.sessions import Sessions
+from opencrypto._core.slots import Session, Slot
+from opencrypto._request.sid import LID, lid_of, pack_sid
 from opencrypto._request.symmetric import Cryptodesc, Cryptoini, Cryptop
 from opencrypto._rules.chain import Chain
 from opencrypto._rules.check import Step, check
@@ -36,9 +37,6 @@ from opencrypto.constants import (
 from opencrypto.driver import SOFTWARE, Process
 from opencrypto.exceptions import CryptoError, UnknownSession
 from opencrypto.xform import Kind
-
-if TYPE_CHECKING:
-    from opencrypto._core.sessions import Sessions
 
 HID: Final = 0xFFFFFE
 """The driver id in the SIDs of virtual sessions: the last one, which no driver ever has."""
@@ -86,7 +84,7 @@ class Virtual:
         self.slot = Slot(HID)
         self.slot.name = "virtual"
         self.slot.tier = SOFTWARE
-        self.slot.freesession = self._freesession
+        self.slot.sym.freesession = self._freesession
         self.slot.move(SlotEvent.GET_DRIVERID)
         self.slot.move(SlotEvent.REGISTER)
 
@@ -108,7 +106,7 @@ class Virtual:
         if parts is None:
             self._free(opened)
             return None
-        lid = next(self._lids) & 0xFFFFFFFF
+        lid = next(self._lids) & LID
         self._parts[lid] = parts
         kind = self._sessions.chain_numbers.number(cri.alg for cri in chain.inis)
         session = Session(
@@ -127,7 +125,7 @@ class Virtual:
         return Part(session, positions)
 
     def _freesession(self, sid: int) -> None:
-        self._free(self._parts.pop(sid & 0xFFFFFFFF, []))
+        self._free(self._parts.pop(lid_of(sid), []))
 
     def _free(self, parts: Sequence[Part]) -> None:
         for part in parts:
@@ -136,10 +134,19 @@ class Virtual:
             except UnknownSession:
                 continue  # gone with its driver
 
+    def drivers(self, session: Session) -> Iterator[str]:
+        """Yield the name of each driver that serves a session, virtual or not, in chain order."""
+        session = session.latest()
+        if session.slot is not self.slot:
+            yield session.slot.name
+            return
+        for part in self._parts.get(session.lid, ()):
+            yield from self.drivers(part.session)
+
     def close(self) -> None:
         """Free every virtual session, each with its last request."""
         with self.slot.lock:
-            sessions = list(self.slot.sessions.values())
+            sessions = list(self.slot.sym.sessions.values())
         for session in sessions:
             try:
                 self._sessions.free(session.sid)

@@ -67,9 +67,6 @@ class Stats:
 SIZE_BITS: Final = 7
 """Bits of a key of `ThreadCounts.sizes` that hold the size; the others number the chain."""
 
-DEEPEST: Final = 32
-"""How deep calls of one driver may nest in a thread before a request is queued instead."""
-
 SIZE_CLASSES: Final = (64, 256, 1024, 4096, 16384, 65536, 262144, 1048576)
 """Upper bounds, in **bytes**, of the size classes shown; one more class is for what is longer."""
 
@@ -127,7 +124,8 @@ class ThreadCounts:
             Their sum is the number of requests, so that one addition serves three counts.
         times: Where `opencrypto.timing` puts what it measures; None while it never did.
         depth: How many calls of the driver this thread is in the midst of: more than one where a
-            callback, called within ``done``, dispatches again.
+            callback, called within ``done``, dispatches again. It is no count, and here because
+            one look at what is the thread's own must do for a request.
     """
 
     __slots__ = (

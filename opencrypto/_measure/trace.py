@@ -8,17 +8,58 @@ key nor IV: enough to play the same load to other drivers.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
-if TYPE_CHECKING:
-    from opencrypto._core.session import Session
-    from opencrypto._request.symmetric import Cryptop
+from opencrypto._measure.counters import LocalCounts
+from opencrypto._request.symmetric import Cryptop
+from opencrypto._rules.chain import Chain
+from opencrypto._state import SessionState
 
 LIMIT: Final = 65536
 """How many entries wait to be read; older ones are lost then, and counted."""
 
 MAX_SPECS: Final = 4096
 """How many sessions' algorithms are remembered at a time."""
+
+
+class SeenSlot(Protocol):
+    """A driver's slot, as far as it is looked at here."""
+
+    @property
+    def name(self) -> str:
+        """The driver's name."""
+
+    @property
+    def local(self) -> LocalCounts:
+        """Where each thread counts for it."""
+
+    @property
+    def straight(self) -> bool:
+        """Whether requests may go straight to it."""
+
+
+class Seen(Protocol):
+    """A session, as far as it is looked at here."""
+
+    @property
+    def sid(self) -> int:
+        """Its number."""
+
+    @property
+    def chain(self) -> Chain:
+        """Its algorithms."""
+
+    @property
+    def slot(self) -> SeenSlot:
+        """Where its driver is."""
+
+    @property
+    def state(self) -> SessionState:
+        """Whether it lives."""
+
+    @property
+    def queued(self) -> int:
+        """How many of its requests are queued."""
 
 
 class Entry(NamedTuple):
@@ -76,7 +117,7 @@ class Trace:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def entry(self, crp: Cryptop, session: Session, dispatched: int) -> Entry:
+    def entry(self, crp: Cryptop, session: Seen, dispatched: int) -> Entry:
         """Note a request before its callback, which may change or free it."""
         return Entry(
             at=dispatched - self.start,
@@ -89,7 +130,7 @@ class Trace:
             etype=crp.etype,
         )
 
-    def _spec(self, session: Session) -> tuple[tuple[int, int, int], ...]:
+    def _spec(self, session: Seen) -> tuple[tuple[int, int, int], ...]:
         spec = self._specs.get(session.sid)
         if spec is None:
             if len(self._specs) >= MAX_SPECS:

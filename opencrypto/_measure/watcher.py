@@ -12,20 +12,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from opencrypto._measure.timing import FRESH, Times, next_epoch
-from opencrypto._measure.trace import Trace
+from opencrypto._measure.trace import Seen, Trace
+from opencrypto._request.symmetric import Cryptop
 from opencrypto._state import SessionState
 from opencrypto.constants import CRYPTO_F_BATCH
 from opencrypto.exceptions import BusyError
-
-if TYPE_CHECKING:
-    from opencrypto._core.session import Session
-    from opencrypto._core.sessions import Sessions
-    from opencrypto._core.slots import DriverTable
-    from opencrypto._request.symmetric import Cryptop
-
 
 LIVE: Final = SessionState.LIVE  # a look-up less
 
@@ -43,6 +37,34 @@ class Watch:
         self.trace = trace
 
 
+class Stamps:
+    """
+    The moments of one request on its way, and the watch that it was dispatched under.
+
+    In nanoseconds of `time.perf_counter_ns`; where it comes to pass nothing, it has the one before.
+    """
+
+    __slots__ = ("dispatched", "done", "invoked", "watch")
+
+    def __init__(self, watch: Watch) -> None:
+        self.watch = watch
+        self.dispatched = self.invoked = self.done = perf_counter_ns()
+
+
+class Watched(Protocol):
+    """
+    What the watcher needs of all sessions together.
+
+    Attributes:
+        watched: Somebody looks, so that no session may be marked as straight.
+    """
+
+    watched: bool
+
+    def refresh(self) -> None:
+        """Work out anew which sessions are straight."""
+
+
 class Watcher:
     """
     Stamps requests on their way.
@@ -52,12 +74,9 @@ class Watcher:
         epoch: The run of timing that is on, or was last; 0 before the first.
     """
 
-    def __init__(
-        self, drivers: DriverTable, sessions: Sessions, call_back: Callable[[Cryptop], None]
-    ) -> None:
+    def __init__(self, sessions: Watched, call_back: Callable[[Cryptop], None]) -> None:
         self.watch: Watch | None = None
         self.epoch = 0
-        self._drivers = drivers
         self._sessions = sessions
         self._call_back = call_back
         self._lock = threading.Lock()  # one change at a time
@@ -99,8 +118,7 @@ class Watcher:
             self._change(self.watch.epoch if self.watch else 0, None)
 
     def _change(self, epoch: int, trace: Trace | None) -> None:
-        straight = not epoch and trace is None
-        if straight:
+        if not epoch and trace is None:
             self.watch = None
             self._sessions.watched = False
         else:
@@ -108,10 +126,7 @@ class Watcher:
             # stamped is found so by done.
             self._sessions.watched = True
             self.watch = Watch(epoch, trace)
-        for slot in self._drivers:
-            with slot.lock:
-                for session in slot.sessions.values():
-                    session.straight = straight and _undisturbed(session)
+        self._sessions.refresh()
 
     def after_fork(self) -> None:
         """Renew the lock in a forked child: a thread of the parent may have held it."""
@@ -119,34 +134,34 @@ class Watcher:
 
     # A request's way.
 
-    def stamp_dispatched(self, crp: Cryptop, session: Session) -> bool:
+    def stamp_dispatched(self, crp: Cryptop, session: Seen) -> bool:
         """Stamp a dispatched request; tell whether only that kept it off the straight path."""
         watch = self.watch
         if watch is None:
             return False
-        crp._watch = watch
-        crp._dispatched = now = perf_counter_ns()
+        crp.stamps = stamps = Stamps(watch)
         if session.queued or not session.slot.straight or crp.flags & CRYPTO_F_BATCH:
-            crp._invoked = now  # until it is taken from the queue
             return False
-        crp._invoked = perf_counter_ns()
+        stamps.invoked = perf_counter_ns()
         return session.state is LIVE
 
     def invoked(self, crp: Cryptop) -> None:
         """Stamp a request that its driver gets from a queue."""
-        crp._invoked = perf_counter_ns()
+        stamps: Stamps | None = crp.stamps
+        if stamps is not None:
+            stamps.invoked = perf_counter_ns()
 
     def call_back(self, crp: Cryptop) -> None:
         """Give a request back, and note its moments if it was dispatched under this watch."""
-        watch: Watch | None = crp._watch
-        session: Session | None = crp.holder
-        if watch is None or watch is not self.watch or session is None:
+        stamps: Stamps | None = crp.stamps
+        session: Seen | None = crp.holder
+        if stamps is None or stamps.watch is not self.watch or session is None:
             self._call_back(crp)
             return
-        crp._watch = None
-        trace = watch.trace
+        crp.stamps = None
+        watch, trace = stamps.watch, stamps.watch.trace
         # Before the callback, which may change the request, free it, or dispatch it again.
-        dispatched, invoked, done = crp._dispatched, crp._invoked, crp._done
+        dispatched, invoked, done = stamps.dispatched, stamps.invoked, stamps.done
         entry = trace.entry(crp, session, dispatched) if trace is not None else None
         called = perf_counter_ns()
         self._call_back(crp)
@@ -164,8 +179,3 @@ class Watcher:
             trace.put(
                 entry.timed(invoked - dispatched, done - invoked, called - done, ended - called)
             )
-
-
-def _undisturbed(session: Session) -> bool:
-    """Tell whether a session, but for being watched, may have its requests go straight through."""
-    return session.state is LIVE and not session.queued

@@ -10,14 +10,12 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
+from typing import Any, Final, Protocol, Self, TypeAlias
 
 from opencrypto._request.bsdnames import CryptodescNames, CryptoiniNames, CryptopNames
+from opencrypto._request.sid import LID, hid_of
 from opencrypto._state import RequestState
 from opencrypto.exceptions import CryptoError, SessionMigrated, UsageError, error_from_errno
-
-if TYPE_CHECKING:
-    from opencrypto._rules.iv import IvSource
 
 BytesLike: TypeAlias = bytes | bytearray | memoryview
 
@@ -53,6 +51,13 @@ class KeySerial:
         return self.length
 
 
+class FreshIvs(Protocol):
+    """Where the fresh IVs of one algorithm of one session come from."""
+
+    def fresh(self) -> bytes:
+        """Return an IV that was never returned before."""
+
+
 class Cryptoini(CryptoiniNames):
     """
     The parameters of one algorithm of a session (``struct cryptoini``).
@@ -68,7 +73,7 @@ class Cryptoini(CryptoiniNames):
         limit: How many **bytes** one request may decompress to; 0 for `DECOMPRESSED_LIMIT`.
     """
 
-    __slots__ = ("_ivs", "_next", "alg", "iv", "key", "klen", "limit", "mlen", "rnd")
+    __slots__ = ("_next", "alg", "iv", "ivs", "key", "klen", "limit", "mlen", "rnd")
 
     def __init__(
         self,
@@ -89,12 +94,12 @@ class Cryptoini(CryptoiniNames):
         self.mlen = mlen
         self.limit = limit
         self._next: Cryptoini | None = None
-        self._ivs: IvSource | None = None
+        self.ivs: FreshIvs | None = None  # of a session's own parameters
 
     def reset(self) -> None:
         """Set every field to its zero."""
         self.alg = self.klen = self.rnd = self.mlen = self.limit = 0
-        self.key = self.iv = self._next = self._ivs = None
+        self.key = self.iv = self._next = self.ivs = None
 
     def fresh_iv(self) -> bytes:
         """
@@ -103,9 +108,9 @@ class Cryptoini(CryptoiniNames):
         Raises:
             UsageError: these parameters belong to no session, or the algorithm takes no IV.
         """
-        if self._ivs is None:
+        if self.ivs is None:
             raise UsageError("only the parameters a driver got at newsession make fresh IVs")
-        return self._ivs.fresh()
+        return self.ivs.fresh()
 
     def __repr__(self) -> str:
         return f"<Cryptoini {alg_name(self.alg)} klen={self.klen} mlen={self.mlen}>"
@@ -221,17 +226,14 @@ class Cryptop(CryptopNames):
     """
 
     __slots__ = (
-        "_dispatched", "_done", "_invoked", "_own", "_watch", "buf", "callback", "desc",
-        "error", "etype", "flags", "holder", "ilen", "mac", "olen", "opaque", "sid", "state",
+        "_own", "buf", "callback", "desc", "error", "etype", "flags", "holder", "ilen", "mac",
+        "olen", "opaque", "sid", "stamps", "state",
     )  # fmt: skip
 
     desc: Sequence[Cryptodesc]
     buf: Any
     mac: bytearray | memoryview | None
     callback: Callable[[Cryptop], object] | None
-    _dispatched: int
-    _invoked: int
-    _done: int
 
     def __init__(
         self,
@@ -259,7 +261,7 @@ class Cryptop(CryptopNames):
         self.holder: Any = None  # its session, while the framework has it
         # The descriptors that getreq made, with which the request goes back to the pool.
         self._own: tuple[Cryptodesc, ...] = ()
-        self._watch: Any = None  # and, while it is watched, the moments: see _watch
+        self.stamps: Any = None  # its moments, while somebody watches (`_measure.watcher`)
 
     @classmethod
     def pooled(cls, desc: Sequence[Cryptodesc]) -> Self:
@@ -276,12 +278,12 @@ class Cryptop(CryptopNames):
     @property
     def hid(self) -> int:
         """The driver's id, as the SID names it."""
-        return (self.sid >> 32 & 0xFFFFFF) - 1
+        return hid_of(self.sid)
 
     @property
     def lid(self) -> int:
         """The driver's own number of the session, as the SID names it."""
-        return self.sid & 0xFFFFFFFF
+        return self.sid & LID  # no call: drivers ask this of each request
 
     def fail(self, etype: int, error: str = "") -> None:
         """Record what went wrong; the driver then calls ``done`` as ever."""

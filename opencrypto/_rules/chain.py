@@ -60,8 +60,8 @@ class Chain:
         for position, cri in enumerate(self.inis):
             self.positions.setdefault(cri.alg, []).append(position)
         for cri, facts, ivlen in zip(self.inis, self.facts, self.ivlens, strict=True):
-            if ivlen and cri._ivs is None:
-                cri._ivs = IvSource(ivlen, counter=facts.counter_iv)
+            if ivlen and cri.ivs is None:
+                cri.ivs = IvSource(ivlen, counter=facts.counter_iv)
 
     @classmethod
     def of_session(cls, inis: Iterable[Cryptoini]) -> Chain:
@@ -76,7 +76,7 @@ class Chain:
         """
         inis = [_own(self.inis[position]) for position in positions]
         for cri, position in zip(inis, positions, strict=True):
-            cri._ivs = self.inis[position]._ivs
+            cri.ivs = self.inis[position].ivs
         chain = Chain(inis, copy=False)
         chain.profile = self.profile
         return chain
@@ -170,7 +170,7 @@ def as_inis(ini: Cryptoini | Iterable[Cryptoini]) -> list[Cryptoini]:
         inis = list(ini)
     else:
         inis = [ini]
-        while (following := inis[-1]._next) is not None and following not in inis:
+        while (following := inis[-1].cri_next) is not None and following not in inis:
             inis.append(following)
     if not inis:
         raise UsageError("a session needs at least one algorithm; give a Cryptoini")

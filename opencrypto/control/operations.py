@@ -13,18 +13,16 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from opencrypto._log import log
 from opencrypto.control import protocol
 from opencrypto.control.protocol import Message
+from opencrypto.control.subject import Subject
 from opencrypto.exceptions import UsageError
 from opencrypto.sysctl import Node
 
-if TYPE_CHECKING:
-    from opencrypto._core.framework import Framework
-
-Operation = Callable[["Framework", Message], object]
+Operation = Callable[[Subject, Message], object]
 
 DETACH_TIMEOUT: Final = 10.0
 """Seconds a driver has to answer what it has taken, when it is detached from outside."""
@@ -32,7 +30,7 @@ DETACH_TIMEOUT: Final = 10.0
 _started: Final = time.time()
 
 
-def hello(framework: Framework, message: Message) -> object:
+def hello(framework: Subject, message: Message) -> object:
     """Say who is here: the program's name alone, since its arguments may hold secrets."""
     try:
         release = version("opencrypto")
@@ -51,7 +49,7 @@ def hello(framework: Framework, message: Message) -> object:
     }
 
 
-def _selected(framework: Framework, message: Message) -> dict[str, Node]:
+def _selected(framework: Subject, message: Message) -> dict[str, Node]:
     names = protocol.texts(message, "names")
     if not names:
         return framework.sysctl.nodes()
@@ -61,12 +59,12 @@ def _selected(framework: Framework, message: Message) -> dict[str, Node]:
     return found
 
 
-def get(framework: Framework, message: Message) -> object:
+def get(framework: Subject, message: Message) -> object:
     """Read names, or branches of them; all of them if none is given."""
     return {name: node.get() for name, node in _selected(framework, message).items()}
 
 
-def nodes(framework: Framework, message: Message) -> object:
+def nodes(framework: Subject, message: Message) -> object:
     """Describe names, or branches of them; all of them if none is given."""
     return [_describe(node) for node in _selected(framework, message).values()]
 
@@ -85,7 +83,7 @@ def _describe(node: Node) -> dict[str, Any]:
     return facts
 
 
-def set_(framework: Framework, message: Message) -> object:
+def set_(framework: Subject, message: Message) -> object:
     """Write a name."""
     name = protocol.text(message, "name")
     value = message.get("value")
@@ -98,12 +96,12 @@ def set_(framework: Framework, message: Message) -> object:
     return {"name": name, "old": old, "new": node.get()}
 
 
-def drivers(framework: Framework, message: Message) -> object:
+def drivers(framework: Subject, message: Message) -> object:
     """List what is attached, and what could not be, and why."""
     return [dataclasses.asdict(info) for info in framework.drivers]
 
 
-def attach(framework: Framework, message: Message) -> object:
+def attach(framework: Subject, message: Message) -> object:
     """Attach a driver that an installed plugin offers."""
     name = protocol.text(message, "driver")
     log.info("control_attach", driver=name)
@@ -113,7 +111,7 @@ def attach(framework: Framework, message: Message) -> object:
     return {"driver": given[0] if given else name, "hid": hid}
 
 
-def detach(framework: Framework, message: Message) -> object:
+def detach(framework: Subject, message: Message) -> object:
     """Detach a driver: its sessions migrate."""
     name = protocol.text(message, "driver")
     log.info("control_detach", driver=name)

@@ -19,7 +19,7 @@ import time
 import weakref
 from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from opencrypto._log import log
 from opencrypto.control import protocol
@@ -27,11 +27,9 @@ from opencrypto.control.operations import JOBS, OPERATIONS, Operation
 from opencrypto.control.peer import Peer
 from opencrypto.control.places import listen, remove
 from opencrypto.control.protocol import Message
+from opencrypto.control.subject import Subject
 from opencrypto.control.tracing import Tracing
 from opencrypto.exceptions import BusyError, CryptoError, UsageError
-
-if TYPE_CHECKING:
-    from opencrypto._core.framework import Framework
 
 MAX_CLIENTS: Final = 32
 SILENT: Final = 5.0
@@ -56,7 +54,7 @@ class Server:
         wanted: Where: see `opencrypto.control.places.listen`.
     """
 
-    def __init__(self, framework: Framework, wanted: Path | bool) -> None:
+    def __init__(self, framework: Subject, wanted: Path | bool) -> None:
         if not hasattr(socket, "SO_PEERCRED"):
             raise UsageError("the control socket needs SO_PEERCRED, which this system has not")
         self._framework = framework

@@ -5,23 +5,19 @@ with it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from opencrypto._log import log
 from opencrypto._measure.trace import Entry, Trace
 from opencrypto.control import protocol
+from opencrypto.control.peer import Peer
 from opencrypto.control.protocol import Message
+from opencrypto.control.subject import Subject
 from opencrypto.exceptions import UsageError
-
-if TYPE_CHECKING:
-    from opencrypto._core.framework import Framework
-    from opencrypto.control.peer import Peer
 
 
 class Tracing:
     """The trace of a server's framework, and whose it is."""
 
-    def __init__(self, framework: Framework) -> None:
+    def __init__(self, framework: Subject) -> None:
         self._framework = framework
         self._owner: Peer | None = None
         self._trace: Trace | None = None

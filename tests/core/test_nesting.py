@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from opencrypto import CRK_MOD, CRYPTO_F_CBIFSYNC, CRYPTO_F_CBIMM, Cryptkop, Cryptop, Framework
-from opencrypto._measure.counters import DEEPEST
+from opencrypto._core.lane import DEEPEST
 from tests.toy import Toy, newsession, nothing_left, request, step, stepped, threaded
 
 OFTEN = 5000

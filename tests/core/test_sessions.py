@@ -20,7 +20,7 @@ from opencrypto import (
     UsageError,
     hookimpl,
 )
-from opencrypto._core.session import MAX_ALIASES
+from opencrypto._core.slots import MAX_ALIASES
 from opencrypto._state import SessionState, SlotEvent, SlotState
 from opencrypto.testing import ManualInterrupt
 from tests.toy import (
@@ -37,6 +37,18 @@ from tests.toy import (
 )
 
 BATCHED = CRYPTO_F_CBIMM | CRYPTO_F_BATCH
+
+
+def test_the_driver_of_a_session_is_named_before_and_after_it_moves() -> None:
+    with stepped(Toy("first"), Toy("second")) as fw:
+        sid, log = newsession(fw, driver="first"), Log()
+        assert fw.driver_of(sid) == ("first",)
+        fw.detach("first")
+        fw.dispatch(request(sid, log))
+        assert log.etypes == [errno.EAGAIN]
+        new = log.calls[0][2]
+        assert new != sid
+        assert fw.driver_of(sid) == fw.driver_of(new) == ("second",)
 
 
 def test_every_request_of_a_session_gets_the_same_new_sid() -> None:

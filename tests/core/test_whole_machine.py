@@ -395,8 +395,8 @@ class WholeMachine(RuleBasedStateMachine):
     def key_requests_are_somewhere(self) -> None:
         """What is not called back yet is with a driver that is here, or on the return queue."""
         waiting = set(range(len(self.krequests))) - set(self.kcompleted)
-        held = {krp.opaque for slot in self.fw._drivers for krp in slot.kinflight}
-        assert waiting == held | {krp.opaque for krp in self.fw._retkq._items}
+        held = {krp.opaque for slot in self.fw._drivers for krp in slot.keys.inflight}
+        assert waiting == held | {krp.opaque for krp in self.fw._key_requests.returns._items}
 
     @invariant()
     def no_driver_was_told_to_free_what_it_did_not_open(self) -> None:

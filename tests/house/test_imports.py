@@ -26,7 +26,7 @@ ORDER = (
     "_threads",
     # What is asked for: data alone.
     "_request.bsdnames",
-    "_request.symmetric _request.key _request.buffer _request.keyops",
+    "_request.sid _request.symmetric _request.key _request.buffer",
     # What a chain allows. Pure.
     "_rules.iv _rules.profile",
     "_rules.chain _rules.check _rules.shapes _rules.message",
@@ -38,7 +38,7 @@ ORDER = (
     "sysctl",
     # The running framework.
     "_core.bugs _core.plugins _core.selection _core.queues _core.guard _core.returns _core.pool",
-    "_core.session _core.slots",
+    "_core.slots _core.lane",
     "_core.sessions",
     "_core.requests _core.key_requests _core.virtual",
     "_core.attach _core.views _core.tree",
@@ -88,24 +88,14 @@ class Import:
         return f"{self.file.relative_to(ROOT)}:{self.line} imports {self.module}"
 
 
-def _typing_only(tree: ast.AST) -> set[ast.AST]:
-    """Collect what is under ``if TYPE_CHECKING``: it names types and never runs."""
-    return {
-        inner
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
-        for statement in node.body
-        for inner in ast.walk(statement)
-    }
-
-
 def imports_of(file: Path, package: str) -> Iterator[Import]:
-    """Yield every import of `file`, inside functions too; `package` is what a leading dot means."""
+    """
+    Yield every import of `file`, inside functions and for types alone too.
+
+    `package` is what a leading dot means.
+    """
     tree = ast.parse(file.read_text(), str(file))
-    skip = _typing_only(tree)
     for node in ast.walk(tree):
-        if node in skip:
-            continue
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield Import(file, node.lineno, alias.name)

@@ -124,6 +124,6 @@ def test_soak() -> None:
         assert stats.kops == kanswers
         assert grown < GROWTH
         assert not fw._sessions.table
-        assert not any(slot.sessions for slot in fw._drivers)
-        assert not any(slot.kinflight for slot in fw._drivers)
+        assert not any(slot.sym.sessions for slot in fw._drivers)
+        assert not any(slot.keys.inflight for slot in fw._drivers)
     assert set(threading.enumerate()) == before

@@ -43,6 +43,18 @@ class Scripted(Driver):
         return 0
 
 
+def test_all_drivers_of_a_chain_that_no_driver_has_alone_are_named() -> None:
+    cipher, authenticator = (Scripted(name, lambda crp: 0) for name in ("cipher", "hash"))
+    cipher.capabilities = {int(Alg.AES_CBC): Capability()}
+    authenticator.capabilities = {int(Alg.SHA1_HMAC_96): Capability()}
+    with Framework(plugins=False) as framework:
+        framework.attach(cipher)
+        framework.attach(authenticator)
+        with Esp(framework, [make_sa("aes-cbc")]) as esp:
+            assert esp.protect(PACKETS[1]).packet
+            assert esp.counters().protected.drivers == {"cipher + hash": 1}
+
+
 @pytest.mark.parametrize("batch", [False, True])
 @pytest.mark.parametrize("encryption", ["aes-cbc", "aes-gcm-16"])
 def test_the_driver_in_use_leaves(encryption: str, batch: bool) -> None:

@@ -158,8 +158,8 @@ class KeyMachine(RuleBasedStateMachine):
     def nothing_is_held_by_nobody(self) -> None:
         """What is not called back yet is with a driver that is here, or on the return queue."""
         waiting = {n for n, count in self.calls.items() if not count}
-        held = {krp.opaque for slot in self.framework._drivers for krp in slot.kinflight}
-        returning = {krp.opaque for krp in self.framework._retkq._items}
+        held = {krp.opaque for slot in self.framework._drivers for krp in slot.keys.inflight}
+        returning = {krp.opaque for krp in self.framework._key_requests.returns._items}
         assert waiting == held | returning
         assert not held & returning
 
@@ -272,4 +272,4 @@ def test_a_storm(seed: int) -> None:
         assert not bad
         assert len(ends) == 8
         assert framework.stats.kops == sum(sent for sent, _ in ends)
-        assert not any(slot.kinflight for slot in framework._drivers)
+        assert not any(slot.keys.inflight for slot in framework._drivers)

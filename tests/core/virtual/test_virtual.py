@@ -166,6 +166,27 @@ def test_a_driver_with_all_of_it_is_taken_alone() -> None:
         assert sessions_of(framework) == {"part0": 0, "part1": 0, "both": 1}
 
 
+def test_it_names_the_drivers_that_serve_it() -> None:
+    """In chain order, each once, and the new one after a part has moved."""
+    with split_framework([CRYPTO_AES_CBC], [CRYPTO_SHA1_HMAC]) as framework:
+        sid = framework.newsession(ETM)
+        alone = framework.newsession(ETM[0])
+        assert framework.driver_of(sid) == ("part0", "part1")
+        assert framework.driver_of(alone) == ("part0",)
+        framework.attach(driver("other", CRYPTO_AES_CBC))
+        framework.detach("part0")
+        desc = [
+            cipher(CRYPTO_AES_CBC, 64, encrypt=True),
+            mac(CRYPTO_SHA1_HMAC, 64, 64, verify=False),
+        ]
+        assert perform(framework, Cryptop(sid, bytearray(84), desc)).etype == 0
+        assert framework.driver_of(sid) == ("other", "part1")
+        framework.freesession(sid)
+        for gone in (sid, 0, 0xBAD):
+            with pytest.raises(UnknownSession):
+                framework.driver_of(gone)
+
+
 def test_what_nobody_has_is_still_refused() -> None:
     """The reasons of the drivers stay, and nothing stays open."""
     with split_framework([CRYPTO_AES_CBC]) as framework:

@@ -1,0 +1,39 @@
+"""
+Whom a control server speaks for: a framework, as far as it is asked from outside.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from opencrypto._core.views import DriverInfo
+from opencrypto._measure.trace import Trace
+from opencrypto.driver import Driver
+from opencrypto.sysctl import Sysctl
+
+
+class Subject(Protocol):
+    """The calls of a `Framework` that operations make."""
+
+    @property
+    def drivers(self) -> list[DriverInfo]:
+        """What is attached, and what could not be."""
+
+    @property
+    def sysctl(self) -> Sysctl:
+        """The tree of names."""
+
+    def offered(self, name: str) -> Driver:
+        """Return a driver that an installed plugin offers."""
+
+    def attach(self, driver: Driver) -> int:
+        """Attach a driver and return its hid."""
+
+    def detach(self, which: str, *, timeout: float) -> None:
+        """Detach a driver by name."""
+
+    def start_trace(self) -> Trace:
+        """Record requests from now on."""
+
+    def stop_trace(self) -> None:
+        """Record no more."""

@@ -1,0 +1,98 @@
+"""A lane: whose turn it is, for either kind of request."""
+
+from __future__ import annotations
+
+import pytest
+
+from opencrypto import CRYPTO_ASYMQ, CRYPTO_HINT_MORE, Cryptkop
+from opencrypto._core.lane import Lane
+from opencrypto._core.plugins import Plugins
+from opencrypto._core.slots import DriverTable, Slot
+
+TURN = 3
+
+
+class Bench:
+    """A lane of key requests over two drivers, which notes what it hands over."""
+
+    def __init__(self) -> None:
+        self.kicks = 0
+        self.given: list[tuple[int, int, int]] = []
+        self.error: BaseException | None = None
+        table = DriverTable()
+        self.one, self.two = table.reserve(0), table.reserve(0)
+        self.lane: Lane[Cryptkop] = Lane(
+            CRYPTO_ASYMQ,
+            TURN,
+            lambda slot: slot.keys.queue,
+            self.hand_over,
+            self.kick,
+            Plugins().observers(),
+        )
+
+    def kick(self) -> None:
+        self.kicks += 1
+
+    def hand_over(self, slot: Slot, krp: Cryptkop, hint: int, unblocks: int) -> None:
+        error, self.error = self.error, None
+        if error is not None:
+            raise error
+        self.given.append((slot.hid, krp.op, hint))
+
+    def queue(self, slot: Slot, *ops: int) -> None:
+        """Have requests wait for a driver."""
+        for op in ops:
+            if slot.keys.queue.append(Cryptkop(op)):
+                self.lane.schedule(slot)
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def test_drivers_take_turns(bench: Bench) -> None:
+    """The second need not wait until the first has nothing left; in a driver order is kept."""
+    bench.queue(bench.one, 0, 1, 2, 3)
+    bench.queue(bench.two, 4)
+    assert bench.kicks == 2
+    while bench.lane.run_turn():
+        pass
+    assert [op for _, op, _ in bench.given] == [0, 1, 2, 4, 3]
+    hints = [hint for _, _, hint in bench.given]
+    assert hints == [CRYPTO_HINT_MORE, CRYPTO_HINT_MORE, 0, 0, 0], "none over the end of a turn"
+    assert not bench.lane.pending()
+
+
+def test_an_interruption_of_the_program_loses_no_turn(bench: Bench) -> None:
+    """What comes out of a driver goes on upwards; the rest of its queue is still come to."""
+    bench.queue(bench.one, 0, 1)
+    bench.error = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        bench.lane.run_turn()
+    assert bench.lane.pending()
+    assert bench.lane.run_turn()
+    assert bench.given == [(bench.one.hid, 1, 0)]
+
+
+def test_a_blocked_driver_is_come_to_when_it_unblocks(bench: Bench) -> None:
+    queue = bench.one.keys.queue
+    bench.queue(bench.one, 0)
+    assert bench.lane.run_turn()
+    due = queue.restart(Cryptkop(0), queue.unblocks)
+    bench.lane.refused(bench.one, due=due)
+    assert not bench.lane.run_turn()
+    bench.lane.unblock(bench.one)
+    assert bench.kicks == 2
+    assert bench.lane.run_turn()
+    assert len(bench.given) == 2
+
+
+def test_one_that_unblocked_while_it_refused_is_asked_again(bench: Bench) -> None:
+    queue = bench.one.keys.queue
+    before = queue.unblocks
+    bench.lane.unblock(bench.one)
+    bench.lane.refused(bench.one, due=queue.restart(Cryptkop(0), before))
+    assert bench.kicks == 1
+    assert bench.lane.run_turn()
+    assert bench.given == [(bench.one.hid, 0, 0)]
