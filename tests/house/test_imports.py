@@ -196,11 +196,11 @@ def test_the_framework_knows_no_driver_and_no_consumer(room: str) -> None:
 
 
 def test_the_control_socket_imports_nothing_that_runs() -> None:
-    """The framework loads it when it is wanted; it is handed the framework, and knows its type."""
+    """The framework loads it when it is wanted; it is handed the framework, and knows the listings' type."""
     wrong = [
         str(found)
         for found in framework_imports("control")
-        if any(target.startswith("_core.") for target in rooms_imported(found))
+        if any(target.startswith("_core.") for target in rooms_imported(found) - {"_core.views"})
     ]
     assert not wrong, "\n".join(wrong)
 

@@ -17,11 +17,13 @@ MAY_LOAD = {
     "pluggy": "hookimpl marks functions with it",
     "dataclasses": "brings inspect, and that ast, dis, tokenize, linecache and what these need",
     "threading": "locks, and the counts of each thread; brings weakref and functools",
+    "queue": "SimpleQueue, whose put a signal handler may call; brings heapq",
+    "textwrap": "indents the texts that recognisers are compiled from",
     "typing": "brings contextlib, collections, re and copyreg",
     "errno enum bisect operator itertools": "small",
 }
 BROUGHT_ALONG = set(
-    "__future__ ast collections contextlib copy copyreg dis functools importlib inspect "
+    "__future__ ast collections contextlib copy copyreg dis functools heapq importlib inspect "
     "keyword linecache opcode re reprlib token tokenize types warnings weakref".split()
 )
 
