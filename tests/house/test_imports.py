@@ -196,7 +196,7 @@ def test_the_framework_knows_no_driver_and_no_consumer(room: str) -> None:
 
 
 def test_the_control_socket_imports_nothing_that_runs() -> None:
-    """The framework loads it when it is wanted, and hands itself over; a listing's type is known."""
+    """The framework loads it late, and hands itself over; the type of a listing is known."""
     wrong = [
         str(found)
         for found in framework_imports("control")
