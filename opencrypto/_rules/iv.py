@@ -50,22 +50,22 @@ def iv_way(flags: int) -> int:
 
 IV_RULE: Final = """
 way = IV_WAYS[flags & IV_FLAGS]
-if way & GIVEN:
-    iv = crd.ini.iv
-    if type(iv) is not bytes:
+iv = crd.ini.iv
+if way != GIVEN or type(iv) is not bytes or len(iv) != ivlen:  # else, as mostly, all is well
+    if way & GIVEN:
         if iv is None:
             refuse(name, "CRD_F_IV_EXPLICIT, but the descriptor has no iv")
         iv = bytes(memoryview(iv))
-    if len(iv) != ivlen:
-        refuse(name, f"an iv of {len(iv)} bytes; it takes {ivlen}")
-if way != GIVEN:
-    place = crd.inject
-    place_end = place + ivlen
-    if place < 0 or place_end > size:
-        refuse(name, f"the iv's place of {ivlen} bytes at {place} is outside the buffer of {size} bytes")
-    if place < end and start < place_end:
-        refuse(name, f"the iv's place at {place} is inside the region it ciphers")
-    # here: take
+        if len(iv) != ivlen:
+            refuse(name, f"an iv of {len(iv)} bytes; it takes {ivlen}")
+    if way != GIVEN:
+        place = crd.inject
+        place_end = place + ivlen
+        if place < 0 or place_end > size:
+            refuse(name, f"the iv's place of {ivlen} bytes at {place} is outside the buffer of {size} bytes")
+        if place < end and start < place_end:
+            refuse(name, f"the iv's place at {place} is inside the region it ciphers")
+        # here: take
 """  # noqa: E501 - a refusal is one line of the text
 """
 Finds out whether the IV of the descriptor `crd`, whose region is `start` to `end`, is sound in a

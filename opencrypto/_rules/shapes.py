@@ -220,7 +220,7 @@ size = len(buf)
 if not 0 <= aad <= aad_end <= start <= end <= at <= size - maclen:
     return False
 if at != end: return False  # where adjacent
-if end - aad > longest: return False  # where longest
+if end > longest: return False  # where longest
 if start != end: return False  # where no payload
 flags = crd.flags
 encrypting = flags & CRD_F_ENCRYPT
@@ -323,7 +323,7 @@ def recognise_aead(
             payload may be empty, and is in a session of GMAC. `encrypting` is 0 or not.
         writes_iv: As for `recognise_cipher`.
         adjacent: Whether the tag must follow the payload at once: ``at == end``.
-        longest: The most **bytes** from `aad` to `end`; 0 for any number.
+        longest: The greatest `end`, in **bytes**; 0 for any.
 
     Raises:
         UsageError: the chain is another.

@@ -225,7 +225,7 @@ def test_a_driver_may_want_the_tag_behind_the_payload() -> None:
 
 
 def test_a_driver_may_have_a_longest_request() -> None:
-    """In bytes from the additional data to the payload's end: 56 here."""
+    """In bytes from the beginning of the buffer to the payload's end: 56 here."""
     assert Found("gcm", longest=56).quick(aead())
     assert not Found("gcm", longest=55).quick(aead())
 
