@@ -4,6 +4,7 @@ and say why in docs/architecture.md.
 """
 
 import ast
+import functools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -100,8 +101,13 @@ def _typing_only(tree: ast.AST) -> set[ast.AST]:
     }
 
 
-def imports_of(file: Path, package: str) -> Iterator[Import]:
-    """Yield every import of `file`, inside functions too; `package` is what a leading dot means."""
+@functools.cache  # most tests here ask for the imports of every file
+def imports_of(file: Path, package: str) -> tuple[Import, ...]:
+    """Return each import of `file`, inside functions too; `package` is what a leading dot means."""
+    return tuple(_read_imports(file, package))
+
+
+def _read_imports(file: Path, package: str) -> Iterator[Import]:
     tree = ast.parse(file.read_text(), str(file))
     skip = _typing_only(tree)
     for node in ast.walk(tree):
