@@ -2,12 +2,31 @@
 
 import os
 import shutil
-from typing import NoReturn
+from collections.abc import Sequence
+from typing import Final, NoReturn, TypeVar
 
 import pytest
 
 # Some distributions keep tcpdump where an ordinary user's PATH does not look.
 _SBIN = os.pathsep.join(("/usr/sbin", "/sbin"))
+
+QUICK: Final = bool(os.environ.get("OPENCRYPTO_QUICK"))
+"""Whether this is the everyday loop; `make quick` says so."""
+
+A_PART: Final = 8
+"""The everyday loop tries one in so many of what is drawn by chance or tried over and over."""
+
+T = TypeVar("T")
+
+
+def examples(many: int) -> int:
+    """Return how many examples to draw: `many`, or a part of them in the everyday loop."""
+    return max(many // A_PART, 1) if QUICK else many
+
+
+def sample_of(many: Sequence[T]) -> Sequence[T]:
+    """Return all of `many`, or one in so many, the first among them, in the everyday loop."""
+    return many[::A_PART] if QUICK else many
 
 
 def everything_required() -> bool:

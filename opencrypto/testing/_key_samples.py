@@ -106,11 +106,13 @@ ARITHMETIC: Final[Mapping[int, Callable[..., int]]] = {
 """The operations with one result that follows from the inputs by one line of arithmetic."""
 
 
+@cache  # each clause asks for the same cases again, and long powers take their time
 def answered(op: int, what: str, *inputs: int) -> KeyCase:
     """Make a case whose result is what Python says."""
     return KeyCase(op, what, inputs, (ARITHMETIC[op](*inputs),))
 
 
+@cache
 def crt(base: int, what: str = "known") -> KeyCase:
     """Make a case of RSA's private operation by its primes."""
     p, q = published()["primes"]["p"], published()["primes"]["q"]

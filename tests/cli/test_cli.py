@@ -27,6 +27,7 @@ def test_drivers() -> None:
     assert "AES_CBC" in openssl["algorithms"]
 
 
+@pytest.mark.slow
 def test_a_driver_that_is_not_available_has_a_reason() -> None:
     listed = json.loads(run("drivers", "--json", OPENCRYPTO_BLOCK="openssl").stdout)["drivers"]
     (openssl,) = [driver for driver in listed if driver["name"] == "openssl"]
@@ -37,7 +38,7 @@ def test_a_driver_that_is_not_available_has_a_reason() -> None:
     assert openssl["reason"] in shown
 
 
-@pytest.mark.parametrize("file", ["sa", "tunnel"])
+@pytest.mark.parametrize("file", ["sa", pytest.param("tunnel", marks=pytest.mark.slow)])
 def test_the_capture_comes_back(tmp_path: Path, file: str, request: Any) -> None:
     keys = request.getfixturevalue(file)
     wire, back = tmp_path / "wire.pcap", tmp_path / "back.pcap"
@@ -53,6 +54,7 @@ def test_the_capture_comes_back(tmp_path: Path, file: str, request: Any) -> None
     assert all(frame[23] == 50 or frame[20] == 50 for _, frame in frames(wire))
 
 
+@pytest.mark.slow
 def test_dropped_packets_are_status_1(tmp_path: Path, sa: Path) -> None:
     out = tmp_path / "out.pcap"
     done = run("esp", "unprotect", DATA / "capture.pcap", out, "--sa", sa, status=1)
@@ -106,6 +108,7 @@ def test_a_driver_is_held_to_the_contract() -> None:
     assert words["K1"] == "skipped"
 
 
+@pytest.mark.slow
 def test_a_driver_that_breaks_the_contract_is_status_1(tmp_path: Path) -> None:
     tmp_path.joinpath("liar.py").write_text(
         "from opencrypto import hookimpl\n"
@@ -127,14 +130,17 @@ def test_a_driver_that_breaks_the_contract_is_status_1(tmp_path: Path) -> None:
     ("words", "says"),
     [
         (["no_such_package"], "cannot be imported"),
-        (["json"], "brings no driver"),
-        (["opencrypto_null", "--clause", "D99"], "no clauses D99"),
+        pytest.param(["json"], "brings no driver", marks=pytest.mark.slow),
+        pytest.param(
+            ["opencrypto_null", "--clause", "D99"], "no clauses D99", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_what_cannot_be_checked(words: list[str], says: str) -> None:
     assert says in run("check", *words, status=2).stderr
 
 
+@pytest.mark.slow
 def test_no_driver_is_said_at_once(tmp_path: Path, sa: Path) -> None:
     done = run(
         "esp", "protect", DATA / "capture.pcap", tmp_path / "out.pcap", "--sa", sa,
@@ -172,6 +178,7 @@ def test_a_terminal_gets_a_progress_bar(tmp_path: Path, sa: Path) -> None:
     assert "2,383" in output
 
 
+@pytest.mark.slow
 def test_writing_to_a_device(sa: Path) -> None:
     run("esp", "protect", DATA / "capture.pcap", "/dev/null", "--sa", sa)
     assert not Path("/dev/null").is_file()

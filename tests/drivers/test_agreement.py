@@ -31,6 +31,7 @@ from tests.drivers.rig import (
     run,
     shape,
 )
+from tests.support import examples
 
 pytestmark = pytest.mark.shared_framework
 
@@ -41,7 +42,7 @@ MACS = [alg for alg in COMMON if FACTS[alg].kind in {Kind.MAC, Kind.HASH}]
 AEADS = [alg for alg in COMMON if FACTS[alg].kind is Kind.AEAD]
 
 given_often = settings(
-    max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=examples(400), deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 
 

@@ -4,6 +4,7 @@ and say why in docs/architecture.md.
 """
 
 import ast
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,12 +88,17 @@ class Import:
         return f"{self.file.relative_to(ROOT)}:{self.line} imports {self.module}"
 
 
-def imports_of(file: Path, package: str) -> Iterator[Import]:
+@functools.cache  # most tests here ask for the imports of every file
+def imports_of(file: Path, package: str) -> tuple[Import, ...]:
     """
-    Yield every import of `file`, inside functions and for types alone too.
+    Return each import of `file`, inside functions and for types alone too.
 
     `package` is what a leading dot means.
     """
+    return tuple(_read_imports(file, package))
+
+
+def _read_imports(file: Path, package: str) -> Iterator[Import]:
     tree = ast.parse(file.read_text(), str(file))
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

@@ -67,6 +67,7 @@ class Named(Honest):
         self.name = name
 
 
+@pytest.mark.slow
 class TestMadeByHand(DriverContract):
     """Says how a driver is made."""
 

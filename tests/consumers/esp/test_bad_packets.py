@@ -14,11 +14,14 @@ from opencrypto import Framework
 from opencrypto_esp import Esp, Reason
 from tests.consumers.esp.conftest import MakeEsp
 from tests.consumers.esp.packets import SPI, ipv4, ipv6, make_sa, packets
+from tests.support import examples
 
 pytestmark = pytest.mark.shared_framework
 
 fuzz = settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(300),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 
 

@@ -21,12 +21,15 @@ from tests.consumers.esp.packets import (
     make_sa,
     packets,
 )
+from tests.support import examples
 
 pytestmark = pytest.mark.shared_framework
 
 MODES = [0, 4, 6]
 shared = settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(15),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from opencrypto_esp import SecurityAssociation
 from tests.consumers.esp.conftest import MakeEsp
 from tests.consumers.esp.packets import SUITES, TUNNELS, chained, ipv4, ipv6, make_sa
+from tests.support import sample_of
 
 with warnings.catch_warnings():
     # Importing it asks cryptography for ciphers at places that this has given up.
@@ -37,7 +39,7 @@ SCAPY_INTEGRITY = {
     "hmac-sha2-512-256": "SHA2-512-256",
 }
 
-PAYLOADS = [b"", b"x", b"xy", b"16 bytes of data", bytes(range(200))]
+PAYLOADS = [b"16 bytes of data", b"", b"x", b"xy", bytes(range(200))]
 EXTENSIONS = [(0,), (43,), (0, 43), (0, 60)]
 EXPERIMENT = 253
 """A protocol of which scapy makes nothing (RFC 3692): others it would put right in our place."""
@@ -78,13 +80,13 @@ def parse(packet: bytes) -> Any:
     return (IP if packet[0] >> 4 == 4 else IPv6)(packet)
 
 
-def plain(version: int) -> list[bytes]:
+def plain(version: int) -> Sequence[bytes]:
     """Return packets of a version, some with options or extension headers."""
     if version == 4:
         options = ipv4(b"routed", options=b"\x94\x04\x00\x00", tos=0xB8, protocol=EXPERIMENT)
-        return [*(ipv4(payload, protocol=EXPERIMENT) for payload in PAYLOADS), options]
+        return sample_of([*(ipv4(payload, protocol=EXPERIMENT) for payload in PAYLOADS), options])
     extended = [chained(types, b"extended", EXPERIMENT) for types in EXTENSIONS]
-    return [*(ipv6(payload, following=EXPERIMENT) for payload in PAYLOADS), *extended]
+    return sample_of([*(ipv6(payload, following=EXPERIMENT) for payload in PAYLOADS), *extended])
 
 
 def test_scapy_has_all_that_we_have() -> None:

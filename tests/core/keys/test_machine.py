@@ -30,6 +30,7 @@ from opencrypto import (
 )
 from opencrypto.driver import WorkerPool
 from opencrypto.testing import ManualInterrupt
+from tests.support import examples
 
 WAYS = ("answer", "late", "never", "twice", "refuse", "hand back", "raise", "wrong")
 ENDS = {0, errno.ENODEV, errno.EIO, errno.EINVAL}
@@ -180,7 +181,9 @@ class KeyMachine(RuleBasedStateMachine):
         assert self.framework.stats.kerrs == sum(1 for krp in self.requests if krp.status)
 
 
-KeyMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+KeyMachine.TestCase.settings = settings(
+    max_examples=examples(150), stateful_step_count=40, deadline=None
+)
 TestKeyMachine = KeyMachine.TestCase
 
 

@@ -39,6 +39,7 @@ from opencrypto import (
     UnknownSession,
     UsageError,
 )
+from tests.support import examples
 
 KEY, OTHER = bytes(range(16)), bytes(range(16, 32))
 
@@ -544,7 +545,7 @@ ALGS = (CRYPTO_AES_CBC, CRYPTO_CAMELLIA_CBC, CRYPTO_SHA1_HMAC, CRYPTO_SHA2_256_H
 SIZES: dict[int, int] = {CRYPTO_SHA1_HMAC: 20, CRYPTO_SHA2_256_HMAC: 16}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     st.lists(st.sampled_from(ALGS), min_size=2, max_size=5),
     st.lists(st.lists(st.sampled_from(ALGS), min_size=1, max_size=2), max_size=3),

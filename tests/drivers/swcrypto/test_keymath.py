@@ -10,6 +10,7 @@ from opencrypto import Crparam, Cryptkop, Framework, Kop
 from opencrypto.driver import KOPS
 from tests.core.keys.powers import framework
 from tests.core.keys.support import run
+from tests.support import examples
 
 pytestmark = pytest.mark.shared_framework
 
@@ -40,7 +41,7 @@ def answer(framework: Framework, op: int, inputs: list[int], m: int) -> int:
     return run(framework, krp=krp).outputs[0].to_int()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.data(), moduli())
 def test_powers_are_pythons(framework: Framework, data: st.DataObject, m: int) -> None:
     """MOD_EXP is pow(a, p, m) for every modulus, even ones and 1 among them."""
@@ -48,7 +49,7 @@ def test_powers_are_pythons(framework: Framework, data: st.DataObject, m: int) -
     assert answer(framework, Kop.MOD_EXP, [a, p, m], m) == pow(a, p, m)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.data(), moduli())
 def test_sums_and_products_are_pythons(framework: Framework, data: st.DataObject, m: int) -> None:
     """The modular operations are Python's, on values beyond the modulus too."""
@@ -60,7 +61,7 @@ def test_sums_and_products_are_pythons(framework: Framework, data: st.DataObject
     assert answer(framework, Kop.MOD, [a, m], m) == a % m
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.data(), moduli())
 def test_inverses_are_pythons(framework: Framework, data: st.DataObject, m: int) -> None:
     """MOD_MULTINV is pow(a, -1, m), or EINVAL where that raises."""
@@ -78,7 +79,7 @@ def test_inverses_are_pythons(framework: Framework, data: st.DataObject, m: int)
 PRIMES = [3, 5, 7, 251, 65537, 2**61 - 1, 2**127 - 1, 2**255 - 19, 2**521 - 1]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.sampled_from(PRIMES), st.sampled_from(PRIMES), st.integers(0), st.integers(0))
 def test_powers_by_primes_are_pythons(framework: Framework, p: int, q: int, i: int, d: int) -> None:
     """MOD_EXP_CRT is pow(i, d, p * q) for i without a factor of either."""

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opencrypto_swcrypto import _powers
-from tests.support import missing
+from tests.support import examples, missing
 
 ASK = """
 import sys
@@ -50,7 +50,10 @@ def require_gmpy2() -> None:
         missing("gmpy2", "pip install 'opencrypto[gmpy2]'")
 
 
-@pytest.mark.parametrize("value", [None, "", "pycryptodome"])
+@pytest.mark.parametrize(
+    "value",
+    [None, *(pytest.param(value, marks=pytest.mark.slow) for value in ("", "pycryptodome"))],
+)
 def test_nobody_asks_for_gmpy2(value: str | None) -> None:
     """Installed or not, it is not even imported."""
     assert ask(value)[-2:] == ["0 True", "False"]
@@ -69,6 +72,7 @@ def test_it_is_asked_for_and_not_there() -> None:
     assert lines[-2].startswith("19 ")
 
 
+@pytest.mark.slow
 def test_something_else_is_asked_for() -> None:
     """A misspelt name is told, not ignored."""
     lines = ask("gmp")
@@ -93,7 +97,7 @@ def test_gmpy2_serves_many_threads() -> None:
     wrong: list[int] = []
 
     def work(base: int) -> None:
-        for exponent in range(base, base + 20):
+        for exponent in range(base, base + examples(20)):
             result = power(Integer(base), Integer(3**400 + exponent), Integer(modulus))
             if int(result) != pow(base, 3**400 + exponent, modulus):
                 wrong.append(exponent)
