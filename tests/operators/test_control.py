@@ -312,7 +312,7 @@ def test_a_line_without_end_is_cut_off(framework: Framework, client: Client) -> 
             pass
         assert sent < 64 << 20
         answer = read_all(rude)
-        assert not answer or b"E2BIG" in answer
+        assert b"E2BIG" in answer
     assert client.call("hello")
 
 
