@@ -34,7 +34,7 @@ test: $(STAMP) system ## every test
 	$(PYTEST) -m 'not bench'
 
 quick: $(STAMP) ## the everyday loop: less than a minute on two cores
-	OPENCRYPTO_QUICK=1 $(PYTEST) -n 2 --dist worksteal -m 'not slow and not bench' -q
+	OPENCRYPTO_QUICK=1 $(PYTEST) -n 2 --dist worksteal --ignore tests/benchmarks -m 'not slow and not bench' -q
 
 lint: $(STAMP) ## ruff, its formatter, mypy --strict
 	$(BIN)/ruff check .

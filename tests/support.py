@@ -1,9 +1,10 @@
 """Helpers that tests of several rooms share."""
 
+import importlib
 import os
 import shutil
 from collections.abc import Sequence
-from typing import Final, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 import pytest
 
@@ -42,7 +43,15 @@ def missing(what: str, remedy: str) -> NoReturn:
     message = f"{what} is missing: {remedy}"
     if everything_required():
         pytest.fail(message)
-    pytest.skip(message)
+    pytest.skip(message, allow_module_level=True)
+
+
+def require_module(name: str, package: str = "") -> Any:
+    """Return the module `name`; where there is none, see `missing`: pip has it as `package`."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError:
+        missing(f"the module {name}", f"pip install {package or name.partition('.')[0]}")
 
 
 def require_tool(name: str, package: str) -> str:

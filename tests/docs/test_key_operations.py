@@ -9,6 +9,8 @@ from tests.docs.test_howto import blocks, run
 
 def test_the_page_runs(tmp_path: Path) -> None:
     """All blocks together are one program."""
-    (tmp_path / "keys.py").write_text("\n".join(blocks("key-operations.md")))
+    program = blocks("key-operations.md")
+    assert len(program) > 1
+    (tmp_path / "keys.py").write_text("\n".join(program))
     done = run(tmp_path, "keys.py")
     assert done.returncode == 0, done.stderr

@@ -39,8 +39,8 @@ from cryptography.hazmat.primitives.ciphers import algorithms as new
 
 from opencrypto import Alg
 from opencrypto.xform import FACTS
+from tests.references import skipjack_block
 from tests.support import require_tool
-from tests.vectors.test_vectors import skipjack_block
 
 Answer: TypeAlias = tuple[bytes, bytes]
 Run: TypeAlias = Callable[[bytes, bytes, bytes, bytes], Answer]

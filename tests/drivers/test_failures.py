@@ -37,8 +37,10 @@ from tests.drivers.rig import (
     shape,
 )
 
+pytestmark = pytest.mark.shared_framework
 
-@pytest.fixture
+
+@pytest.fixture(scope="module")
 def framework() -> Iterator[Framework]:
     with attached() as framework:
         yield framework

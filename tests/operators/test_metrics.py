@@ -28,9 +28,9 @@ from opencrypto import (
 )
 from opencrypto.driver import Process
 from tests.operators.load import Hardware, Instant, Load
-from tests.support import require_tool
+from tests.support import require_module, require_tool
 
-prometheus = pytest.importorskip("prometheus_client")
+prometheus = require_module("prometheus_client", "prometheus-client")
 ROOT = Path(__file__).parents[2]
 
 
@@ -226,7 +226,7 @@ def test_every_query_of_the_dashboard_is_understood(scraped: tuple[Framework, Se
 
 def test_opentelemetry_reads_the_same() -> None:
     """An SDK of the program's gets the counters by driver, through the API alone."""
-    pytest.importorskip("opentelemetry.sdk")
+    require_module("opentelemetry.sdk", "opentelemetry-sdk")
     from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 

@@ -21,8 +21,9 @@ from tests.operators.load import Hardware, Instant, Load
 from tests.operators.test_commands import COMMAND
 from tests.operators.test_metrics import Server, registry
 from tests.operators.test_top import Terminal
+from tests.support import require_module
 
-prometheus = pytest.importorskip("prometheus_client")
+prometheus = require_module("prometheus_client", "prometheus-client")
 
 WINDOWS = 4
 """How many times the rate is taken with views and without, in turns, so that both see the same."""

@@ -27,7 +27,7 @@ from opencrypto.testing import vectors
 from opencrypto.testing.vectors import Vector
 from opencrypto.xform import FACTS, Kind
 from tests.drivers.rig import KINDS, name_of, partner_of, shape
-from tests.vectors.test_vectors import REFERENCES
+from tests.references import REFERENCES
 
 OUTSIDE = CRD_F_IV_EXPLICIT | CRD_F_IV_PRESENT
 BULKY = 4096

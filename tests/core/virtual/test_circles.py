@@ -4,7 +4,7 @@ import errno
 
 from opencrypto import CRYPTO_AES_CBC, CRYPTO_SHA1_HMAC, Cryptop, Framework
 from tests.core.unruly_drivers import Moody
-from tests.core.virtual.test_virtual import ETM, cipher, driver, mac, perform
+from tests.core.virtual.support import ETM, cipher, driver, mac, perform
 
 
 def test_a_part_that_everybody_hands_back_ends_the_request() -> None:

@@ -25,7 +25,7 @@ from opencrypto import (
 )
 from opencrypto.constants import CRYPTO_SYMQ
 from opencrypto.driver import Process, WorkerPool
-from tests.core.virtual.test_virtual import ETM, driver
+from tests.core.virtual.support import ETM, driver
 
 ENDS = {0, errno.EAGAIN, errno.ENODEV, errno.ENOENT}
 

@@ -1,29 +1,23 @@
-"""Virtual sessions: chains that no single driver has."""
+"""A request of a virtual session gives what one driver alone would have given."""
 
 import errno
 import os
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import opencrypto_swcrypto
 from opencrypto import (
     CRD_F_COMP,
     CRD_F_ENCRYPT,
-    CRD_F_IV_EXPLICIT,
-    CRD_F_IV_PRESENT,
-    CRD_F_VERIFY,
     CRYPTO_AES_128_GMAC,
     CRYPTO_AES_CBC,
     CRYPTO_AES_CTR,
     CRYPTO_AES_GCM_16,
     CRYPTO_CAMELLIA_CBC,
     CRYPTO_DEFLATE_COMP,
-    CRYPTO_F_BATCH,
-    CRYPTO_F_CBIMM,
     CRYPTO_F_IMBUF,
     CRYPTO_F_IOV,
     CRYPTO_SHA1_HMAC,
@@ -31,187 +25,25 @@ from opencrypto import (
     Cryptodesc,
     Cryptoini,
     Cryptop,
-    Driver,
     Framework,
     Mbuf,
     NoDriverError,
     Profile,
-    UnknownSession,
-    UsageError,
+)
+from tests.core.virtual.support import (
+    ETM,
+    KEY,
+    OTHER,
+    Late,
+    cipher,
+    driver,
+    mac,
+    perform,
+    reference,
+    sessions_of,
+    split_framework,
 )
 from tests.support import examples
-
-KEY, OTHER = bytes(range(16)), bytes(range(16, 32))
-
-
-def driver(name: str, *algs: int) -> Driver:
-    """Make the software driver under another name, with some of its algorithms."""
-    made: Driver = opencrypto_swcrypto.opencrypto_drivers()[0]
-    made.name = name
-    made.capabilities = {alg: made.capabilities[alg] for alg in algs}
-    made.keyops = ()
-    return made
-
-
-class Late:
-    """Has a driver answer from another thread, after its process has returned."""
-
-    def __init__(self, inner: Driver) -> None:
-        self.threads: list[threading.Thread] = []
-        opened, self.inner = inner.newsession, inner
-
-        def newsession(ini: Sequence[Cryptoini]) -> object:
-            lid, process = opened(ini)  # type: ignore[misc]
-
-            def late(crp: Cryptop, hint: int) -> int:
-                thread = threading.Thread(target=process, args=(crp, hint))
-                self.threads.append(thread)
-                thread.start()
-                return 0
-
-            return lid, late
-
-        inner.newsession = newsession  # type: ignore[assignment, method-assign]
-
-    def join(self) -> None:
-        """Wait for the threads."""
-        for thread in list(self.threads):
-            thread.join()
-
-
-def perform(framework: Framework, crp: Cryptop) -> Cryptop:
-    """Dispatch a request and wait for its one completion."""
-    calls: list[Cryptop] = []
-    event = threading.Event()
-
-    def called(done: Cryptop) -> None:
-        calls.append(done)
-        event.set()
-
-    crp.callback = called
-    framework.dispatch(crp)
-    assert event.wait(20), "never completed"
-    assert len(calls) == 1
-    return crp
-
-
-def cipher(alg: int, size: int, *, encrypt: bool, key: bytes | None = None) -> Cryptodesc:
-    """Describe a cipher over the first bytes, with an IV in the descriptor."""
-    crd = Cryptodesc(0, size, 0, CRD_F_IV_EXPLICIT | CRD_F_IV_PRESENT, alg=alg, iv=bytes(16))
-    crd.flags |= CRD_F_ENCRYPT if encrypt else 0
-    if key is not None:
-        crd.key, crd.klen = key, len(key) * 8
-    return crd
-
-
-def mac(alg: int, size: int, at: int, *, verify: bool) -> Cryptodesc:
-    """Describe a MAC over the first bytes."""
-    return Cryptodesc(0, size, at, CRD_F_VERIFY if verify else 0, alg=alg)
-
-
-ETM = (Cryptoini(CRYPTO_AES_CBC, KEY), Cryptoini(CRYPTO_SHA1_HMAC, KEY))
-
-
-def split_framework(*parts: Collection[int]) -> Framework:
-    """Make a framework with one driver for each group of algorithms."""
-    framework = Framework(plugins=False)
-    for n, algs in enumerate(parts):
-        framework.attach(driver(f"part{n}", *algs))
-    return framework
-
-
-def reference(ini: Sequence[Cryptoini], desc: list[Cryptodesc], data: bytes) -> bytearray:
-    """Have a request done by a driver that has all of the chain."""
-    with Framework([opencrypto_swcrypto]) as framework:
-        sid = framework.newsession(ini)
-        crp = perform(framework, Cryptop(sid, bytearray(data), desc))
-        crp.check()
-        buf: bytearray = crp.buf
-        return buf
-
-
-def sessions_of(framework: Framework) -> dict[str, int]:
-    """Return how many sessions each driver has."""
-    return {info.name: info.sessions for info in framework.drivers}
-
-
-@pytest.mark.parametrize("flags", [0, CRYPTO_F_CBIMM, CRYPTO_F_BATCH])
-def test_two_drivers_do_what_one_would(flags: int) -> None:
-    """A chain split over two drivers gives the bytes of the unsplit one, whatever the flags."""
-    data = os.urandom(64) + bytes(20)
-
-    def desc() -> list[Cryptodesc]:
-        return [
-            cipher(CRYPTO_AES_CBC, 64, encrypt=True),
-            mac(CRYPTO_SHA1_HMAC, 64, 64, verify=False),
-        ]
-
-    with split_framework([CRYPTO_AES_CBC], [CRYPTO_SHA1_HMAC]) as framework:
-        sid = framework.newsession(ETM)
-        crp = perform(framework, Cryptop(sid, bytearray(data), desc(), flags=flags))
-        assert crp.etype == 0, crp.error
-        assert crp.buf == reference(ETM, desc(), data)
-        assert sessions_of(framework) == {"part0": 1, "part1": 1}
-        framework.freesession(sid)
-        assert sessions_of(framework) == {"part0": 0, "part1": 0}
-        with pytest.raises(UnknownSession):
-            framework.freesession(sid)
-
-
-def test_a_driver_with_all_of_it_is_taken_alone() -> None:
-    """Nothing is split that one driver takes, even one of a slower class."""
-    with split_framework([CRYPTO_AES_CBC], [CRYPTO_SHA1_HMAC]) as framework:
-        framework.attach(driver("both", CRYPTO_AES_CBC, CRYPTO_SHA1_HMAC))
-        sid = framework.newsession(ETM)
-        assert (sid >> 32) - 1 == 2
-        assert sessions_of(framework) == {"part0": 0, "part1": 0, "both": 1}
-
-
-def test_it_names_the_drivers_that_serve_it() -> None:
-    """In chain order, each once, and the new one after a part has moved."""
-    with split_framework([CRYPTO_AES_CBC], [CRYPTO_SHA1_HMAC]) as framework:
-        sid = framework.newsession(ETM)
-        alone = framework.newsession(ETM[0])
-        assert framework.driver_of(sid) == ("part0", "part1")
-        assert framework.driver_of(alone) == ("part0",)
-        framework.attach(driver("other", CRYPTO_AES_CBC))
-        framework.detach("part0")
-        desc = [
-            cipher(CRYPTO_AES_CBC, 64, encrypt=True),
-            mac(CRYPTO_SHA1_HMAC, 64, 64, verify=False),
-        ]
-        assert perform(framework, Cryptop(sid, bytearray(84), desc)).etype == 0
-        assert framework.driver_of(sid) == ("other", "part1")
-        framework.freesession(sid)
-        for gone in (sid, 0, 0xBAD):
-            with pytest.raises(UnknownSession):
-                framework.driver_of(gone)
-
-
-def test_what_nobody_has_is_still_refused() -> None:
-    """The reasons of the drivers stay, and nothing stays open."""
-    with split_framework([CRYPTO_AES_CBC]) as framework:
-        with pytest.raises(NoDriverError) as caught:
-            framework.newsession(ETM)
-        assert "SHA1_HMAC" in caught.value.reasons["part0"]
-        assert sessions_of(framework) == {"part0": 0}
-
-
-def test_a_pinned_session_is_never_split() -> None:
-    """Asked for one driver, the framework takes that one or none."""
-    with (
-        split_framework([CRYPTO_AES_CBC], [CRYPTO_SHA1_HMAC]) as framework,
-        pytest.raises(NoDriverError),
-    ):
-        framework.newsession(ETM, driver="part0")
-
-
-def test_the_class_asked_for_holds_for_the_parts() -> None:
-    """hard > 0 finds no hardware among software drivers."""
-    with split_framework([CRYPTO_AES_CBC], [CRYPTO_SHA1_HMAC]) as framework:
-        with pytest.raises(NoDriverError):
-            framework.newsession(ETM, hard=1)
-        assert framework.newsession(ETM, hard=-1)
 
 
 def test_decryption_runs_the_other_way() -> None:
@@ -323,6 +155,8 @@ TWICE = (
     Cryptoini(CRYPTO_SHA1_HMAC, KEY),
     Cryptoini(CRYPTO_AES_CBC, OTHER),
 )
+
+
 GROUPINGS = (
     [[CRYPTO_AES_CBC, CRYPTO_SHA1_HMAC]],
     [[CRYPTO_AES_CBC], [CRYPTO_SHA1_HMAC]],
@@ -375,65 +209,6 @@ def test_a_key_that_is_none_of_the_sessions_is_refused() -> None:
         assert crp.etype == errno.EINVAL
         assert "key is none of the session's" in crp.error
         assert "ee" * 4 not in crp.error
-
-
-def test_a_part_moves_when_its_driver_leaves() -> None:
-    """The consumer's SID stays good, and it never hears of it."""
-    with split_framework([CRYPTO_AES_CBC], [CRYPTO_SHA1_HMAC]) as framework:
-        framework.attach(driver("spare", CRYPTO_SHA1_HMAC))
-        sid = framework.newsession(ETM)
-        first = "part1" if sessions_of(framework)["part1"] else "spare"
-
-        def go() -> Cryptop:
-            desc = [
-                cipher(CRYPTO_AES_CBC, 32, encrypt=True),
-                mac(CRYPTO_SHA1_HMAC, 32, 32, verify=False),
-            ]
-            return perform(framework, Cryptop(sid, bytearray(52), desc))
-
-        before = go()
-        framework.detach(first)
-        after = go()
-        assert (before.etype, after.etype) == (0, 0)
-        assert after.buf == before.buf
-        assert after.sid == sid
-        framework.freesession(sid)
-        assert set(sessions_of(framework).values()) == {0}
-
-
-def test_the_whole_moves_when_a_part_cannot() -> None:
-    """If a driver comes that has all of it, a stranded session moves there, with EAGAIN."""
-    with split_framework([CRYPTO_AES_CBC], [CRYPTO_SHA1_HMAC]) as framework:
-        sid = framework.newsession(ETM)
-        framework.detach("part0")
-        framework.detach("part1")
-        framework.attach(driver("both", CRYPTO_AES_CBC, CRYPTO_SHA1_HMAC))
-        buf = bytearray(52)
-        # A part alone could move to that driver too; here both do, and it stays a virtual session.
-        desc = [
-            cipher(CRYPTO_AES_CBC, 32, encrypt=True),
-            mac(CRYPTO_SHA1_HMAC, 32, 32, verify=False),
-        ]
-        crp = perform(framework, Cryptop(sid, buf, desc))
-        assert crp.etype == 0, crp.error
-        assert sessions_of(framework) == {"both": 2}
-
-
-def test_nobody_left_is_enodev_and_touches_nothing() -> None:
-    """A part that cannot be moved is found out before the other part has begun."""
-    with split_framework([CRYPTO_AES_CBC], [CRYPTO_SHA1_HMAC]) as framework:
-        sid = framework.newsession(ETM)
-        framework.detach("part1")
-        buf = bytearray(52)
-        desc = [
-            cipher(CRYPTO_AES_CBC, 32, encrypt=True),
-            mac(CRYPTO_SHA1_HMAC, 32, 32, verify=False),
-        ]
-        crp = perform(framework, Cryptop(sid, buf, desc))
-        assert crp.etype == errno.ENODEV
-        assert buf == bytes(52)
-        framework.freesession(sid)
-        assert sessions_of(framework) == {"part0": 0}
 
 
 def test_fresh_ivs_never_repeat_when_a_session_is_split() -> None:
@@ -509,39 +284,9 @@ def test_a_promise_is_kept_or_the_request_refused() -> None:
         assert crp.etype == errno.EINVAL
 
 
-def test_a_driver_refuses_what_it_cannot_chain() -> None:
-    """A device that encrypts and then authenticates takes only sessions that promise that order."""
-
-    with Framework(plugins=False) as framework:
-        picky = driver("picky", CRYPTO_AES_CBC, CRYPTO_SHA1_HMAC)
-        picky.flags = 0  # hardware: it would be chosen first
-
-        def refusal(ini: Sequence[Cryptoini], profile: Profile) -> str:
-            ciphers_first = ini[0].alg == CRYPTO_AES_CBC
-            return "" if profile.ordered and ciphers_first else "encrypts first, in that order only"
-
-        picky.refusal = refusal  # type: ignore[method-assign]
-        framework.attach(picky)
-        with pytest.raises(NoDriverError, match="in that order only"):
-            framework.newsession(ETM)
-        assert framework.newsession(ETM, profile=Profile(ordered=True))
-        framework.attach(driver("plain", CRYPTO_AES_CBC, CRYPTO_SHA1_HMAC))
-        sid = framework.newsession(tuple(reversed(ETM)), profile=Profile(ordered=True))
-        assert (sid >> 32) - 1 == 1
-
-
-def test_closing_ends_virtual_sessions() -> None:
-    """A request that comes after close is completed, with ENOENT."""
-    framework = split_framework([CRYPTO_AES_CBC], [CRYPTO_SHA1_HMAC])
-    sid = framework.newsession(ETM)
-    framework.close()
-    desc = [cipher(CRYPTO_AES_CBC, 32, encrypt=True)]
-    assert perform(framework, Cryptop(sid, bytearray(32), desc)).etype == errno.ENOENT
-    with pytest.raises(UsageError):
-        framework.newsession(ETM)
-
-
 ALGS = (CRYPTO_AES_CBC, CRYPTO_CAMELLIA_CBC, CRYPTO_SHA1_HMAC, CRYPTO_SHA2_256_HMAC)
+
+
 SIZES: dict[int, int] = {CRYPTO_SHA1_HMAC: 20, CRYPTO_SHA2_256_HMAC: 16}
 
 
@@ -579,31 +324,6 @@ def test_any_chain_over_any_drivers(
             framework.freesession(sid)
             assert set(sessions_of(framework).values()) == {0}
     assert results[0] == results[1]
-
-
-def test_the_whole_moves_where_no_part_can() -> None:
-    """A driver that takes only the whole chain takes over, by EAGAIN and a new SID."""
-    with split_framework([CRYPTO_AES_CBC], [CRYPTO_SHA1_HMAC]) as framework:
-        sid = framework.newsession(ETM)
-        framework.detach("part0")
-        whole = driver("whole", CRYPTO_AES_CBC, CRYPTO_SHA1_HMAC)
-        whole.refusal = (  # type: ignore[method-assign]
-            lambda ini, profile: "" if len(ini) == 2 else "takes the whole or nothing"
-        )
-        framework.attach(whole)
-        buf = bytearray(52)
-        desc = [
-            cipher(CRYPTO_AES_CBC, 32, encrypt=True),
-            mac(CRYPTO_SHA1_HMAC, 32, 32, verify=False),
-        ]
-        crp = perform(framework, Cryptop(sid, buf, desc))
-        assert crp.etype == errno.EAGAIN
-        assert crp.sid != sid
-        assert buf == bytes(52)
-        perform(framework, crp).check()
-        assert sessions_of(framework) == {"part1": 0, "whole": 1}
-        framework.freesession(sid)
-        assert set(sessions_of(framework).values()) == {0}
 
 
 @pytest.mark.parametrize("kind", ["contiguous", "iov", "mbuf"])
