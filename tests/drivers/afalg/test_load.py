@@ -251,6 +251,7 @@ def test_blocks_at_its_bound_and_goes_on() -> None:
         assert done == {0: count}
 
 
+@pytest.mark.timeout(600)  # 42 s alone, on an emulated kernel
 def test_a_hundred_thousand_sessions() -> None:
     """Opened, used now and then, and freed: no descriptor, lock or thread is left of any."""
     driver = AfalgDriver()
