@@ -15,7 +15,7 @@ from opencrypto.cli.live import clean, duration, short, since
 from opencrypto.control import Client
 from tests.operators.live_process import watched
 
-pytestmark = [pytest.mark.slow, pytest.mark.shared_framework]
+pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.shared_framework]
 
 COMMAND = [sys.executable, "-c", "from opencrypto.cli import main; main()"]
 

@@ -85,6 +85,7 @@ def rate(ops: Callable[[], int], seconds: float) -> float:
 
 
 @pytest.mark.slow  # the short one too: starting the views under load takes most of a minute
+@pytest.mark.alone
 @pytest.mark.parametrize("seconds", [pytest.param(8, id="short"), pytest.param(60, id="minute")])
 def test_sixteen_threads_watched_by_all_views(tmp_path: Path, seconds: int) -> None:
     """Sums are exact at the end; what the views take of the rate is printed, not asserted."""

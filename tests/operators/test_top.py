@@ -16,7 +16,7 @@ from opencrypto.cli.topview import KEYS
 from tests.operators.live_process import ROOT, watched
 from tests.support import require_tool
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 
 class Terminal:

@@ -86,6 +86,7 @@ def run(threads: Sequence[threading.Thread], until: threading.Event) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.timeout(SECONDS * 2 + 120)
 @pytest.mark.usefixtures("traced")
 def test_soak() -> None:
