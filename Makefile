@@ -14,7 +14,7 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/$(VENV)/bytecode
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick lint format soak fuzz bench freethreaded capture system clean
+.PHONY: help demo test quick lint format soak fuzz mutants bench freethreaded capture system clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -55,6 +55,9 @@ soak: $(STAMP) ## everything at once for ten minutes (SECONDS=600)
 
 fuzz: $(STAMP) ## requests made of anything, for some minutes (EXAMPLES=40000)
 	OPENCRYPTO_FUZZ_EXAMPLES=$(or $(EXAMPLES),40000) $(PYTEST) -o faulthandler_timeout=0 tests/fuzz tests/core/keys/test_fuzz.py
+
+mutants: $(STAMP) ## single faults planted in the core, and which go unnoticed (SAMPLE=200 SEED=1)
+	$(BIN)/python tools/mutants.py --sample $(or $(SAMPLE),200) --seed $(or $(SEED),1)
 
 bench: $(STAMP) ## the tables of docs/performance.md
 	$(PYTEST) -m bench -s tests/benchmarks

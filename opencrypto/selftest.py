@@ -14,7 +14,7 @@ import json
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from opencrypto._request.buffer import Mbuf
 from opencrypto._request.symmetric import Cryptodesc, Cryptoini, Cryptop
@@ -29,7 +29,7 @@ from opencrypto.constants import (
     Alg,
 )
 from opencrypto.driver import Driver
-from opencrypto.exceptions import CryptoError
+from opencrypto.exceptions import CryptoError, NoDriverError, UsageError
 from opencrypto.xform import AEAD_PARTNERS, FACTS, Kind
 
 __all__ = ["PATIENCE", "Answer", "answers", "failures"]
@@ -73,7 +73,9 @@ def failures(driver: Driver) -> dict[int, str]:
     """
     Run the known answers of what a driver offers, before it is attached.
 
-    An algorithm whose known answer has a key that the driver does not take is not tested.
+    An algorithm whose known answer has a key that the driver does not take is not tested: it says
+    so in its capabilities, by ``refusal``, or by a UsageError or NoDriverError of ``newsession``.
+    Any other error there is a failure, such as a device's that does not work.
 
     Returns:
         For each algorithm that fails, why; an authenticated cipher fails with its partners.
@@ -129,18 +131,28 @@ class _Trial:
         finally:
             chain.wipe()
 
+    def _refused(self, chain: Chain) -> bool:
+        """Tell whether the driver says beforehand that it does not serve the chain."""
+        capabilities = self._driver.capabilities
+        refusals = [capabilities[cri.alg].refusal(cri) for cri in chain.inis]
+        return any(refusals) or bool(self._driver.refusal(chain.inis, chain.profile))
+
     def _open(self, answer: Answer, partner: int | None, chain: Chain) -> str:
         try:
+            if self._refused(chain):
+                return ""
             opened = self._driver.newsession(chain.inis)
-        except CryptoError:
+        except (UsageError, NoDriverError):
             return ""
+        except CryptoError as error:
+            return f"opening a session failed with {_name(error.errno or errno.EIO)}"
         except Exception as error:
             return f"opening a session raised {type(error).__name__}"
         lid, process = opened if isinstance(opened, tuple) else (opened, self._driver.process)
         try:
-            for crp, expected in _requests(answer, partner):
-                crp.sid = lid
-                reason = self._verdict(crp, process(crp, 0), expected)
+            for question in _questions(answer, partner):
+                question.crp.sid = lid
+                reason = self._verdict(question, process(question.crp, 0))
                 if reason:
                     return reason
         except Exception as error:
@@ -149,41 +161,63 @@ class _Trial:
             self._driver.freesession(lid)
         return ""
 
-    def _verdict(self, crp: Cryptop, taken: int, expected: bytes) -> str:
+    def _verdict(self, question: _Question, taken: int) -> str:
+        crp = question.crp
         if taken == ERESTART or not self._answered.acquire(timeout=PATIENCE):
             return "its known answer did not come"
-        if crp.etype:
-            return f"its known answer failed with {errno.errorcode.get(crp.etype, crp.etype)}"
-        return "" if bytes(crp.buf) == expected else "its known answer is wrong"
+        if crp.etype != question.etype:
+            if crp.etype:
+                return f"its known answer failed with {_name(crp.etype)}"
+            return "it takes a wrong MAC for a right one"
+        return "" if bytes(crp.buf) == question.expected else "its known answer is wrong"
 
 
-def _requests(answer: Answer, partner: int | None) -> Iterator[tuple[Cryptop, bytes]]:
-    """Yield requests in both directions, and what each must leave in its buffer."""
+class _Question(NamedTuple):
+    """A request, what it must leave in its buffer, and how it must end."""
+
+    crp: Cryptop
+    expected: bytes
+    etype: int = 0
+
+
+def _name(code: int) -> str:
+    return errno.errorcode.get(code, str(code))
+
+
+def _questions(answer: Answer, partner: int | None) -> Iterator[_Question]:
+    """Yield requests in both directions, and one whose MAC is wrong."""
     aad, size = len(answer.aad), len(answer.input)
     plain = answer.aad + answer.input
     sealed = answer.aad + answer.output
     match FACTS[answer.alg].kind:
         case Kind.COMP:
             crd = Cryptodesc(0, len(answer.output), alg=answer.alg)
-            yield _request(Mbuf([bytearray(answer.output)]), crd), answer.input
+            yield _Question(_request(Mbuf([bytearray(answer.output)]), crd), answer.input)
         case Kind.MAC | Kind.HASH:
-            crd = Cryptodesc(0, size, size, alg=answer.alg)
-            yield _request(bytearray(plain + bytes(len(answer.mac))), crd), plain + answer.mac
+            make = Cryptodesc(0, size, size, alg=answer.alg)
+            check = Cryptodesc(0, size, size, CRD_F_VERIFY, alg=answer.alg)
+            room = bytearray(plain + bytes(len(answer.mac)))
+            yield _Question(_request(room, make), plain + answer.mac)
+            yield from _verified(plain, answer.mac, plain, check)
         case Kind.CIPHER:
-            yield _request(bytearray(plain), _cipher(answer, CRD_F_ENCRYPT)), sealed
-            yield _request(bytearray(sealed), _cipher(answer, 0)), plain
+            yield _Question(_request(bytearray(plain), _cipher(answer, CRD_F_ENCRYPT)), sealed)
+            yield _Question(_request(bytearray(sealed), _cipher(answer, 0)), plain)
         case _:
-            tag = Cryptodesc(0, aad, aad + size, alg=partner or 0)
+            make = Cryptodesc(0, aad, aad + size, alg=partner or 0)
             check = Cryptodesc(0, aad, aad + size, CRD_F_VERIFY, alg=partner or 0)
-            room = bytes(len(answer.mac))
-            yield (
-                _request(bytearray(plain + room), _cipher(answer, CRD_F_ENCRYPT), tag),
-                sealed + answer.mac,
-            )
-            yield (
-                _request(bytearray(sealed + answer.mac), check, _cipher(answer, 0)),
-                plain + answer.mac,
-            )
+            room = bytearray(plain + bytes(len(answer.mac)))
+            seal = _request(room, _cipher(answer, CRD_F_ENCRYPT), make)
+            yield _Question(seal, sealed + answer.mac)
+            yield from _verified(sealed, answer.mac, plain, check, _cipher(answer, 0))
+
+
+def _verified(
+    data: bytes, mac: bytes, verified: bytes, *descriptors: Cryptodesc
+) -> Iterator[_Question]:
+    """Yield the data with its MAC, and with a wrong one, which must leave all as it is."""
+    wrong = mac[:-1] + bytes([mac[-1] ^ 1])
+    yield _Question(_request(bytearray(data + mac), *descriptors), verified + mac)
+    yield _Question(_request(bytearray(data + wrong), *descriptors), data + wrong, errno.EBADMSG)
 
 
 def _cipher(answer: Answer, flags: int) -> Cryptodesc:

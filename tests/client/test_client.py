@@ -2,8 +2,10 @@
 
 import asyncio
 import errno
+import functools
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from typing import TypeVar
 
 import pytest
 
@@ -21,6 +23,12 @@ from opencrypto import (
 )
 from opencrypto.aio import AsyncSession
 from opencrypto.client import Sealed, Session
+from tests.client.late import Late
+
+T = TypeVar("T")
+
+PATIENCE = 30.0
+"""Seconds within which an awaited answer must have come."""
 
 KEY = bytes(range(16))
 SALTED = bytes(range(20))
@@ -31,10 +39,17 @@ CHAINS = {
 }
 
 
-@pytest.fixture
-def framework() -> Iterator[Framework]:
-    with Framework() as fw:
-        yield fw
+@pytest.fixture(params=["at once", "late"])
+def framework(request: pytest.FixtureRequest) -> Iterator[Framework]:
+    """Open a framework whose drivers answer within `process`, or from a thread after a moment."""
+    if request.param == "at once":
+        with Framework() as fw:
+            yield fw
+    else:
+        with Framework(plugins=False) as fw:
+            fw.attach(Late("late"), selftest=False)
+            fw.attach(Late("later"), selftest=False)
+            yield fw
 
 
 @pytest.fixture(params=sorted(CHAINS))
@@ -131,3 +146,99 @@ def test_coroutines_do_the_same(session: Session) -> None:
             return await asyncio.gather(*map(one, range(100)))
 
     assert asyncio.run(main()) == [bytes([number]) * 32 for number in range(100)]
+
+
+def awaited(session: Session, work: Callable[[AsyncSession], Awaitable[T]]) -> T:
+    """Run what awaits an answer of a session; it must come within the patience."""
+
+    async def main() -> T:
+        async with asyncio.timeout(PATIENCE):
+            return await work(AsyncSession(session))
+
+    return asyncio.run(main())
+
+
+@pytest.mark.parametrize("part", ["iv", "data", "mac", "aad"])
+def test_coroutines_find_any_change(session: Session, part: str) -> None:
+    """What a coroutine decrypts is verified as well."""
+    sealed = awaited(session, lambda it: it.encrypt(bytes(32), aad=b"header"))
+    parts = {"iv": sealed.iv, "data": sealed.data, "mac": sealed.mac, "aad": b"header"}
+    parts[part] = bytes([parts[part][0] ^ 1]) + parts[part][1:]
+    forged = Sealed(parts["iv"], parts["data"], parts["mac"])
+    with pytest.raises(AuthenticationError):
+        awaited(session, lambda it: it.decrypt(forged, aad=parts["aad"]))
+
+
+def test_coroutines_make_and_verify_macs(framework: Framework) -> None:
+    """RFC 4231 case 1 again; a wrong MAC, a wrong message and a short MAC are refused."""
+    with Session(Cryptoini(CRYPTO_SHA2_256_HMAC, b"\x0b" * 20), framework=framework) as session:
+        mac = awaited(session, lambda it: it.mac(b"Hi There"))
+        assert mac.hex() == "b0344c61d8db38535ca8afceaf0bf12b"
+        awaited(session, lambda it: it.verify(b"Hi There", mac))
+        wrong = bytes([mac[0] ^ 1]) + mac[1:]
+        for data, forged in ((b"Hi there", mac), (b"Hi There", wrong), (b"Hi There", mac[:8])):
+            with pytest.raises(AuthenticationError):
+                awaited(session, functools.partial(_verify, data, forged))
+
+
+def _verify(data: bytes, mac: bytes, session: AsyncSession) -> Awaitable[None]:
+    return session.verify(data, mac)
+
+
+def test_a_session_with_a_cipher_makes_no_macs(session: Session) -> None:
+    """`mac` and `verify` are refused there, in either face, and so is a wrong length."""
+    for refused in (
+        lambda: session.mac(b""),
+        lambda: session.verify(b"", b""),
+        lambda: awaited(session, lambda it: it.mac(b"")),
+        lambda: awaited(session, lambda it: it.verify(b"", b"")),
+    ):
+        with pytest.raises(UsageError, match="has a cipher"):
+            refused()
+
+
+def test_the_iv_that_is_given_is_the_one_that_is_used(session: Session) -> None:
+    """Two messages of one IV are one ciphertext, from either face."""
+    iv = session.encrypt(bytes(32)).iv
+    one = session.encrypt(bytes(32), iv=iv)
+    other = awaited(session, lambda it: it.encrypt(bytes(32), iv=iv))
+    assert one == other
+    assert one.iv == iv
+
+
+def test_coroutines_follow_when_their_driver_leaves(framework: Framework) -> None:
+    """Half of a hundred messages are under way as the driver is detached: none is lost."""
+    with Session(CHAINS["gcm"], framework=framework) as session:
+        sid = session.sid
+
+        async def many(it: AsyncSession) -> list[bytes]:
+            async def one(number: int) -> bytes:
+                return await it.decrypt(await it.encrypt(bytes([number]) * 32))
+
+            first = [asyncio.ensure_future(one(number)) for number in range(50)]
+            await asyncio.sleep(0)
+            leaves = asyncio.to_thread(framework.detach, framework.drivers[0].name)
+            _, *texts = await asyncio.gather(leaves, *first, *map(one, range(50, 100)))
+            return [bytes(text) for text in texts if text is not None]
+
+        assert awaited(session, many) == [bytes([number]) * 32 for number in range(100)]
+        awaited(session, lambda it: it.encrypt(b""))
+        assert session.sid != sid
+
+
+def test_a_wait_that_is_cancelled_leaves_the_session_whole(session: Session) -> None:
+    """The answer to a request whose coroutine was cancelled disturbs nobody."""
+    errors: list[dict[str, object]] = []
+
+    async def cancels(it: AsyncSession) -> bytes:
+        asyncio.get_running_loop().set_exception_handler(lambda _, what: errors.append(what))
+        for _ in range(10):
+            task = asyncio.ensure_future(it.encrypt(bytes(32)))
+            await asyncio.sleep(0)
+            task.cancel()
+        sealed = await it.encrypt(b"sixteen bytes ok")
+        await asyncio.sleep(0.05)
+        return await it.decrypt(sealed)
+
+    assert awaited(session, cancels) == b"sixteen bytes ok"
+    assert not errors
