@@ -93,7 +93,7 @@ class KeyRequests:
 
     def dispatch(self, krp: Cryptkop, pinned: Slot | None = None) -> None:
         """Hand a key request to a driver. See `Framework.kdispatch`."""
-        if krp.state or krp.callback is None:
+        if krp.state or not callable(krp.callback):
             _refuse(krp)
         _move(krp, RequestEvent.QUEUE)
         _forget_answer(krp)

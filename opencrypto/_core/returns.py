@@ -14,7 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from opencrypto._log import log, where
 from opencrypto._measure.counters import LockedCount
 from opencrypto._state import RequestState
-from opencrypto.constants import CRYPTO_F_CBIFSYNC, CRYPTO_F_CBIMM
+from opencrypto.constants import CRYPTO_F_CBIFSYNC, CRYPTO_F_CBIMM, CRYPTO_F_ONRETQ
 
 
 class Request(Protocol):
@@ -114,6 +114,7 @@ class ReturnQueue(Generic[R]):
 
     def put(self, request: R) -> None:
         """Append a completed request."""
+        request.flags |= CRYPTO_F_ONRETQ
         self._items.append(request)
         self.kick()
 
@@ -127,6 +128,7 @@ class ReturnQueue(Generic[R]):
         """Begin, in a forked child, with no request: those that wait are the parent's."""
         self._drops.after_fork()
         for request in self.drain():
+            request.flags &= ~CRYPTO_F_ONRETQ
             let_go(request)
 
     def run(self, callback: Callable[[R], None]) -> int:
@@ -137,5 +139,6 @@ class ReturnQueue(Generic[R]):
                 request = self._items.popleft()
             except IndexError:
                 return done
+            request.flags &= ~CRYPTO_F_ONRETQ
             callback(request)
         return count

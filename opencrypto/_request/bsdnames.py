@@ -7,7 +7,7 @@ written one way and a driver written the other meet over one object. Nothing her
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Generic, TypeVar, overload
 
 T = TypeVar("T")
@@ -59,6 +59,31 @@ def unlinked(first: Any) -> list[Any]:
     return items
 
 
+def own_arguments(struct: type, named: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """
+    Split keywords of a constructor into its own names and the fields to set after it.
+
+    ``cri_alg=`` becomes ``alg=``; links (``cri_next=``) and what no constructor takes
+    (``crp_ilen=``) is set on the new object.
+
+    Raises:
+        TypeError: one of them is no field of the structure.
+    """
+    own = set(struct.__init__.__code__.co_varnames)  # type: ignore[misc]
+    before: dict[str, Any] = {}
+    after: dict[str, Any] = {}
+    for name, value in named.items():
+        field = getattr(struct, name, None)
+        if field is None and name not in own:
+            raise TypeError(f"{struct.__name__.lower()} has no field {name!r}")
+        plain = field.target if isinstance(field, Alias) else name
+        if plain in own:
+            before[plain] = value
+        else:
+            after[name] = value
+    return before, after
+
+
 class CryptoiniNames:
     """``struct cryptoini``."""
 
@@ -79,13 +104,21 @@ class CryptodescNames:
     crd_len: Alias[int] = Alias("len")
     crd_inject: Alias[int] = Alias("inject")
     crd_flags: Alias[int] = Alias("flags")
-    CRD_INI: Alias[Any] = Alias("ini")
     crd_next: Alias[Any] = Alias("_next")
     crd_alg: Alias[int] = Alias("alg")
     crd_klen: Alias[int] = Alias("klen")
     crd_rnd: Alias[int] = Alias("rnd")
     crd_key: Alias[Any] = Alias("key")
     crd_iv: Alias[Any] = Alias("iv")
+
+    @property
+    def CRD_INI(self) -> Any:  # noqa: N802 - the name of the page
+        """The init record, which is in the descriptor: setting it copies, as in C."""
+        return getattr(self, "ini", None)
+
+    @CRD_INI.setter
+    def CRD_INI(self, ini: Any) -> None:  # noqa: N802 - as above
+        setattr(self, "ini", ini.copy())  # noqa: B010 - the slot is the subclass's
 
 
 class CryptopNames:
@@ -136,6 +169,8 @@ class CryptkopNames:
     krp_hid: Alias[int] = Alias("hid")
     krp_param: Alias[list[Any]] = Alias("param")
     krp_callback: Alias[Any] = Alias("callback")
+    krp_opaque: Alias[Any] = Alias("opaque")
+    krp_flags: Alias[int] = Alias("flags")
 
     @property
     def krp_next(self) -> None:

@@ -154,8 +154,14 @@ class Cryptkop(CryptkopNames):
         Make a request from integers (and bytes, for a digest), with outputs of so many **bits**.
 
         Raises:
-            UsageError: an input is negative.
+            UsageError: an input is negative, or a digest is a number: packed as one, its bytes
+                would be in the wrong order, and another message be signed.
         """
+        inputs = list(inputs)
+        facts = KOPS.get(op)
+        for name, value in zip(facts.inputs if facts else (), inputs, strict=False):
+            if name == "digest" and isinstance(value, int):
+                raise UsageError(f"{kop_name(op)}: the digest is a number; give its bytes")
         given = [Crparam.from_int(i) if isinstance(i, int) else Crparam.from_bytes(i)
                  for i in inputs]  # fmt: skip
         wanted = [Crparam(nbits=nbits) for nbits in outputs]

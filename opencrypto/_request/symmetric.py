@@ -101,6 +101,19 @@ class Cryptoini(CryptoiniNames):
         self.alg = self.klen = self.rnd = self.mlen = self.limit = 0
         self.key = self.iv = self._next = self.ivs = None
 
+    def copy(self) -> Cryptoini:
+        """
+        Return a record of the same values, as an assignment of the structure in C makes one.
+
+        The key is the same object, which C has a pointer to; the IV, which C has in the record,
+        is copied.
+        """
+        iv = bytes(self.iv) if isinstance(self.iv, BytesLike) else self.iv
+        made = Cryptoini(self.alg, self.key, self.klen, self.rnd, iv, self.mlen, self.limit)
+        made.klen = self.klen
+        made._next = self._next
+        return made
+
     def fresh_iv(self) -> bytes:
         """
         Return an IV never used before in this session. For drivers, on the `ini` they were given.

@@ -73,7 +73,7 @@ class Methods:
 
     def register(self, hid: int, alg: int, driver: Any) -> int:
         def newsession(arg: Any, ini: Sequence[Cryptoini]) -> int:
-            lid: int = driver.newsession(arg, ini[0])[1]
+            lid: int = driver.newsession(arg, hid, ini[0])[1]
             return lid
 
         return code(
@@ -149,7 +149,7 @@ class Device:
         self.full = False
         self.seen: list[int] = []
 
-    def newsession(self, arg: object, cri: Cryptoini) -> tuple[int, int]:
+    def newsession(self, arg: object, hid: int, cri: Cryptoini) -> tuple[int, int]:
         """Open a session; the number counts from 1."""
         assert arg is self
         self.opened.append(cri)
@@ -298,7 +298,7 @@ def test_a_refused_session_is_the_drivers_errno(functions: Functions) -> None:
     """A newsession callback's errno comes out of crypto_newsession."""
 
     class Refuser(Device):
-        def newsession(self, arg: object, cri: Cryptoini) -> tuple[int, int]:
+        def newsession(self, arg: object, hid: int, cri: Cryptoini) -> tuple[int, int]:
             return errno.ENOMEM, 0
 
     hid = functions.get_driverid(0)
