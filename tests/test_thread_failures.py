@@ -228,14 +228,14 @@ def test_a_room_that_raises_costs_no_worker(caplog: pytest.LogCaptureFixture) ->
 
 
 @pytest.fixture
-def interrupted_join(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def interrupted_join(monkeypatch: pytest.MonkeyPatch) -> list[threading.Thread]:
     """The first join of each thread of ours is interrupted, as by Ctrl-C."""
-    seen: list[int] = []
+    seen: list[threading.Thread] = []
     join = threading.Thread.join
 
     def interrupted(thread: threading.Thread, timeout: float | None = None) -> None:
-        if thread.name.startswith("opencrypto") and id(thread) not in seen:
-            seen.append(id(thread))
+        if thread.name.startswith("opencrypto") and thread not in seen:
+            seen.append(thread)
             raise KeyboardInterrupt
         join(thread, timeout)
 
@@ -244,7 +244,7 @@ def interrupted_join(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_an_interrupted_close_of_a_pool_is_finished_by_the_next(
-    interrupted_join: list[int],
+    interrupted_join: list[threading.Thread],
 ) -> None:
     pool = WorkerPool("test", lambda: None, size=2)
     met = threading.Barrier(3)
@@ -266,7 +266,7 @@ def test_an_interrupted_close_of_a_pool_is_finished_by_the_next(
     pool.close()
 
 
-def test_an_interrupted_stop_is_finished_by_the_next(interrupted_join: list[int]) -> None:
+def test_an_interrupted_stop_is_finished_by_the_next(interrupted_join: list[threading.Thread]) -> None:
     work: list[int] = []
     done = threading.Event()
 
