@@ -14,7 +14,7 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/$(VENV)/bytecode
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick lint format soak fuzz mutants bench freethreaded capture system clean
+.PHONY: help demo test quick lint format soak fuzz mutants bench freethreaded lowest capture system clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -69,6 +69,17 @@ freethreaded: ## the tests of threads on a free-threaded Python, which is built 
 	python=$$(tools/free-threaded-python) && $$python tools/show_drivers.py && \
 	  $$python -X gil=0 -m pytest -m 'not bench' -p no:cacheprovider $(FREETHREADED) \
 	    --ignore tests/core/keys/test_interop.py
+
+# What an installer may put together by the floors of pyproject.toml must work, and not the newest alone.
+LOWEST := build/lowest
+
+lowest: ## core, drivers and command with the lowest versions that pyproject.toml names
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python tools/lowest_versions.py >$(LOWEST)/constraints.txt
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -c $(LOWEST)/constraints.txt \
+	  -e '.[dev,openssl,gmpy2,metrics,telemetry,testing]'
+	$(LOWEST)/bin/python -m pytest -m 'not slow and not bench and not kernel' -q -p no:cacheprovider \
+	  tests/core tests/drivers tests/cli
 
 capture: ## record tests/data/capture.pcap again (as root)
 	tools/install-system-packages capture

@@ -13,6 +13,7 @@ import errno
 from opencrypto._request.symmetric import BytesLike, Cryptop
 from opencrypto._rules.message import Sealed
 from opencrypto.client import MIGRATIONS, Session
+from opencrypto.exceptions import UsageError
 
 __all__ = ["AsyncSession"]
 
@@ -30,8 +31,12 @@ class _Completion:
     def callback(self, crp: Cryptop) -> None:
         """Note the end, in whatever thread it comes."""
         self._done = True
-        if self._future is not None:
+        if self._future is None:
+            return
+        try:
             self._loop.call_soon_threadsafe(self._resolve)
+        except RuntimeError:
+            pass  # the loop is closed: whoever waited there is gone
 
     def _resolve(self) -> None:
         if self._future is not None and not self._future.done():
@@ -56,14 +61,26 @@ class AsyncSession:
     Args:
         session: The session to use; it is closed with this one.
 
+    Raises:
+        UsageError: `session` is no `opencrypto.client.Session`.
+
     Each method raises what the session's own raises. A wait that is cancelled leaves its request
     to itself.
     """
 
     def __init__(self, session: Session) -> None:
+        if not isinstance(session, Session):
+            raise UsageError(
+                f"an AsyncSession is made of a Session, not of {type(session).__name__}"
+            )
         self._session = session
         self._layout = session._layout
         self._framework = session._framework
+
+    @property
+    def sid(self) -> int:
+        """The session's identifier as it is now; as `Session.sid`."""
+        return self._session.sid
 
     async def encrypt(
         self, data: BytesLike, *, iv: BytesLike | None = None, aad: BytesLike = b""
@@ -118,14 +135,24 @@ class AsyncSession:
             if crp.etype != errno.EAGAIN:
                 break
             session._sid = crp.sid
+        if crp.etype == errno.ENOENT:
+            session._explain(crp)
         crp.check()
         return crp
+
+    def close(self) -> None:
+        """Free the session, which waits for nothing. Closing again does nothing."""
+        self._session.close()
+
+    async def aclose(self) -> None:
+        """Close, for who closes what he awaits (``contextlib.aclosing``); as `close`."""
+        self.close()
 
     async def __aenter__(self) -> AsyncSession:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._session.close()
+        self.close()
 
     def __repr__(self) -> str:
         return f"<AsyncSession {self._session.sid:#x}>"

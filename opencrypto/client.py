@@ -152,8 +152,17 @@ class Session:
             if crp.etype != errno.EAGAIN:
                 break
             self._sid = crp.sid
+        if crp.etype == errno.ENOENT:
+            self._explain(crp)
         crp.check()
         return crp
+
+    def _explain(self, crp: Cryptop) -> None:
+        """Say of a request that met no session why there is none."""
+        if self._framework.closed:
+            crp.error = "the framework is closed, and this session with it; make new ones"
+        elif not self._sid:
+            crp.error = "the session is closed; open a new one"
 
     def close(self) -> None:
         """Free the session. Closing again does nothing."""

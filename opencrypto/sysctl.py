@@ -10,9 +10,12 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from opencrypto.exceptions import UsageError
+
+LONGEST_SHOWN: Final = 64
+"""How many characters, or bits, of a wrong value a message repeats."""
 
 Value = int | float | str | tuple[int, ...]
 
@@ -57,8 +60,17 @@ class Node:
         if isinstance(value, bool) or not isinstance(value, int):
             raise UsageError(f"{self.name} takes an integer, not {type(value).__name__}")
         if not self.low <= value <= self.high:
-            raise UsageError(f"{self.name} takes {self.low} to {self.high}, not {value}")
+            raise UsageError(f"{self.name} takes {self.low} to {self.high}, not {shown(value)}")
         self.set(value)
+
+
+def shown(value: int | str) -> str:
+    """Write a value into a message: a long one by its beginning and its length."""
+    if isinstance(value, int):
+        bits = value.bit_length()
+        return str(value) if bits <= LONGEST_SHOWN else f"a number of {bits} bits"
+    text = repr(value[:LONGEST_SHOWN])
+    return text if len(value) <= LONGEST_SHOWN else f"{text}... ({len(value)} characters)"
 
 
 def sentence(description: str) -> str:
@@ -128,7 +140,7 @@ class Sysctl(MutableMapping[str, Value]):
         nodes = self.nodes()
         near = difflib.get_close_matches(name, nodes, n=3)
         hint = f"; did you mean {' or '.join(near)}?" if near else "; see 'opencrypto sysctl -a'"
-        raise UnknownName(f"no sysctl name {name!r}{hint}")
+        raise UnknownName(f"no sysctl name {shown(name)}{hint}")
 
     def __getitem__(self, name: str) -> Value:
         return self.node(name).get()

@@ -266,7 +266,9 @@ def test_an_interrupted_close_of_a_pool_is_finished_by_the_next(
     pool.close()
 
 
-def test_an_interrupted_stop_is_finished_by_the_next(interrupted_join: list[threading.Thread]) -> None:
+def test_an_interrupted_stop_is_finished_by_the_next(
+    interrupted_join: list[threading.Thread],
+) -> None:
     work: list[int] = []
     done = threading.Event()
 

@@ -209,4 +209,4 @@ def _fill(size: int, byteorder: Literal["little", "big"]) -> bytes:
     return b"\x80" + bytes(-(size + 9) % 64) + (size * 8).to_bytes(8, byteorder)
 
 
-_KEY_OPTIONAL: Final = frozenset({Alg.BLAKE2B, Alg.BLAKE2S})
+_KEY_OPTIONAL: Final = frozenset({Alg.BLAKE2B})

@@ -98,7 +98,6 @@ NAMES: Final[Mapping[Alg, tuple[Name, ...]]] = {
     Alg.SHA3_256: _hash("sha3-256"),
     Alg.SHA3_512: _hash("sha3-512"),
     Alg.BLAKE2B: _hash("blake2b-512"),
-    Alg.BLAKE2S: _hash("blake2s-256"),
     Alg.POLY1305: _hash("poly1305", Form.PREFIXED),
     Alg.MD5_KPDK: _hash("md5", Form.AROUND),
     Alg.SHA1_KPDK: _hash("sha1", Form.AROUND),

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any, Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.decrepit.ciphers.algorithms import CAST5, Blowfish, Camellia, TripleDES
+from cryptography.hazmat.decrepit.ciphers.algorithms import CAST5, Blowfish, TripleDES
 from cryptography.hazmat.primitives.ciphers import BlockCipherAlgorithm, Cipher, modes
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 
@@ -33,6 +33,11 @@ from opencrypto.constants import (
 from opencrypto.exceptions import UsageError
 from opencrypto.xform import FACTS
 from opencrypto_openssl._library import made, present
+
+try:
+    from cryptography.hazmat.decrepit.ciphers.algorithms import Camellia
+except ImportError:  # cryptography before 47 has it among the others
+    from cryptography.hazmat.primitives.ciphers.algorithms import Camellia
 
 KEPT: Final = 8
 """How many idle contexts of one direction a session keeps: as many threads run without waste."""

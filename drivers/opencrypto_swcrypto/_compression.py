@@ -102,8 +102,12 @@ class Compressor:
 
 def _past_padding(view: memoryview, at: int) -> int:
     """Return where the next gzip member begins: some writers pad with zeros, as tapes did."""
-    while at < len(view) and not view[at]:
-        at += 1
+    while at < len(view):
+        piece = bytes(view[at : at + PIECE])
+        left = len(piece.lstrip(b"\0"))
+        at += len(piece) - left
+        if left:
+            break
     return at
 
 

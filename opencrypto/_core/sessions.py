@@ -416,7 +416,7 @@ class Sessions:
 
 def _no_driver(chain: Chain, reasons: dict[str, str], refusal: CryptoError | None) -> CryptoError:
     names = " + ".join(facts.name for facts in chain.facts)
-    why = "; ".join(f"{name} {reason}" for name, reason in reasons.items()) or "none is attached"
+    why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or "none is attached"
     error = NoDriverError(
         f"no driver serves {names}: {why}",
         reasons,

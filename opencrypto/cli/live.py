@@ -66,7 +66,9 @@ def connect(pid: int | None, socket: Path | None) -> Client:
         raise UsageError(f"{which} was found; {HINT}")
     if len(found) > 1:
         names = "; ".join(f"{path} ({clean(h.get('program'))})" for path, h in found.items())
-        raise UsageError(f"there are several: name one with --pid or --socket: {names}")
+        alike = len({hello.get("pid") for hello in found.values()}) == 1
+        how = "--socket, since they are of one process" if alike else "--pid or --socket"
+        raise UsageError(f"there are several: name one with {how}: {names}")
     return Client(next(iter(found)))
 
 

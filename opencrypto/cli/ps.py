@@ -21,7 +21,7 @@ def ps(as_json: live.Json = False) -> None:
         typer.echo(f"opencrypto: no live framework was found; {live.HINT}", err=True)
         return
     now = time.time()
-    show.table(
+    show.lines(
         ("pid", "program", "up", "sessions", "requests", "drivers", "socket"),
         [
             (

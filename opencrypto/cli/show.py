@@ -16,6 +16,15 @@ def as_json(document: object) -> None:
     typer.echo(json.dumps(document, indent=2 if sys.stdout.isatty() else None))
 
 
+def lines(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a line for each row, however long, as ps(1) does: for who reads on by a program."""
+    rows = [columns, *rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        typer.echo("  ".join(cells).rstrip())
+
+
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> None:
     """Print a table; numbers stand to the right."""
     from rich.console import Console

@@ -13,6 +13,7 @@ import typer
 
 from opencrypto.cli import live, sample
 from opencrypto.cli.sample import Change
+from opencrypto.exceptions import UsageError
 
 HEADER_EVERY: Final = 20
 
@@ -35,6 +36,12 @@ WIDTH: Final = 6
 
 
 def stat(
+    seconds: Annotated[
+        float | None, typer.Argument(metavar="[WAIT", min=0.05, help="As -w.", show_default=False)
+    ] = None,
+    lines: Annotated[
+        int | None, typer.Argument(metavar="[COUNT]]", min=1, help="As -c.", show_default=False)
+    ] = None,
     wait: Annotated[
         float | None, typer.Option("-w", min=0.05, help="Seconds between the lines.")
     ] = None,
@@ -47,11 +54,15 @@ def stat(
     Print what a live framework does, a line each -w seconds.
 
     The first line is the mean since the program started; without -w it is the only one, unless
-    -c says otherwise.
+    -c says otherwise. Both may be said as vmstat(1) has them: stat 1 3.
     """
+    if (wait, seconds).count(None) == 0 or (count, lines).count(None) == 0:
+        raise UsageError("say -w and -c, or the numbers alone, and not both")
+    wait = seconds if wait is None else wait
+    count = lines if count is None else count
     if wait is None and count is not None:
         wait = 1.0
-    lines = 1 if wait is None else count
+    wanted = 1 if wait is None else count
     with live.connect(pid, socket) as client:
         started = float(client.call("hello").get("started", time.time()))
         old = None
@@ -64,7 +75,7 @@ def stat(
                 if line % HEADER_EVERY == 0:
                     typer.echo(" ".join(f"{name:>{WIDTH}}" for name in COLUMNS))
                 typer.echo(" ".join(f"{live.short(value):>{WIDTH}}" for value in row.values()))
-            if lines is not None and line + 1 >= lines:
+            if wanted is not None and line + 1 >= wanted:
                 return
             old = new
             time.sleep(max(0.0, new.at + (wait or 1.0) - time.monotonic()))

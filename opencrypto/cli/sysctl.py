@@ -4,13 +4,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import re
+from typing import Annotated, Any, Final, NamedTuple
 
 import typer
 
 from opencrypto.cli import live, show
 from opencrypto.control import Client
 from opencrypto.exceptions import UsageError
+from opencrypto.sysctl import shown
+
+NUMBER: Final = re.compile(r"[+-]?(0[xX][0-9a-fA-F]+|0[oO][0-7]+|0[bB][01]+|[0-9]+)", re.ASCII)
+"""What is a number here; Python takes more for one, as 1_0 and digits of other scripts."""
+
+LONGEST: Final = 40
+"""How many characters a number has at most: what a name takes is far below that."""
 
 
 def sysctl(
@@ -21,6 +29,9 @@ def sysctl(
     everything: Annotated[bool, typer.Option("-a", help="All names.")] = False,
     describe: Annotated[bool, typer.Option("-d", help="Descriptions instead of values.")] = False,
     bare: Annotated[bool, typer.Option("-n", help="Values without their names.")] = False,
+    only_names: Annotated[bool, typer.Option("-N", help="Names without their values.")] = False,
+    equals_sign: Annotated[bool, typer.Option("-e", help="NAME=VALUE, to be read again.")] = False,
+    write: Annotated[bool, typer.Option("-w", help="Set: each word is NAME=VALUE.")] = False,
     as_json: live.Json = False,
     pid: live.Pid = None,
     socket: live.Socket = None,
@@ -30,6 +41,11 @@ def sysctl(
         raise UsageError("name something, or say -a for everything")
     if names and everything:
         raise UsageError("-a takes no names")
+    if write and not all("=" in name for name in names or [""]):
+        raise UsageError("-w sets: each word is NAME=VALUE")
+    if only_names + describe + bare > 1:
+        raise UsageError("-N, -d and -n are each another form; say one")
+    form = _Form(describe, bare, only_names, "=" if equals_sign else " = ")
     with live.connect(pid, socket) as client:
         document: dict[str, Any] = {}
         for word in names or [""]:
@@ -38,21 +54,23 @@ def sysctl(
                 change = client.set(name, _number(name, text))
                 document[name] = change["new"]
                 if not as_json:
-                    _print_change(name, change, bare)
+                    _print_change(name, change, form)
             else:
                 found = _read(client, name, describe)
                 document.update(found)
                 if not as_json:
-                    _print(found, describe, bare)
+                    _print(found, form)
         if as_json:
             show.as_json(document)
 
 
 def _number(name: str, text: str) -> int:
+    if len(text) > LONGEST or not NUMBER.fullmatch(text):
+        raise UsageError(f"{name} takes an integer, not {shown(text)}")
     try:
         return int(text, 0)
-    except ValueError:
-        raise UsageError(f"{name} takes an integer, not {text!r}") from None
+    except ValueError:  # 010 is ten to some, and eight to others
+        raise UsageError(f"{name} takes an integer, not {shown(text)}") from None
 
 
 def _read(client: Client, name: str, describe: bool) -> dict[str, Any]:
@@ -71,15 +89,33 @@ def _sentence(node: dict[str, Any]) -> str:
     return text
 
 
-def _print(values: dict[str, Any], describe: bool, bare: bool) -> None:
+class _Form(NamedTuple):
+    """How a name is printed."""
+
+    describe: bool
+    bare: bool
+    only_names: bool
+    equals: str
+
+    def line(self, name: str, text: str) -> str:
+        """Return the line of a name and its value or description."""
+        if self.only_names:
+            return name
+        if self.bare:
+            return text
+        return f"{name}: {text}" if self.describe else f"{name}{self.equals}{text}"
+
+
+def _print(values: dict[str, Any], form: _Form) -> None:
     for name, value in values.items():
         text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
-        if bare:
-            typer.echo(live.clean(text))
-        else:
-            typer.echo(live.clean(f"{name}{':' if describe else ' ='} {text}"))
+        typer.echo(live.clean(form.line(name, text)))
 
 
-def _print_change(name: str, change: dict[str, Any], bare: bool) -> None:
+def _print_change(name: str, change: dict[str, Any], form: _Form) -> None:
     # As sysctl(8) reports a change: what it was, and what it is.
-    typer.echo(live.clean(change["new"] if bare else f"{name}: {change['old']} -> {change['new']}"))
+    plain = form.bare or form.only_names
+    text = (
+        form.line(name, change["new"]) if plain else f"{name}: {change['old']} -> {change['new']}"
+    )
+    typer.echo(live.clean(text))

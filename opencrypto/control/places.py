@@ -52,10 +52,13 @@ def make_folder(folder: Path) -> None:
     Make the default folder, for its owner only.
 
     Raises:
-        UsageError: something else, or somebody else's, is in its place.
+        UsageError: something else, or somebody else's, is in its place, or it cannot be made.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = folder.lstat()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.lstat()
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be made: {error.strerror}", errno=error.errno) from None
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
         raise UsageError(
             f"{folder} must be a folder that only this user can write; move it away",

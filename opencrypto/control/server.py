@@ -9,6 +9,7 @@ off with a sentence, and nobody else notices.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import selectors
@@ -21,7 +22,7 @@ from collections import deque
 from pathlib import Path
 from typing import Final
 
-from opencrypto._log import log
+from opencrypto._log import Limited, log
 from opencrypto.control import protocol
 from opencrypto.control.operations import JOBS, OPERATIONS, Operation
 from opencrypto.control.peer import Peer
@@ -52,6 +53,9 @@ class Server:
     Args:
         framework: Whom it speaks for.
         wanted: Where: see `opencrypto.control.places.listen`.
+
+    Raises:
+        CryptoError: it cannot be had there, or this process can have no more files or threads.
     """
 
     def __init__(self, framework: Subject, wanted: str | Path | bool) -> None:
@@ -60,23 +64,40 @@ class Server:
         self._framework = framework
         self._tracing = Tracing(framework)
         self._uids = {0, os.geteuid()}
-        self._listener, self.path = listen(wanted)
-        self._inode = self.path.lstat().st_ino
         self._peers: dict[int, Peer] = {}
         self._job: threading.Thread | None = None
         self._job_runs = False
         self._finished: deque[tuple[Peer, bytes]] = deque()
         self._stopping = False
-        self._selector = selectors.DefaultSelector()
+        self._accept_failed = Limited("control_accept_failed", "error")
+        self._refused = Limited("control_refused", "uid")
+        with contextlib.ExitStack() as opened:
+            try:
+                self._open(wanted, opened)
+            except CryptoError:
+                raise
+            except (OSError, RuntimeError) as error:
+                reason = getattr(error, "strerror", None) or str(error)
+                raise CryptoError(f"no control socket can be opened: {reason}") from None
+            opened.pop_all()  # all of it is there: it stays open
+        _servers.add(self)
+        log.info("control_opened", path=str(self.path))
+
+    def _open(self, wanted: str | Path | bool, opened: contextlib.ExitStack) -> None:
+        """Open everything, in an order in which what fails leaves nothing behind."""
+        self._selector = opened.enter_context(selectors.DefaultSelector())
         self._bell, self._ear = socket.socketpair()
-        self._bell.setblocking(False)
-        self._ear.setblocking(False)
+        for each in (self._bell, self._ear):
+            opened.callback(each.close)
+            each.setblocking(False)
+        self._listener, self.path = listen(wanted)
+        opened.callback(self._listener.close)
+        self._inode = self.path.lstat().st_ino
+        opened.callback(remove, self.path, self._inode)
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._selector.register(self._ear, selectors.EVENT_READ)
         self._thread = threading.Thread(target=self._run, name="opencrypto-control", daemon=True)
         self._thread.start()
-        _servers.add(self)
-        log.info("control_opened", path=str(self.path))
 
     def close(self) -> None:
         """Stop answering, join the thread, remove the socket. Closing again does nothing."""
@@ -149,7 +170,7 @@ class Server:
             except BlockingIOError:
                 return
             except OSError as error:
-                log.warning("control_accept_failed", error=type(error).__name__)
+                self._accept_failed.warning(type(error).__name__)
                 time.sleep(0.05)  # out of descriptors: not the whole processor for that
                 return
             self._admit(client)
@@ -157,9 +178,9 @@ class Server:
     def _admit(self, client: socket.socket) -> None:
         client.setblocking(False)
         credentials = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-        pid, uid, _ = _CREDENTIALS.unpack(credentials)
+        _, uid, _ = _CREDENTIALS.unpack(credentials)
         if uid not in self._uids:
-            log.warning("control_refused", uid=uid, pid=pid)
+            self._refused.warning(str(uid))
             self._turn_away(client, UsageError("this process answers only its own user and root",
                                                errno=errno.EPERM))  # fmt: skip
             return

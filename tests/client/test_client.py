@@ -1,11 +1,12 @@
 """`opencrypto.client` and `opencrypto.aio`: messages in, messages out, whatever drivers do."""
 
 import asyncio
+import contextlib
 import errno
 import functools
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -13,16 +14,20 @@ from opencrypto import (
     CRYPTO_AES_128_GMAC,
     CRYPTO_AES_CBC,
     CRYPTO_AES_GCM_16,
+    CRYPTO_NULL_CBC,
     CRYPTO_SHA1_HMAC_96,
     CRYPTO_SHA2_256_HMAC,
     AuthenticationError,
     Cryptoini,
+    Cryptop,
     Framework,
     NoDriverError,
+    UnknownSession,
     UsageError,
 )
 from opencrypto.aio import AsyncSession
 from opencrypto.client import Sealed, Session
+from opencrypto.testing import RecordingDriver
 from tests.client.late import Late
 
 T = TypeVar("T")
@@ -242,3 +247,90 @@ def test_a_wait_that_is_cancelled_leaves_the_session_whole(session: Session) -> 
 
     assert awaited(session, cancels) == b"sixteen bytes ok"
     assert not errors
+
+
+class Held(RecordingDriver):
+    """A driver that takes requests and keeps them until told."""
+
+    selftest = False
+
+    def __init__(self) -> None:
+        super().__init__("held", algs=[CRYPTO_NULL_CBC])
+        self.kept: list[Cryptop] = []
+
+    def process(self, crp: Cryptop, hint: int) -> int:
+        """Keep it."""
+        self.kept.append(crp)
+        return 0
+
+    def answer_all(self) -> None:
+        """Answer what is kept."""
+        while self.kept:
+            self.done(self.kept.pop())
+
+
+def test_an_answer_after_the_loop_closed_is_nobodys(caplog: pytest.LogCaptureFixture) -> None:
+    """It is dropped: no error of a callback, nothing in the log."""
+    driver = Held()
+    with Framework(plugins=[driver]) as framework:
+        session = Session(Cryptoini(CRYPTO_NULL_CBC), framework=framework)
+
+        async def main() -> None:
+            asession = AsyncSession(session)
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(asession.encrypt(bytes(8)), 0.02)
+
+        asyncio.run(main())
+        assert len(driver.kept) == 1
+        driver.answer_all()
+        assert framework.sysctl["opencrypto.stats.callback_errors"] == 0
+        session.close()
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("asked", ["encrypt", "decrypt", "mac", "verify"])
+@pytest.mark.parametrize("closed", ["session", "framework"])
+def test_a_message_after_close_is_told_so(asked: str, closed: str) -> None:
+    """The error names what is closed, and no number of a session; coroutines hear the same."""
+    with Framework(plugins=["swcrypto"]) as framework:
+        alg = CRYPTO_AES_CBC if asked in ("encrypt", "decrypt") else CRYPTO_SHA2_256_HMAC
+        session = Session(Cryptoini(alg, KEY), framework=framework)
+        data: Any = Sealed(bytes(16), bytes(16), b"") if asked == "decrypt" else bytes(16)
+        words = (data, bytes(16)) if asked == "verify" else (data,)
+        (session if closed == "session" else framework).close()
+        with pytest.raises(UnknownSession, match=f"the {closed} is closed") as caught:
+            getattr(session, asked)(*words)
+        assert "0x" not in str(caught.value)
+
+        async def main() -> None:
+            with pytest.raises(UnknownSession, match=f"the {closed} is closed"):
+                await getattr(AsyncSession(session), asked)(*words)
+
+        asyncio.run(main())
+        session.close()
+
+
+def test_an_async_session_closes_and_tells_its_sid(framework: Framework) -> None:
+    """close and aclose free the session, as often as one likes; sid is the session's."""
+    with Session(CHAINS["gcm"], framework=framework) as first:
+        asession = AsyncSession(first)
+        assert asession.sid == first.sid != 0
+        asession.close()
+        asession.close()
+        assert asession.sid == 0
+
+    async def main() -> None:
+        second = Session(CHAINS["gcm"], framework=framework)
+        async with contextlib.aclosing(AsyncSession(second)) as asession:
+            assert (await asession.encrypt(bytes(16))).data
+        assert second.sid == 0
+
+    asyncio.run(main())
+    assert framework.sysctl["opencrypto.sessions.active"] == 0
+
+
+@pytest.mark.parametrize("wrong", [None, 5, Cryptoini(CRYPTO_NULL_CBC)])
+def test_an_async_session_is_made_of_a_session(wrong: Any) -> None:
+    """Anything else is refused where it is given."""
+    with pytest.raises(UsageError, match="is made of a Session"):
+        AsyncSession(wrong)

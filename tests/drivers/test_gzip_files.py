@@ -5,6 +5,7 @@ import gzip
 import itertools
 import struct
 import subprocess
+import time
 import zlib
 from collections.abc import Iterator
 from typing import Any
@@ -251,3 +252,22 @@ def test_a_bomb_of_many_members(framework: Framework) -> None:
     assert unpack(framework, CRYPTO_GZIP_COMP, packed)[0] == errno.EFBIG
     packed = gzip.compress(b"", mtime=0) * 200_000
     assert unpack(framework, CRYPTO_GZIP_COMP, packed) == (0, b"")
+
+
+@pytest.mark.parametrize("more", [b"", file(b"second")], ids=["to the end", "before a member"])
+def test_zeros_behind_a_member_are_passed_over_in_no_time(
+    framework: Framework, more: bytes
+) -> None:
+    """Sixteen megabytes of padding: not a byte at a time, which took seconds."""
+    packed = file(b"first") + bytes(16 << 20) + more
+    began = time.thread_time()
+    etype, text = unpack(framework, CRYPTO_GZIP_COMP, packed)
+    assert time.thread_time() - began < 1
+    assert (etype, text) == (0, b"first" + b"second" * bool(more))
+
+
+@pytest.mark.parametrize("zeros", [0, 1, (1 << 16) - 1, 1 << 16, (1 << 16) + 1])
+def test_padding_of_any_length_is_passed_over(framework: Framework, zeros: int) -> None:
+    """The next member begins behind the last zero, wherever pieces end."""
+    packed = file(b"first") + bytes(zeros) + file(b"second")
+    assert unpack(framework, CRYPTO_GZIP_COMP, packed) == (0, b"firstsecond")

@@ -1,5 +1,7 @@
 """What is written down twice says the same: folders, wheel, entry points, extras."""
 
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -47,3 +49,15 @@ def test_every_package_is_named_and_typed(package: str) -> None:
 def test_the_version_is_a_release_of_the_changelog_or_unreleased() -> None:
     log = (ROOT / "CHANGELOG.md").read_text()
     assert "## [Unreleased]" in log or f"## [{PROJECT['project']['version']}]" in log
+
+
+def test_every_requirement_names_the_lowest_version_that_is_tried() -> None:
+    """`make lowest` reads its constraints here: each requirement but the tools' is there."""
+    done = subprocess.run(
+        [sys.executable, ROOT / "tools" / "lowest_versions.py"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    extras = PROJECT["project"]["optional-dependencies"]
+    wanted = [*PROJECT["project"]["dependencies"]]
+    wanted += [each for name, some in extras.items() if name != "dev" for each in some]
+    assert sorted(done.stdout.split()) == sorted(each.replace(">=", "==") for each in wanted)

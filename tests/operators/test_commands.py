@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from opencrypto import Framework
 from opencrypto.cli.live import clean, duration, short, since
 from opencrypto.control import Client
 from tests.operators.live_process import watched
@@ -64,6 +66,13 @@ def test_sysctl_writes_and_reports_the_change(socket: Path) -> None:
         (["kern.usercrypt"], "did you mean kern.usercrypto"),
         (["kern.usercrypto=2"], "takes 0 to 1, not 2"),
         (["kern.usercrypto=one"], "takes an integer"),
+        (["opencrypto.crypto_ret_q.maxlen=1_0"], "takes an integer, not '1_0'"),
+        (["kern.usercrypto=\N{FULLWIDTH DIGIT ONE}"], "takes an integer"),
+        (["kern.usercrypto=010"], "takes an integer"),
+        (["kern.usercrypto=" + "7" * 5000], "... (5000 characters)"),
+        (["kern.usercrypto=" + "7" * 39], "takes 0 to 1, not a number of 130 bits"),
+        (["-w", "kern.usercrypto"], "each word is NAME=VALUE"),
+        (["-n", "-N", "-a"], "say one"),
         (["opencrypto.stats.ops=1"], "read-only"),
         ([], "-a for everything"),
     ],
@@ -73,6 +82,24 @@ def test_sysctl_says_what_is_wrong(socket: Path, words: list[str], sentence: str
     said = run("sysctl", *words, socket=socket, status=2)
     assert sentence in said
     assert said.count("\n") == 1
+    assert len(said) < 300
+
+
+def test_sysctl_takes_the_options_of_sysctl(socket: Path) -> None:
+    """-N names alone, -e to be read again, -w in front of what is set."""
+    assert run("sysctl", "-N", "kern.usercrypto", socket=socket) == "kern.usercrypto\n"
+    saved = run("sysctl", "-e", "kern", socket=socket)
+    assert "kern.usercrypto=1\n" in saved
+    assert run("sysctl", "-w", *saved.split(), socket=socket).count("->") == 3
+    names = run("sysctl", "-aN", socket=socket).split()
+    assert "opencrypto.stats.ops" in names
+    assert len(names) > 80
+
+
+def test_stat_takes_numbers_as_vmstat_does(socket: Path) -> None:
+    """`stat 0.1 3` is three lines; both ways at once are refused."""
+    assert len(run("stat", "0.1", "3", socket=socket).splitlines()) == 4
+    assert "not both" in run("stat", "1", "-w", "1", socket=socket, status=2)
 
 
 def test_stat_prints_a_line_each_interval(socket: Path) -> None:
@@ -98,6 +125,24 @@ def test_ps_finds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert "hw sw" in run("ps")
         assert run("sysctl", "-n", "kern.usercrypto", "--pid", str(process.pid)) == "1\n"
     assert "no live framework of process 1" in run("sysctl", "-a", "--pid", "1", status=2)
+
+
+def test_two_frameworks_of_one_process_are_told_apart_by_socket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--pid names both, so it is not what the message asks for; ps has a line for each."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.delenv("OPENCRYPTO_CONTROL", raising=False)
+    folder = tmp_path / "opencrypto" / ("deep" * 10)
+    folder.mkdir(parents=True, mode=0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
+    (folder / "opencrypto").mkdir(mode=0o700)
+    with Framework(plugins=False, control=True), Framework(plugins=False, control=True):
+        said = run("sysctl", "-a", "--pid", str(os.getpid()), status=2)
+        assert "name one with --socket" in said
+        assert "--pid" not in said
+        lines = [line for line in run("ps").splitlines() if line.startswith(f"{os.getpid()} ")]
+        assert [line.endswith(".sock") for line in lines] == [True, True]
 
 
 def test_nobody_there_is_a_sentence(tmp_path: Path) -> None:

@@ -103,6 +103,17 @@ def test_wrong_writes_are_refused(name: str, value: int, code: int) -> None:
         assert framework.sysctl[name] == before
 
 
+@pytest.mark.parametrize("value", [10**5000, -(10**5000)], ids=["positive", "negative"])
+def test_a_number_without_end_is_refused_by_its_size(value: int) -> None:
+    """The message has neither its digits nor Python's own error about them."""
+    with Framework(plugins=False) as framework:
+        with pytest.raises(UsageError, match="a number of 16610 bits"):
+            framework.sysctl["kern.usercrypto"] = value
+        with pytest.raises(UsageError, match=r"\.\.\. \(5000 characters\)") as caught:
+            framework.sysctl["x" * 5000]
+        assert len(str(caught.value)) < 300
+
+
 def test_counts_by_driver_algorithm_and_size() -> None:
     """One request shows in the total, at its driver, at each of its algorithms, in its class."""
     with Framework(plugins=[Instant()]) as framework:

@@ -38,7 +38,7 @@ def test_the_command_names_what_serves(kernel: str) -> None:
     assert served["SHA2_256"] == "sha256-generic (100)"
     assert all(text.endswith(")") and text[-2].isdigit() for text in served.values())
     if kernel == "uml":
-        assert absent == {"BLAKE2S": "this kernel has no blake2s-256, or does not allow it"}
+        assert not absent
 
 
 @pytest.mark.kernel("qemu")
