@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import errno
 
-from opencrypto._request.symmetric import BytesLike, Cryptop
+from opencrypto._request.buffer import BytesLike
+from opencrypto._request.symmetric import Cryptop
 from opencrypto._rules.message import Sealed
 from opencrypto.client import MIGRATIONS, Session
 from opencrypto.exceptions import UsageError
@@ -91,6 +92,7 @@ class AsyncSession:
         Raises:
             UsageError, DriverGone, CryptoError: as there.
         """
+        self._layout.require_cipher()
         return self._layout.sealed(await self._run(self._layout.seal(data, iv, aad)))
 
     async def decrypt(self, sealed: Sealed, *, aad: BytesLike = b"") -> bytes:
@@ -100,6 +102,7 @@ class AsyncSession:
         Raises:
             AuthenticationError, UsageError, DriverGone, CryptoError: as there.
         """
+        self._layout.require_cipher()
         return self._layout.opened(
             await self._run(self._layout.open(sealed.data, sealed.iv, sealed.mac, aad))
         )
@@ -111,7 +114,7 @@ class AsyncSession:
         Raises:
             UsageError, DriverGone, CryptoError: as there.
         """
-        self._session._auth_only()
+        self._layout.require_no_cipher()
         return self._layout.sealed(await self._run(self._layout.seal(data, None, b""))).mac
 
     async def verify(self, data: BytesLike, mac: BytesLike) -> None:
@@ -121,7 +124,7 @@ class AsyncSession:
         Raises:
             AuthenticationError, UsageError, DriverGone, CryptoError: as there.
         """
-        self._session._auth_only()
+        self._layout.require_no_cipher()
         await self._run(self._layout.open(data, b"", mac, b""))
 
     async def _run(self, crp: Cryptop) -> Cryptop:

@@ -15,10 +15,18 @@ import hmac
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
-from opencrypto._request.buffer import Segments, gather, region, replace_region, scatter, segments
+from opencrypto._request.buffer import (
+    BytesLike,
+    Segments,
+    byteview,
+    gather,
+    region,
+    replace_region,
+    scatter,
+    segments,
+)
 from opencrypto._request.symmetric import (
     DECOMPRESSED_LIMIT,
-    BytesLike,
     Cryptodesc,
     Cryptoini,
     Cryptop,
@@ -318,7 +326,7 @@ class ChainSession:
 def _mac_place(crp: Cryptop, step: Step, parts: Segments, length: int) -> Segments:
     if step.mac_at < 0:
         return region(parts, step.crd.inject, length)
-    return [memoryview(crp.mac or b"").cast("B")[step.mac_at : step.mac_at + length]]
+    return [byteview(crp.mac, writable=False)[step.mac_at : step.mac_at + length]]
 
 
 class ChainDriver(Driver):
@@ -399,7 +407,7 @@ class ChainDriver(Driver):
                     run(crp)
             except CryptoError as error:
                 crp.fail_for(error)
-            except (AttributeError, TypeError, ValueError):
+            except (AttributeError, LookupError, TypeError, ValueError):
                 if not session.faults(crp):
                     raise
             self.done(crp)

@@ -14,7 +14,8 @@ from types import TracebackType
 from typing import Final, Self
 
 from opencrypto._core.framework import Framework, default_framework
-from opencrypto._request.symmetric import BytesLike, Cryptoini, Cryptop
+from opencrypto._request.buffer import BytesLike
+from opencrypto._request.symmetric import Cryptoini, Cryptop
 from opencrypto._rules.message import Layout, Sealed
 from opencrypto.driver import Driver
 from opencrypto.exceptions import UnknownSession, UsageError
@@ -94,11 +95,12 @@ class Session:
             aad: Authenticated but not encrypted, and not part of the result.
 
         Raises:
-            UsageError: the session has no cipher and so takes no `iv`, or the message or the IV
-                has a length that the algorithms do not take.
+            UsageError: the session has no cipher, or no authenticator for the `aad`; an argument is
+                not bytes-like; the message or the IV has a length that the algorithms do not take.
             DriverGone: the session's driver left, and no other could take the session over.
             CryptoError: the driver failed; the class is by the error (see docs/errors.md).
         """
+        self._layout.require_cipher()
         return self._layout.sealed(self._run(self._layout.seal(data, iv, aad)))
 
     def decrypt(self, sealed: Sealed, *, aad: BytesLike = b"") -> bytes:
@@ -107,9 +109,9 @@ class Session:
 
         Raises:
             AuthenticationError: it is not what was protected; nothing of it is released.
-            UsageError: the message or the IV has a length that the algorithms do not take.
-            DriverGone, CryptoError: as `encrypt`.
+            UsageError, DriverGone, CryptoError: as `encrypt`.
         """
+        self._layout.require_cipher()
         return self._layout.opened(
             self._run(self._layout.open(sealed.data, sealed.iv, sealed.mac, aad))
         )
@@ -119,10 +121,10 @@ class Session:
         Return the MAC or digest of a message; for sessions of one authenticator alone.
 
         Raises:
-            UsageError: the session has a cipher.
+            UsageError: the session has a cipher, or an argument is not bytes-like.
             DriverGone, CryptoError: as `encrypt`.
         """
-        self._auth_only()
+        self._layout.require_no_cipher()
         return self._layout.sealed(self._run(self._layout.seal(data, None, b""))).mac
 
     def verify(self, data: BytesLike, mac: BytesLike) -> None:
@@ -131,15 +133,11 @@ class Session:
 
         Raises:
             AuthenticationError: it does not match.
-            UsageError: the session has a cipher.
+            UsageError: the session has a cipher, or an argument is not bytes-like.
             DriverGone, CryptoError: as `encrypt`.
         """
-        self._auth_only()
+        self._layout.require_no_cipher()
         self._run(self._layout.open(data, b"", mac, b""))
-
-    def _auth_only(self) -> None:
-        if self._layout.cipher is not None:
-            raise UsageError("the session has a cipher; use encrypt and decrypt")
 
     def _run(self, crp: Cryptop) -> Cryptop:
         for _ in range(MIGRATIONS + 1):

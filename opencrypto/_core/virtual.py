@@ -22,6 +22,7 @@ from typing import Final
 from opencrypto._core import selection as _select
 from opencrypto._core.sessions import Sessions
 from opencrypto._core.slots import Session, Slot
+from opencrypto._request.buffer import byteview
 from opencrypto._request.sid import LID, lid_of, pack_sid
 from opencrypto._request.symmetric import Cryptodesc, Cryptoini, Cryptop
 from opencrypto._rules.chain import Chain
@@ -219,7 +220,11 @@ class Stage:
 
     def mac_view(self, crp: Cryptop) -> memoryview | None:
         """View the rest of ``crp.mac`` from this stage's first MAC on, if that is where it goes."""
-        return None if self.mac_at < 0 or crp.mac is None else memoryview(crp.mac)[self.mac_at :]
+        return (
+            None
+            if self.mac_at < 0 or crp.mac is None
+            else byteview(crp.mac, writable=False)[self.mac_at :]
+        )
 
     def _described(self, step: Step) -> Cryptodesc:
         crd = step.crd

@@ -8,12 +8,17 @@ grow. Nothing is copied until a caller asks for a region in one piece.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from opencrypto.constants import CRYPTO_F_IMBUF, CRYPTO_F_IOV
 from opencrypto.exceptions import OutputTooSmall, UsageError
 
+BytesLike: TypeAlias = bytes | bytearray | memoryview
+"""What is taken where bytes are asked for: all its bytes count, whatever its items and shape."""
+
 Segments: TypeAlias = list[memoryview]
+
+_WITHOUT_GAPS: Final = "give it in segments, or a copy of it"
 
 
 class Mbuf:
@@ -53,30 +58,33 @@ class Mbuf:
         """
         return b"".join(region(self._segments, offset, length))
 
-    def copyback(self, offset: int, data: bytes | bytearray | memoryview) -> None:
+    def copyback(self, offset: int, data: BytesLike) -> None:
         """
         Copy data in at `offset`, growing the chain if it does not fit (``m_copyback``).
 
         Raises:
-            UsageError: `offset` is negative.
+            UsageError: `offset` is negative, or `data` is not bytes-like.
         """
+        data = flat(data, "data")
         missing = offset + len(data) - len(self)
         if missing > 0:
             self.append(bytearray(missing))
         scatter(region(self._segments, offset, len(data)), data)
 
-    def splice(self, offset: int, length: int, data: bytes | bytearray | memoryview) -> None:
+    def splice(self, offset: int, length: int, data: BytesLike) -> None:
         """
         Put data in the place of a region; what follows it moves, and the length changes.
 
         Raises:
-            UsageError: the region is not inside the chain; nothing was changed.
+            UsageError: the region is not inside the chain, or `data` is not bytes-like; nothing
+                was changed.
         """
+        new = byteview(bytearray(flat(data, "data")))
         region(self._segments, offset, length)  # refused in the caller's numbers
         end = offset + length
         after = region(self._segments, end, len(self) - end)
         before = region(self._segments, 0, offset)
-        self._segments = [*before, byteview(bytearray(data)), *after]
+        self._segments = [*before, new, *after]
 
     def trim(self, length: int) -> None:
         """
@@ -97,9 +105,9 @@ class Mbuf:
         return f"<Mbuf {len(self)} bytes in {len(self._segments)} segments>"
 
 
-def byteview(obj: Any, *, writable: bool = True) -> memoryview:
+def byteview(obj: Any, *, writable: bool = True, what: str = "buffer") -> memoryview:
     """
-    View an object as bytes.
+    View memory that is worked on in place as bytes; `what` names it in refusals.
 
     Raises:
         UsageError: it is no buffer, is read-only although `writable` is asked for, or is not
@@ -109,12 +117,34 @@ def byteview(obj: Any, *, writable: bool = True) -> memoryview:
         view = memoryview(obj)
     except TypeError:
         raise UsageError(
-            f"a buffer must be bytes-like, not {type(obj).__name__}; give a bytearray"
+            f"a {what} must be bytes-like, not {type(obj).__name__}; give a bytearray"
         ) from None
     if writable and view.readonly:
-        raise UsageError("the buffer is read-only; give a bytearray or a writable memoryview")
+        raise UsageError(f"the {what} is read-only; give a bytearray or a writable memoryview")
     if not view.c_contiguous:
-        raise UsageError("the buffer is not contiguous in memory; give it in segments")
+        raise UsageError(f"the {what} is not contiguous in memory; {_WITHOUT_GAPS}")
+    return view if view.format == "B" and view.ndim == 1 else view.cast("B")
+
+
+def flat(obj: Any, what: str) -> bytes | memoryview:
+    """
+    Return all bytes of a value that is only read, in order; what has gaps is copied together.
+
+    Every bytes-like argument that is no buffer goes through here, so that nobody counts items
+    where bytes are meant. `what` names it in the refusal.
+
+    Raises:
+        UsageError: it is not bytes-like.
+    """
+    if type(obj) is bytes:
+        return obj
+    try:
+        view = memoryview(obj)
+    except TypeError:
+        hint = "; encode it first" if isinstance(obj, str) else ""
+        raise UsageError(f"{what} must be bytes-like, not {type(obj).__name__}{hint}") from None
+    if not view.c_contiguous:
+        return view.tobytes()
     return view if view.format == "B" and view.ndim == 1 else view.cast("B")
 
 
@@ -180,9 +210,9 @@ def gather(parts: Sequence[memoryview]) -> bytearray:
     return bytearray().join(parts)
 
 
-def scatter(parts: Sequence[memoryview], data: bytes | bytearray | memoryview) -> None:
+def scatter(parts: Sequence[memoryview], data: BytesLike) -> None:
     """Copy one piece back over segments that together have its length."""
-    view = memoryview(data)
+    view = memoryview(flat(data, "data"))
     start = 0
     for part in parts:
         part[:] = view[start : start + len(part)]

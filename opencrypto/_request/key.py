@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from opencrypto._request.bsdnames import CrparamNames, CryptkopNames
-from opencrypto._request.symmetric import BytesLike
+from opencrypto._request.buffer import BytesLike, byteview, flat
 from opencrypto._state import RequestState
 from opencrypto.constants import CRK_MAXPARAM, Kop
 from opencrypto.exceptions import CryptoError, OutputTooSmall, UsageError, error_from_errno
@@ -29,14 +29,14 @@ class Crparam(CrparamNames):
     alone; what it holds before the operation does not matter.
 
     Raises:
-        UsageError: `nbits` is negative.
+        UsageError: `nbits` is negative, or `p` is not bytes-like.
     """
 
     __slots__ = ("nbits", "p")
 
     def __init__(self, p: BytesLike | None = None, nbits: int | None = None) -> None:
         if nbits is None:
-            nbits = len(p) * 8 if p is not None else 0
+            nbits = 0 if p is None else len(flat(p, "a parameter")) * 8
         if nbits < 0:
             raise UsageError(f"a parameter of {nbits} bits; give 0 or more")
         self.nbits = nbits
@@ -61,8 +61,13 @@ class Crparam(CrparamNames):
 
     @classmethod
     def from_bytes(cls, data: BytesLike) -> Self:
-        """Take bytes as they are, in their natural order: a DSA digest. They are not copied."""
-        return cls(data, len(data) * 8)
+        """
+        Take bytes as they are, in their natural order: a DSA digest. They are not copied.
+
+        Raises:
+            UsageError: `data` is not bytes-like.
+        """
+        return cls(data, len(flat(data, "a parameter")) * 8)
 
     def to_int(self) -> int:
         """Unpack the integer: the first `nbits` bits of `p`."""
@@ -70,7 +75,7 @@ class Crparam(CrparamNames):
 
     def to_bytes(self) -> bytes:
         """Return the ``ceil(nbits / 8)`` bytes as they stand: a DSA digest, random bytes."""
-        return bytes(memoryview(self.p).cast("B")[: (self.nbits + 7) // 8])
+        return bytes(flat(self.p, "a parameter")[: (self.nbits + 7) // 8])
 
     def store(self, value: int) -> None:
         """
@@ -78,6 +83,7 @@ class Crparam(CrparamNames):
 
         Raises:
             OutputTooSmall: `value` has more than `nbits` bits (ERANGE); nothing was written.
+            UsageError: `p` is read-only, or has gaps.
         """
         if value.bit_length() > self.nbits:
             raise OutputTooSmall(
@@ -85,7 +91,7 @@ class Crparam(CrparamNames):
                 errno=errno.ERANGE,
             )
         size = (self.nbits + 7) // 8
-        memoryview(self.p).cast("B")[:size] = value.to_bytes(size, "little")
+        byteview(self.p, what="parameter")[:size] = value.to_bytes(size, "little")
 
     def __repr__(self) -> str:
         return f"<Crparam nbits={self.nbits}>"
@@ -154,8 +160,9 @@ class Cryptkop(CryptkopNames):
         Make a request from integers (and bytes, for a digest), with outputs of so many **bits**.
 
         Raises:
-            UsageError: an input is negative, or a digest is a number: packed as one, its bytes
-                would be in the wrong order, and another message be signed.
+            UsageError: an input is negative, or neither a number nor bytes-like; or a digest is a
+                number: packed as one, its bytes would be in the wrong order, and another message
+                be signed.
         """
         inputs = list(inputs)
         facts = KOPS.get(op)
@@ -314,4 +321,6 @@ def _unsound(parameter: object, *, output: bool) -> str:
         return f"claims {parameter.nbits!r} bits; it holds {view.nbytes} bytes"
     if output and view.readonly:
         return "is an output and read-only; give a bytearray"
+    if output and not view.c_contiguous:
+        return "is an output with gaps; give a bytearray"
     return ""

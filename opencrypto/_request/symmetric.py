@@ -10,15 +10,13 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, Self, TypeAlias
+from typing import Any, Final, Protocol, Self
 
 from opencrypto._request.bsdnames import CryptodescNames, CryptoiniNames, CryptopNames
+from opencrypto._request.buffer import BytesLike, flat
 from opencrypto._request.sid import LID, hid_of
 from opencrypto._state import RequestState
 from opencrypto.exceptions import CryptoError, SessionMigrated, UsageError, error_from_errno
-
-BytesLike: TypeAlias = bytes | bytearray | memoryview
-
 
 DECOMPRESSED_LIMIT: Final = 64 << 20
 """How many bytes one request may decompress to unless its session says otherwise."""
@@ -51,6 +49,14 @@ class KeySerial:
         return self.length
 
 
+def _key_bits(key: BytesLike | KeySerial) -> int:
+    """Return the length of a key, or 0 of what is none: the session that is given it says so."""
+    try:
+        return 8 * len(key if isinstance(key, KeySerial) else flat(key, "a key"))
+    except UsageError:
+        return 0
+
+
 class FreshIvs(Protocol):
     """Where the fresh IVs of one algorithm of one session come from."""
 
@@ -67,7 +73,7 @@ class Cryptoini(CryptoiniNames):
         key: The key; counter modes and GCM have their nonce or salt at its end (RFC 3686, 4106).
             Or a `KeySerial`.
         klen: The key's length in **bits**; taken from `key` if not given.
-        rnd: Rounds, where an algorithm has a choice; 0 for the usual number.
+        rnd: Rounds; 0, since no algorithm here has a choice of them.
         iv: The IV of a request, when its descriptor says ``CRD_F_IV_EXPLICIT``.
         mlen: How many **bytes** of MAC to inject or verify; 0 for the algorithm's usual length.
         limit: How many **bytes** one request may decompress to; 0 for `DECOMPRESSED_LIMIT`.
@@ -88,7 +94,7 @@ class Cryptoini(CryptoiniNames):
         self.alg = alg
         # Drivers that take no serial numbers, nearly all, are never given one.
         self.key: BytesLike | None = key  # type: ignore[assignment]
-        self.klen = klen or (len(key) * 8 if key is not None else 0)
+        self.klen = klen or (0 if key is None else _key_bits(key))
         self.rnd = rnd
         self.iv = iv
         self.mlen = mlen

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Iterable, Sequence
 
+from opencrypto._request.buffer import flat
 from opencrypto._request.symmetric import Cryptoini, KeySerial, alg_name
 from opencrypto._rules.iv import IvSource
 from opencrypto._rules.profile import Profile
@@ -118,7 +119,7 @@ class Chain:
             raise UsageError("a key given by its serial number tells no algorithms apart")
         from hmac import compare_digest  # with all of hashlib, for chains that few have
 
-        key = bytes(cri.key or b"")[: cri.klen // 8]
+        key = bytes(flat(cri.key, "a key"))[: cri.klen // 8]
         same = [
             position
             for position in self.positions[cri.alg]
@@ -197,8 +198,16 @@ def _own(cri: Cryptoini) -> Cryptoini:
         raise UsageError(f"{facts.name} cannot give a MAC of {cri.mlen} bytes")
     if cri.limit < 0:
         raise UsageError(f"{facts.name}: a limit of {cri.limit} bytes; give 0 or more")
+    if cri.limit and facts.kind is not Kind.COMP:
+        raise UsageError(f"{facts.name} decompresses nothing; leave limit 0")
+    if cri.rnd:
+        raise UsageError(f"{facts.name} has no choice of rounds; leave rnd 0")
+    if cri.iv is not None:
+        raise UsageError(
+            f"{facts.name}: an iv belongs to a request; give it to the request's descriptor"
+        )
     key = _own_key(cri, length)
-    return Cryptoini(int(cri.alg), key, length * 8, cri.rnd, mlen=cri.mlen, limit=cri.limit)
+    return Cryptoini(int(cri.alg), key, length * 8, mlen=cri.mlen, limit=cri.limit)
 
 
 # No function that may raise has the key in a local: a traceback may show those.
@@ -210,10 +219,11 @@ def _key_length(cri: Cryptoini, facts: Facts) -> int:
         if key_serial(cri) is not None:
             held = len(cri.key or b"")
         else:
-            held = 0 if cri.key is None else memoryview(cri.key).nbytes
+            held = 0 if cri.key is None else len(flat(cri.key, f"{facts.name}: a key"))
+        cri.klen | cri.mlen | cri.limit | cri.rnd  # a TypeError, if one is no whole number
     except TypeError:
         raise UsageError(
-            f"{facts.name}: a key must be bytes-like, not {type(cri.key).__name__}"
+            f"{facts.name}: klen, mlen, limit and rnd must be whole numbers; leave them 0"
         ) from None
     bits = cri.klen or held * 8
     if bits % 8 or bits < 0:
@@ -233,7 +243,7 @@ def _own_key(cri: Cryptoini, length: int) -> bytearray | KeySerial:
     serial = key_serial(cri)
     if serial is not None:
         return serial
-    whole = bytearray() if cri.key is None else bytearray(cri.key)
+    whole = bytearray() if cri.key is None else bytearray(flat(cri.key, "a key"))
     if len(whole) == length:
         return whole
     key = whole[:length]

@@ -7,6 +7,7 @@ asks it for those that do.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -61,6 +62,8 @@ def check(crp: Cryptop, chain: Chain) -> Plan:
     try:
         if not crp.desc:
             raise UsageError("the request has no descriptors; take it from getreq(n), with n >= 1")
+        if not isinstance(crp.desc, Sequence):
+            raise UsageError(f"desc must be a list of Cryptodesc, not {type(crp.desc).__name__}")
         steps = _locate(crp, chain)
         writable = any(_writes(crp, chain, step) for step in steps)
         parts = _buffer.segments(crp.buf, crp.flags, writable=writable)
@@ -145,6 +148,7 @@ def _writes(crp: Cryptop, chain: Chain, step: Step) -> bool:
 def _check_step(crp: Cryptop, chain: Chain, step: Step, size: int, mac_at: int) -> int:
     """Check one descriptor; return how many bytes of ``crp.mac`` it takes."""
     crd, facts = step.crd, chain.facts[step.position]
+    crd.skip | crd.len | crd.flags  # a TypeError, if one is no whole number
     if crd.skip < 0 or crd.len < 0 or crd.skip + crd.len > size:
         raise UsageError(
             f"{facts.name}: the region of {crd.len} bytes at {crd.skip} is outside the buffer "
@@ -164,16 +168,16 @@ def _check_step(crp: Cryptop, chain: Chain, step: Step, size: int, mac_at: int) 
 
 def _check_mac(crp: Cryptop, step: Step, name: str, mac: int, size: int, mac_at: int) -> int:
     if crp.mac is None:
-        if step.crd.inject < 0 or step.crd.inject + mac > size:
+        if (step.crd.inject | 0) < 0 or step.crd.inject + mac > size:
             raise UsageError(
                 f"{name}: the MAC's place of {mac} bytes at {step.crd.inject} is outside the "
                 f"buffer of {size} bytes"
             )
         return 0
-    if mac_at + mac > len(crp.mac):
-        raise UsageError(f"{name}: mac has room for {len(crp.mac)} bytes, {mac_at + mac} needed")
-    if memoryview(crp.mac).readonly and not step.crd.flags & CRD_F_VERIFY:
-        raise UsageError(f"{name}: mac is read-only; give a bytearray")
+    verifying = step.crd.flags & CRD_F_VERIFY
+    room = len(_buffer.byteview(crp.mac, writable=not verifying, what="mac"))
+    if mac_at + mac > room:
+        raise UsageError(f"{name}: mac has room for {room} bytes, {mac_at + mac} needed")
     step.mac_at = mac_at
     return mac
 

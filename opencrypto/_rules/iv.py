@@ -59,7 +59,7 @@ if way != GIVEN or type(iv) is not bytes or len(iv) != ivlen:  # else, as mostly
         if len(iv) != ivlen:
             refuse(name, f"an iv of {len(iv)} bytes; it takes {ivlen}")
     if way != GIVEN:
-        place = crd.inject
+        place = crd.inject | 0
         place_end = place + ivlen
         if place < 0 or place_end > size:
             refuse(name, f"the iv's place of {ivlen} bytes at {place} is outside the buffer of {size} bytes")
@@ -109,7 +109,7 @@ Find out whether a descriptor's IV is sound: ``check_iv(crd, name, ivlen, start,
 
 Raises:
     UsageError: it is not, in a sentence that begins with the algorithm's `name`.
-    TypeError: what is given as the IV is not bytes-like.
+    TypeError: what is given as the IV is not bytes-like, or its place is no whole number.
 """
 
 _forks = 0

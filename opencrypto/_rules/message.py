@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from opencrypto._request.symmetric import BytesLike, Cryptodesc, Cryptoini, Cryptop
+from opencrypto._request.buffer import BytesLike, flat
+from opencrypto._request.symmetric import Cryptodesc, Cryptoini, Cryptop
 from opencrypto._rules.chain import Chain, as_inis
 from opencrypto.constants import (
     CRD_F_ENCRYPT,
@@ -35,7 +36,7 @@ class Sealed:
 class Layout:
     """What a session's chain does to a message: at most one cipher and one authenticator."""
 
-    __slots__ = ("auth", "auth_covers_all", "cipher", "ivlen", "maclen")
+    __slots__ = ("auth", "auth_covers_all", "cipher", "ivlen", "keyed", "maclen")
 
     def __init__(self, ini: Cryptoini | Iterable[Cryptoini]) -> None:
         chain = Chain(as_inis(ini))
@@ -43,6 +44,7 @@ class Layout:
         self.cipher: int | None = None
         self.auth: int | None = None
         self.auth_covers_all = True
+        self.keyed = False  # whether an authenticator has a key, so that a MAC proves something
         self.ivlen = self.maclen = 0
         for position, facts in enumerate(chain.facts):
             if facts.kind is Kind.COMP:
@@ -50,6 +52,7 @@ class Layout:
             if facts.authenticates:
                 self._once(self.auth, "authenticator")
                 self.auth, self.maclen = facts.alg, chain.macs[position]
+                self.keyed = facts.kind is not Kind.HASH
                 self.auth_covers_all = facts.kind is not Kind.AEAD_AUTH
             else:
                 self._once(self.cipher, "cipher")
@@ -60,24 +63,37 @@ class Layout:
             raise UsageError(f"more than one {what} in the chain; dispatch requests of your own")
 
     def seal(self, data: BytesLike, iv: BytesLike | None, aad: BytesLike) -> Cryptop:
-        """Make the request that protects a message."""
+        """
+        Make the request that protects a message.
+
+        Raises:
+            UsageError: an argument is not bytes-like, is none that the session can use, or the IV
+                has a wrong length.
+        """
+        data, aad = flat(data, "data"), self._aad(aad)
+        if iv is not None:
+            iv = self._iv(iv)
         crp = self._request(aad, bytes(self.ivlen), data, bytes(self.maclen))
         descriptors = []
         if self.cipher is not None:
             crd = self._cipher(len(aad), len(data), iv)
             crd.flags |= CRD_F_ENCRYPT
             descriptors.append(crd)
-        elif iv is not None:
-            raise UsageError("the session has no cipher, so it takes no iv")
         if self.auth is not None:
             descriptors.append(self._auth(len(aad), len(data)))
         crp.desc = descriptors
         return crp
 
     def open(self, data: BytesLike, iv: BytesLike, mac: BytesLike, aad: BytesLike) -> Cryptop:
-        """Make the request that verifies a message and takes its protection off."""
-        if len(iv) != self.ivlen:
-            raise UsageError(f"an iv of {len(iv)} bytes; the session takes {self.ivlen}")
+        """
+        Make the request that verifies a message and takes its protection off.
+
+        Raises:
+            AuthenticationError: the MAC has a wrong length.
+            UsageError: as `seal`.
+        """
+        data, mac, aad = flat(data, "data"), flat(mac, "a MAC"), self._aad(aad)
+        iv = self._iv(iv) if self.cipher is not None else b""
         if len(mac) != self.maclen:
             raise AuthenticationError(f"a MAC of {len(mac)} bytes; the session's has {self.maclen}")
         crp = self._request(aad, iv, data, mac)
@@ -90,6 +106,43 @@ class Layout:
             descriptors.append(self._cipher(len(aad), len(data), None))
         crp.desc = descriptors
         return crp
+
+    def require_cipher(self) -> None:
+        """
+        Refuse to encrypt or decrypt with a session that cannot.
+
+        Raises:
+            UsageError: the session has no cipher.
+        """
+        if self.cipher is None:
+            raise UsageError("the session has no cipher; use mac and verify, or add a cipher")
+
+    def require_no_cipher(self) -> None:
+        """
+        Refuse to make or verify a bare MAC with a session that has a cipher.
+
+        Raises:
+            UsageError: the session has a cipher.
+        """
+        if self.cipher is not None:
+            raise UsageError("the session has a cipher; use encrypt and decrypt")
+
+    def _aad(self, aad: BytesLike) -> bytes | memoryview:
+        aad = flat(aad, "aad")
+        if aad and not self.keyed:
+            raise UsageError(
+                "the session has no authenticator with a key, so nothing would protect the aad; "
+                "add one, or give no aad"
+            )
+        return aad
+
+    def _iv(self, iv: BytesLike) -> bytes:
+        iv = bytes(flat(iv, "an iv"))
+        if self.cipher is None:
+            raise UsageError("the session has no cipher, so it takes no iv")
+        if len(iv) != self.ivlen:
+            raise UsageError(f"an iv of {len(iv)} bytes; the session takes {self.ivlen}")
+        return iv
 
     def sealed(self, crp: Cryptop) -> Sealed:
         """Read a protected message out of its completed request."""

@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from opencrypto.exceptions import UsageError
+
 
 @dataclass(frozen=True, slots=True)
 class Profile:
@@ -25,10 +27,18 @@ class Profile:
         ordered: Whether requests that encrypt (or compress, or make MACs) have their descriptors
             in the order of the chain, and those that decrypt in the reverse of it. So the chain
             AES_CBC + SHA1_HMAC is encrypt-then-MAC, and SHA1_HMAC + AES_CBC is MAC-then-encrypt.
+
+    Raises:
+        UsageError: `direction` is none of these.
     """
 
     direction: Literal["", "encrypt", "decrypt"] = ""
     ordered: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse a direction that no request has."""
+        if self.direction not in ("", "encrypt", "decrypt"):
+            raise UsageError(f"no direction: {self.direction!r}; give encrypt, decrypt or nothing")
 
     def __bool__(self) -> bool:
         """Tell whether it says anything."""

@@ -137,6 +137,7 @@ if crd.ini.alg != cipher_alg or not (type(buf) is bytearray or is_bytes(buf)):
 start = crd.skip
 end = start + crd.len
 size = len(buf)
+end | 0  # a TypeError, if one is no whole number
 if not 0 <= start < end <= size:
     return False
 if (end - start) % granule: return False  # where granule
@@ -158,6 +159,7 @@ start = crd.skip
 at = crd.inject
 end = start + crd.len
 size = len(buf)
+end | at  # a TypeError, if one is no whole number
 if not 0 <= start <= end <= size or not 0 <= at <= size - maclen:
     return False
 return exchange(crp, memoryview(buf), start, end, at, crd.flags & CRD_F_VERIFY)
@@ -188,6 +190,7 @@ at = mac.inject
 end = start + crd.len
 mac_end = mac_start + mac.len
 size = len(buf)
+end | mac_end | at  # a TypeError, if one is no whole number
 if not 0 <= start < end <= size or not 0 <= mac_start <= mac_end <= size:
     return False
 if not 0 <= at <= size - maclen:
@@ -216,6 +219,7 @@ at = tag.inject
 end = start + crd.len
 aad_end = aad + tag.len
 size = len(buf)
+end | aad_end | at  # a TypeError, if one is no whole number
 # Additional data behind the payload, or a tag before it, is for ChainSession.run.
 if not 0 <= aad <= aad_end <= start <= end <= at <= size - maclen:
     return False

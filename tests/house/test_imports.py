@@ -25,7 +25,7 @@ ORDER = (
     "_threads",
     # What is asked for: data alone.
     "_request.bsdnames",
-    "_request.sid _request.symmetric _request.key _request.buffer",
+    "_request.sid _request.buffer _request.symmetric _request.key",
     # What a chain allows. Pure.
     "_rules.template _rules.profile",
     "_rules.iv",

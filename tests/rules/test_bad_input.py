@@ -116,7 +116,7 @@ BAD: dict[str, tuple[list[Cryptodesc], Change, str]] = {
     "mbuf that is none": ([cipher()], put(flags=CRYPTO_F_CBIMM | CRYPTO_F_IMBUF), "needs an Mbuf"),
     "skip that is no number": ([cipher(skip="x")], put(), "a field has a wrong type"),  # type: ignore[arg-type]
     "iv that is a number": ([cipher(flags=CRD_F_IV_EXPLICIT, iv=5)], put(), "wrong type"),
-    "mac that is a string": ([mac()], put(mac="x" * 20), "a field has a wrong type"),
+    "mac that is a string": ([mac()], put(mac="x" * 20), "a mac must be bytes-like, not str"),
     "verify outside": ([mac(inject=60, flags=CRD_F_VERIFY)], put(), "at 60 is outside"),
 }
 
