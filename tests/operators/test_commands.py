@@ -132,11 +132,8 @@ def test_two_frameworks_of_one_process_are_told_apart_by_socket(
 ) -> None:
     """--pid names both, so it is not what the message asks for; ps has a line for each."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "40")
     monkeypatch.delenv("OPENCRYPTO_CONTROL", raising=False)
-    folder = tmp_path / "opencrypto" / ("deep" * 10)
-    folder.mkdir(parents=True, mode=0o700)
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
-    (folder / "opencrypto").mkdir(mode=0o700)
     with Framework(plugins=False, control=True), Framework(plugins=False, control=True):
         said = run("sysctl", "-a", "--pid", str(os.getpid()), status=2)
         assert "name one with --socket" in said
