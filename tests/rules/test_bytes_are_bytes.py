@@ -231,7 +231,11 @@ def test_coroutines_take_what_sessions_take(form: str) -> None:
     asyncio.run(both())
 
 
-@pytest.mark.parametrize("wrong", ["sixteen letters.", [1, 2, 3], 16, object(), None], ids=repr)
+@pytest.mark.parametrize(
+    "wrong",
+    ["sixteen letters.", [1, 2, 3], 16, object(), None],
+    ids=lambda each: type(each).__name__,
+)
 def test_what_is_not_bytes_is_refused_in_a_sentence(wrong: Value) -> None:
     """In each argument that takes bytes: a UsageError that says what it must be."""
     calls: list[Callable[[], object]] = [
