@@ -21,7 +21,7 @@ from opencrypto.constants import (
     CRD_F_VERIFY,
     Alg,
 )
-from opencrypto.exceptions import UsageError
+from opencrypto.exceptions import LimitError, UsageError
 from opencrypto.xform import Kind
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def check(crp: Cryptop, chain: Chain) -> Plan:
 
     Raises:
         UsageError: something does not fit; the buffer is untouched.
+        LimitError: a region is longer than its algorithm, or the driver, takes; likewise.
     """
     try:
         if not crp.desc:
@@ -153,6 +154,11 @@ def _check_step(crp: Cryptop, chain: Chain, step: Step, size: int, mac_at: int) 
         raise UsageError(
             f"{facts.name}: the region of {crd.len} bytes at {crd.skip} is outside the buffer "
             f"of {size} bytes"
+        )
+    longest = chain.longest[step.position]
+    if longest and crd.len > longest:
+        raise LimitError(
+            f"{facts.name}: a region of {crd.len} bytes; {longest} is the most; divide it"
         )
     if crd.len % facts.granule:
         raise UsageError(
