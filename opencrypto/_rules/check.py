@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from opencrypto._request import buffer as _buffer
 from opencrypto._request.buffer import Segments
 from opencrypto._rules.chain import Chain
-from opencrypto._rules.iv import check_iv
+from opencrypto._rules.iv import GIVEN, check_iv, iv_way
 from opencrypto.constants import (
     CRD_F_COMP,
     CRD_F_ENCRYPT,
@@ -167,6 +167,8 @@ def _check_step(crp: Cryptop, chain: Chain, step: Step, size: int, mac_at: int) 
     if facts.authenticates:
         return _check_mac(crp, step, facts.name, chain.macs[step.position], size, mac_at)
     if chain.ivlens[step.position]:
+        if iv_way(crd.flags) != GIVEN:
+            crd.inject | 0  # likewise: the IV stands there, or will
         end = crd.skip + crd.len
         check_iv(crd, facts.name, chain.ivlens[step.position], crd.skip, end, size)
     return 0

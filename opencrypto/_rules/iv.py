@@ -59,7 +59,7 @@ if way & GIVEN:
     if len(iv) != ivlen:
         refuse(name, f"an iv of {len(iv)} bytes; it takes {ivlen}")
 if way != GIVEN:
-    place = crd.inject | 0
+    place = crd.inject
     place_end = place + ivlen
     if place < 0 or place_end > size:
         refuse(name, f"the iv's place of {ivlen} bytes at {place} is outside the buffer of {size} bytes")

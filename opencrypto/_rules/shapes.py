@@ -192,10 +192,10 @@ at = mac.inject
 end = start + crd.len
 mac_end = mac_start + mac.len
 size = len(buf)
-end | mac_end | at  # a TypeError, if one is no whole number
-if not 0 <= start < end <= size or not 0 <= mac_start <= mac_end <= size:
+# None is negative; and a TypeError, if one is no whole number.
+if (start | mac_start | at | end | mac_end) < 0:
     return False
-if not 0 <= at <= size - maclen:
+if not start < end <= size or not mac_start <= mac_end <= size or at > size - maclen:
     return False
 if end - start > longest: return False  # where longest
 if mac_end - mac_start > longest: return False  # where longest
