@@ -53,7 +53,7 @@ from opencrypto._rules.shapes import (
 )
 from opencrypto.constants import CRD_F_COMP, CRD_F_ENCRYPT, CRD_F_VERIFY, Alg
 from opencrypto.driver import Driver, Process
-from opencrypto.exceptions import CryptoError, LimitError, UsageError
+from opencrypto.exceptions import CryptoError, UsageError
 from opencrypto.xform import Kind
 
 __all__ = [
@@ -189,10 +189,11 @@ class ChainSession:
     A session of a `ChainDriver`: its chain, and the transform of each place in it.
 
     The transform of an authenticated cipher stands at its ciphering half; its authenticating
-    half has None. `longest` is how many bytes of region each place takes, 0 for any number.
+    half has None. `longest` is how many bytes of region the driver takes for each place, 0 for any
+    number; the limits of the algorithms themselves hold besides.
     """
 
-    __slots__ = ("chain", "longest", "transforms")
+    __slots__ = ("chain", "transforms")
 
     def __init__(
         self,
@@ -202,7 +203,8 @@ class ChainSession:
     ) -> None:
         self.chain = chain
         self.transforms = tuple(transforms)
-        self.longest = tuple(longest or ()) or (0,) * len(self.transforms)
+        if longest is not None:
+            chain.shorten(longest)
 
     def wipe(self) -> None:
         """Have the transforms drop what they keep of the keys."""
@@ -221,27 +223,12 @@ class ChainSession:
         """
         try:
             plan = check(crp, self.chain)
-            self._check_lengths(plan)
             for step in plan.steps:
                 if not self._step(crp, step, plan):
                     crp.fail(errno.EBADMSG, UNVERIFIED)
                     return
         except CryptoError as error:
             crp.fail_for(error)
-
-    def _check_lengths(self, plan: Plan) -> None:
-        if not any(self.longest):
-            return
-        for step in plan.steps:
-            self._check_length(step)
-            if step.partner is not None:
-                self._check_length(step.partner)
-
-    def _check_length(self, step: Step) -> None:
-        longest, length = self.longest[step.position], step.crd.len
-        if longest and length > longest:
-            name = self.chain.facts[step.position].name
-            raise LimitError(f"{name}: a region of {length} bytes; this driver takes {longest}")
 
     def faults(self, crp: Cryptop) -> bool:
         """Fail a request that is malformed; return whether it is."""
@@ -338,10 +325,14 @@ class ChainDriver(Driver):
             session's parameters. An authenticating half (such as AES_128_GMAC) needs none: its
             cipher does the work. A factory may raise CryptoError to refuse a session.
 
-    A region longer than its capability's `maxlen` is refused with E2BIG.
+        longest: The longest region in **bytes** of an algorithm that the library takes, where it is
+            no capability's `maxlen` that anybody would plan with.
+
+    A region longer than either, or than the algorithm's standard allows, is refused with E2BIG.
     """
 
     factories: Mapping[int, TransformFactory] = {}
+    longest: Mapping[int, int] = {}
     selftest = True
 
     def __init__(self) -> None:
@@ -361,6 +352,7 @@ class ChainDriver(Driver):
             if refusal:
                 raise UsageError(f"driver {self.name}: {cri!r} {refusal}")
         chain = Chain.of_session(ini)
+        chain.shorten(self.longest.get(cri.alg, 0) for cri in ini)
         longest = [self.capabilities[cri.alg].maxlen for cri in ini]
         session = ChainSession(chain, [self._transform(cri) for cri in ini], longest)
         lid = self.newlid()
@@ -384,8 +376,7 @@ class ChainDriver(Driver):
 
     def compile(self, session: ChainSession) -> Process:
         """Return the ``process`` of one session: the quick way if there is one, and `run`."""
-        # Only `run` keeps to a longest region.
-        quick = None if any(session.longest) else self.quick(session)
+        quick = self.quick(session)
         return self._by_run(session) if quick is None else self._by_quick(session, quick)
 
     def _by_run(self, session: ChainSession) -> Process:

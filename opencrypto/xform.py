@@ -35,6 +35,9 @@ class Facts:
     `block` is the nominal block (what ESP pads to); `granule` is what a region's length must be a
     multiple of. `keys` holds the legal key lengths, or is None where every length is legal.
     `salt` bytes at the end of a key of one of the `salted` lengths begin each nonce.
+    `longest` is the longest region that the standard allows under one IV, 0 for any;
+    `salted_longest` is that of a salted key. A key with equal halves is refused where
+    `halves_differ`, unless the session's profile allows weak keys.
     `digest` is the whole result, `mac` what is injected unless the session asks otherwise.
     """
 
@@ -53,6 +56,9 @@ class Facts:
     macs: range | frozenset[int] = range(0)
     counter_iv: bool = False
     decrepit: bool = False
+    longest: int = 0
+    salted_longest: int = 0
+    halves_differ: bool = False
 
     @property
     def name(self) -> str:
@@ -67,6 +73,10 @@ class Facts:
     def ivlen(self, keylen: int) -> int:
         """Return the bytes of IV that a request carries, for a key of this many bytes."""
         return self.salted_iv if keylen in self.salted else self.iv
+
+    def longest_region(self, keylen: int) -> int:
+        """Return the most bytes of a region, for a key of this many bytes; 0 for any number."""
+        return self.salted_longest if keylen in self.salted else self.longest
 
     def key_ok(self, keylen: int) -> bool:
         """Tell whether a key of this many bytes is legal."""
@@ -111,9 +121,12 @@ def _salted(keys: frozenset[int], salt: int) -> frozenset[int]:
     return frozenset(n + salt for n in keys)
 
 
-def _aead(alg: Alg, keys: frozenset[int], salt: int, source: str, *, block: int = 4) -> Facts:
+def _aead(
+    alg: Alg, keys: frozenset[int], salt: int, source: str, longest: int, salted_longest: int = 0,
+) -> Facts:  # fmt: skip
     return Facts(
-        alg, Kind.AEAD, source, block, counter_iv=True,
+        alg, Kind.AEAD, source, 4, counter_iv=True,
+        longest=longest, salted_longest=salted_longest or longest,
         iv=12, keys=keys | _salted(keys, salt), salt=salt, salted=_salted(keys, salt), salted_iv=8,
     )  # fmt: skip
 
@@ -134,6 +147,24 @@ _GCM_TAGS: Final = frozenset({4, 8, 12, 13, 14, 15, 16})
 _CCM_TAGS: Final = frozenset({4, 6, 8, 10, 12, 14, 16})
 _POLY_TAGS: Final = frozenset({16})
 
+_XTS_LONGEST: Final = 16 << 20
+"""2**20 blocks of a data unit: IEEE 1619-2018, 5.1; SP 800-38E, 4."""
+
+_CTR_LONGEST: Final = (2**32 - 1) * 16
+"""The counter of blocks has 32 bits and begins at 1: RFC 3686, 2.1."""
+
+_GCM_LONGEST: Final = 2**36 - 32
+"""2**39 - 256 bits: SP 800-38D, 5.2.1.1."""
+
+_CCM_LONGEST: Final = 2**24 - 1
+"""The length's field has what the nonce leaves of 15 bytes: 3 beside one of 12 (RFC 3610, 2)."""
+
+_CCM_SALTED_LONGEST: Final = 2**32 - 1
+"""4 bytes of length beside a nonce of 11: RFC 4309, 4."""
+
+_CHACHA_LONGEST: Final = 2**38 - 64
+"""2**32 - 1 blocks of 64 bytes: RFC 8439, 2.8."""
+
 _TABLE: Final = (
     _cipher(Alg.DES_CBC, 8, frozenset({8}), "FIPS 46-3", decrepit=True),
     _cipher(Alg["3DES_CBC"], 8, frozenset({24}), "RFC 2451", decrepit=True),
@@ -144,9 +175,13 @@ _TABLE: Final = (
     _cipher(Alg.AES_CBC, 16, _AES, "RFC 3602"),
     Facts(
         Alg.AES_CTR, Kind.CIPHER, "RFC 3686", block=16, counter_iv=True,
+        longest=_CTR_LONGEST, salted_longest=_CTR_LONGEST,
         iv=8, keys=_salted(_AES, 4), salt=4, salted=_salted(_AES, 4), salted_iv=8,
     ),
-    Facts(Alg.AES_XTS, Kind.CIPHER, "IEEE 1619", 16, 16, iv=16, keys=frozenset({32, 64})),
+    Facts(
+        Alg.AES_XTS, Kind.CIPHER, "IEEE 1619", 16, 16, iv=16, keys=frozenset({32, 64}),
+        longest=_XTS_LONGEST, halves_differ=True,
+    ),
     Facts(Alg.ARC4, Kind.CIPHER, "RFC 6229", keys=range(1, 257), decrepit=True),
     Facts(Alg.NULL_CBC, Kind.CIPHER, "RFC 2410", block=4, keys=range(257)),
     _mac(Alg.MD5_HMAC, 64, 16, 16, "RFC 2104", decrepit=True),
@@ -178,10 +213,10 @@ _TABLE: Final = (
     _hash(Alg.SHA2_512, 128, 64, "FIPS 180-4"),
     _hash(Alg.SHA3_256, 136, 32, "FIPS 202"),
     _hash(Alg.SHA3_512, 72, 64, "FIPS 202"),
-    _aead(Alg.AES_GCM_16, _AES, 4, "RFC 4106"),
-    _aead(Alg.AES_GMAC, _AES, 4, "RFC 4543"),
-    _aead(Alg.AES_CCM_16, _AES, 3, "RFC 4309"),
-    _aead(Alg.CHACHA20_POLY1305, frozenset({32}), 4, "RFC 7634"),
+    _aead(Alg.AES_GCM_16, _AES, 4, "RFC 4106", _GCM_LONGEST),
+    _aead(Alg.AES_GMAC, _AES, 4, "RFC 4543", 0),
+    _aead(Alg.AES_CCM_16, _AES, 3, "RFC 4309", _CCM_LONGEST, _CCM_SALTED_LONGEST),
+    _aead(Alg.CHACHA20_POLY1305, frozenset({32}), 4, "RFC 7634", _CHACHA_LONGEST),
     _tag(Alg.AES_128_GMAC, frozenset({16}), 4, "RFC 4543", _GCM_TAGS),
     _tag(Alg.AES_192_GMAC, frozenset({24}), 4, "RFC 4543", _GCM_TAGS),
     _tag(Alg.AES_256_GMAC, frozenset({32}), 4, "RFC 4543", _GCM_TAGS),

@@ -10,7 +10,11 @@ from cryptography.hazmat.backends.openssl import backend
 
 from opencrypto.chain import ChainDriver, ChainSession, Quick, TransformFactory
 from opencrypto.constants import (
+    CRYPTO_AES_CCM_16,
+    CRYPTO_AES_CCM_MAC,
     CRYPTO_ARC4,
+    CRYPTO_CHACHA20_POLY1305,
+    CRYPTO_CHACHA20_POLY1305_MAC,
     CRYPTOCAP_F_ACCEL_SOFTWARE,
     CRYPTOCAP_F_SOFTWARE,
     CRYPTOCAP_F_SYNC,
@@ -57,6 +61,15 @@ def _capability(alg: int) -> Capability:
     return Capability(keys, implementation=LIBRARY)
 
 
+_WHOLE: Final = (
+    CRYPTO_AES_CCM_16, CRYPTO_AES_CCM_MAC, CRYPTO_CHACHA20_POLY1305, CRYPTO_CHACHA20_POLY1305_MAC,
+)  # fmt: skip
+"""Whose message the library takes in one piece, with the tag behind it."""
+
+_LONGEST_WHOLE: Final = 2**31 - 1 - 16
+"""`cryptography` says OverflowError beyond 31 bits, for the data or for the additional data."""
+
+
 class OpensslDriver(ChainDriver):
     """Synchronous, in the caller's thread; many threads may share a session."""
 
@@ -72,6 +85,8 @@ class OpensslDriver(ChainDriver):
             for half in sorted(AEAD_PARTNERS.get(alg, ()))
         },
     }
+
+    longest: Mapping[int, int] = dict.fromkeys(_WHOLE, _LONGEST_WHOLE)
 
     def quick(self, session: ChainSession) -> Quick | None:
         """Compile what most requests of the session will look like."""

@@ -21,7 +21,9 @@ class Xts:
 
     def __init__(self, key: bytes) -> None:
         self._algorithm: AES | None = AES(key)
-        self._context(bytes(16), True)  # so that a key with equal halves refuses the session
+        self._context(
+            bytes(16), True
+        )  # a key with equal halves, which a profile may allow, refuses the session
 
     def crypt(self, iv: bytes, parts: Segments, encrypt: bool) -> None:
         """Encrypt or decrypt a region in place; `iv` is the tweak, 16 bytes little-endian."""

@@ -70,9 +70,7 @@ class Sessions:
         profile: Profile | None = None,
     ) -> Session:
         """Open a session on the best driver that takes its chain, or on several together."""
-        chain = Chain(as_inis(ini))
-        if profile is not None:
-            chain.profile = profile
+        chain = Chain(as_inis(ini), profile=profile)
         pinned = None if driver is None else self._drivers.find(driver)
         try:
             session = self._place(chain, hard, pinned)

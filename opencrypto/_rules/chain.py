@@ -26,20 +26,25 @@ class Chain:
         inis: Our copies of the session's parameters; keys are bytearrays, wiped by `wipe`.
         facts: The facts of each algorithm.
         ivlens: Bytes of IV that a request carries for each.
+        longest: The most bytes of region that each takes; 0 for any number.
         macs: Bytes of MAC that each injects or verifies; 0 for ciphers.
         profile: What the session promises of its requests.
     """
 
     __slots__ = (
-        "_abandoned", "_lock", "_users", "facts", "inis", "ivlens", "macs", "positions", "profile",
+        "_abandoned", "_lock", "_users", "facts", "inis", "ivlens", "longest", "macs", "positions",
+        "profile",
     )  # fmt: skip
 
-    def __init__(self, inis: Iterable[Cryptoini], *, copy: bool = True) -> None:
+    def __init__(
+        self, inis: Iterable[Cryptoini], *, copy: bool = True, profile: Profile | None = None
+    ) -> None:
+        self.profile = Profile() if profile is None else profile
         self.inis: tuple[Cryptoini, ...] = ()
         self.facts: tuple[Facts, ...] = ()
         try:
             for cri in inis:
-                self.inis += (_own(cri) if copy else cri,)
+                self.inis += (_own(cri, weak_keys=self.profile.weak_keys) if copy else cri,)
                 self.facts += (FACTS[self.inis[-1].alg],)
             _join_aead(self.inis, self.facts)
         except UsageError:
@@ -52,10 +57,13 @@ class Chain:
         self.macs = tuple(
             cri.mlen or facts.mac for cri, facts in zip(self.inis, self.facts, strict=True)
         )
+        self.longest = tuple(
+            facts.longest_region(cri.klen // 8)
+            for cri, facts in zip(self.inis, self.facts, strict=True)
+        )
         self._lock = threading.Lock()  # guards _users and _abandoned
         self._users = 0
         self._abandoned = False
-        self.profile = Profile()
         self.positions: dict[int, list[int]] = {}
         for position, cri in enumerate(self.inis):
             self.positions.setdefault(cri.alg, []).append(position)
@@ -74,12 +82,19 @@ class Chain:
 
         The sequences of IVs stay common, so that none comes twice under one key.
         """
-        inis = [_own(self.inis[position]) for position in positions]
+        inis = [_own(self.inis[position], weak_keys=True) for position in positions]
         for cri, position in zip(inis, positions, strict=True):
             cri.ivs = self.inis[position].ivs
         chain = Chain(inis, copy=False)
         chain.profile = self.profile
         return chain
+
+    def shorten(self, longest: Iterable[int]) -> None:
+        """Take a driver's own longest regions into account, one for each place; 0 for any."""
+        self.longest = tuple(
+            min(ours, theirs) if ours and theirs else ours or theirs
+            for ours, theirs in zip(self.longest, longest, strict=True)
+        )
 
     @property
     def algs(self) -> frozenset[int]:
@@ -187,7 +202,7 @@ def as_inis(ini: Cryptoini | Iterable[Cryptoini]) -> list[Cryptoini]:
     return inis
 
 
-def _own(cri: Cryptoini) -> Cryptoini:
+def _own(cri: Cryptoini, *, weak_keys: bool) -> Cryptoini:
     facts = FACTS.get(cri.alg)
     if facts is None:
         raise UsageError(f"{alg_name(cri.alg)} is unknown; use a CRYPTO_* constant")
@@ -205,6 +220,11 @@ def _own(cri: Cryptoini) -> Cryptoini:
     if cri.iv is not None:
         raise UsageError(
             f"{facts.name}: an iv belongs to a request; give it to the request's descriptor"
+        )
+    if facts.halves_differ and not weak_keys and _has_equal_halves(cri, length):
+        raise UsageError(
+            f"{facts.name}: the two halves of the key are equal, which gives the data away; draw "
+            "another, or open the session with Profile(weak_keys=True)"
         )
     key = _own_key(cri, length)
     return Cryptoini(int(cri.alg), key, length * 8, mlen=cri.mlen, limit=cri.limit)
@@ -231,6 +251,13 @@ def _key_length(cri: Cryptoini, facts: Facts) -> int:
     if bits > held * 8:
         raise UsageError(f"{facts.name}: klen says {bits} bits, the key has {held * 8}")
     return bits // 8
+
+
+def _has_equal_halves(cri: Cryptoini, length: int) -> bool:
+    if key_serial(cri) is not None:
+        return False  # which its kernel alone could tell
+    half = length // 2
+    return bytes(flat(cri.key, "a key")[:half]) == bytes(flat(cri.key, "a key")[half:length])
 
 
 def key_serial(cri: Cryptoini) -> KeySerial | None:

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 from opencrypto._request import buffer as _buffer
 from opencrypto._request.buffer import Segments
 from opencrypto._rules.chain import Chain
-from opencrypto._rules.iv import check_iv
+from opencrypto._rules.iv import GIVEN, check_iv, iv_way
 from opencrypto.constants import (
     CRD_F_COMP,
     CRD_F_ENCRYPT,
     CRD_F_VERIFY,
     Alg,
 )
-from opencrypto.exceptions import UsageError
+from opencrypto.exceptions import LimitError, UsageError
 from opencrypto.xform import Kind
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def check(crp: Cryptop, chain: Chain) -> Plan:
 
     Raises:
         UsageError: something does not fit; the buffer is untouched.
+        LimitError: a region is longer than its algorithm, or the driver, takes; likewise.
     """
     try:
         if not crp.desc:
@@ -154,6 +155,11 @@ def _check_step(crp: Cryptop, chain: Chain, step: Step, size: int, mac_at: int) 
             f"{facts.name}: the region of {crd.len} bytes at {crd.skip} is outside the buffer "
             f"of {size} bytes"
         )
+    longest = chain.longest[step.position]
+    if longest and crd.len > longest:
+        raise LimitError(
+            f"{facts.name}: a region of {crd.len} bytes; {longest} is the most; divide it"
+        )
     if crd.len % facts.granule:
         raise UsageError(
             f"{facts.name}: a region of {crd.len} bytes is not a multiple of {facts.granule}"
@@ -161,6 +167,8 @@ def _check_step(crp: Cryptop, chain: Chain, step: Step, size: int, mac_at: int) 
     if facts.authenticates:
         return _check_mac(crp, step, facts.name, chain.macs[step.position], size, mac_at)
     if chain.ivlens[step.position]:
+        if iv_way(crd.flags) != GIVEN:
+            crd.inject | 0  # likewise: the IV stands there, or will
         end = crd.skip + crd.len
         check_iv(crd, facts.name, chain.ivlens[step.position], crd.skip, end, size)
     return 0

@@ -27,6 +27,9 @@ class Profile:
         ordered: Whether requests that encrypt (or compress, or make MACs) have their descriptors
             in the order of the chain, and those that decrypt in the reverse of it. So the chain
             AES_CBC + SHA1_HMAC is encrypt-then-MAC, and SHA1_HMAC + AES_CBC is MAC-then-encrypt.
+        weak_keys: Whether a key may be one that its algorithm's standard forbids: for XTS, one
+            whose halves are equal (SP 800-38E, FIPS 140-3 IG C.I). Such keys occur in published
+            vectors. DES takes its weak keys in any case, as it does in BSD.
 
     Raises:
         UsageError: `direction` is none of these.
@@ -34,6 +37,7 @@ class Profile:
 
     direction: Literal["", "encrypt", "decrypt"] = ""
     ordered: bool = False
+    weak_keys: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a direction that no request has."""
@@ -41,5 +45,5 @@ class Profile:
             raise UsageError(f"no direction: {self.direction!r}; give encrypt, decrypt or nothing")
 
     def __bool__(self) -> bool:
-        """Tell whether it says anything."""
+        """Tell whether it promises anything of requests."""
         return bool(self.direction) or self.ordered

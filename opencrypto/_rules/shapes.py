@@ -140,6 +140,7 @@ size = len(buf)
 end | 0  # a TypeError, if one is no whole number
 if not 0 <= start < end <= size:
     return False
+if end - start > longest: return False  # where longest
 if (end - start) % granule: return False  # where granule
 flags = crd.flags
 view = memoryview(buf)
@@ -162,6 +163,7 @@ size = len(buf)
 end | at  # a TypeError, if one is no whole number
 if not 0 <= start <= end <= size or not 0 <= at <= size - maclen:
     return False
+if end - start > longest: return False  # where longest
 return exchange(crp, memoryview(buf), start, end, at, crd.flags & CRD_F_VERIFY)
 """
 
@@ -190,11 +192,13 @@ at = mac.inject
 end = start + crd.len
 mac_end = mac_start + mac.len
 size = len(buf)
-end | mac_end | at  # a TypeError, if one is no whole number
-if not 0 <= start < end <= size or not 0 <= mac_start <= mac_end <= size:
+# None is negative; and a TypeError, if one is no whole number.
+if (start | mac_start | at | end | mac_end) < 0:
     return False
-if not 0 <= at <= size - maclen:
+if not start < end <= size or not mac_start <= mac_end <= size or at > size - maclen:
     return False
+if end - start > longest: return False  # where longest
+if mac_end - mac_start > longest: return False  # where longest
 if (end - start) % granule: return False  # where granule
 view = memoryview(buf)
 # here: iv
@@ -341,6 +345,8 @@ def _recogniser(
 ) -> Quick:
     if shape_of(chain) is not shape:
         raise UsageError(f"{chain!r} is no chain of {shape.value}")
+    # A request beyond the least of all bounds may still be good: `ChainSession.run` knows.
+    longest = min(filter(None, (longest, *chain.longest)), default=0)
     facts_of_it: dict[str, Any] = {}
     wanted = {"longest": longest > 0, **options}
     for cri, facts, ivlen, maclen in zip(

@@ -9,7 +9,7 @@ import random
 
 import pytest
 
-from opencrypto import Alg, Cryptoini, Framework, UsageError
+from opencrypto import Alg, Cryptoini, Cryptop, Framework, Profile, UsageError
 from opencrypto.constants import (
     CRD_F_ENCRYPT,
     CRD_F_VERIFY,
@@ -195,7 +195,8 @@ def test_weak_keys(alg: Alg, key: bytes) -> None:
     with attached(AfalgDriver(), fallback=True) as framework:
         answers = []
         for driver in ("afalg", "swcrypto"):
-            sid = framework.newsession(Cryptoini(alg, key), driver=driver)
+            weak = Profile(weak_keys=True)
+            sid = framework.newsession(Cryptoini(alg, key), driver=driver, profile=weak)
             buf = bytearray(64)
             seal = crd(alg, 0, 64, 0, EXPLICIT | CRD_F_ENCRYPT, bytes(FACTS[alg].iv))
             assert run(framework, sid, buf, seal).etype == 0
