@@ -77,7 +77,8 @@ def _stream(
     """Send every packet through `work`; return how many frames held none and went on unchanged."""
     passed = 0
     # A pipe or a log file gets no control characters.
-    console = Console(stderr=True)
+    # Quiet too: rich before 14.3 ends even a disabled bar with a newline.
+    console = Console(stderr=True, quiet=not sys.stderr.isatty())
     with Progress(console=console, transient=True, disable=not sys.stderr.isatty()) as progress:
         bar = progress.add_task("", total=size)
         for number, (when, frame) in enumerate(capture):

@@ -363,6 +363,9 @@ def _hash(module: Any, name: str) -> list[Implementation]:
     return [_pycryptodome_hash(module), _openssl_dgst(name)]
 
 
+# cryptography before 47 has it among those that are not old.
+CAMELLIA: Any = getattr(old, "Camellia", None) or new.Camellia
+
 IMPLEMENTATIONS: Mapping[Alg, Sequence[Implementation]] = {
     Alg.DES_CBC: [
         _pycryptodome_cbc(DES),
@@ -383,7 +386,7 @@ IMPLEMENTATIONS: Mapping[Alg, Sequence[Implementation]] = {
     ],
     Alg.SKIPJACK_CBC: [Implementation(PYTHON, "a second implementation", _skipjack)],
     Alg.CAMELLIA_CBC: [
-        _cryptography(old.Camellia, modes.CBC), _openssl_enc(_sizes("camellia", "cbc")),
+        _cryptography(CAMELLIA, modes.CBC), _openssl_enc(_sizes("camellia", "cbc")),
     ],
     Alg.AES_CBC: [
         _pycryptodome_cbc(AES), _cryptography(new.AES, modes.CBC),
