@@ -662,6 +662,8 @@ _frameworks: weakref.WeakSet[Framework] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
+    global _default_lock  # noqa: PLW0603 - a thread that did not come along may hold it
+    _default_lock = threading.Lock()
     for framework in list(_frameworks):
         framework.after_fork()
 
