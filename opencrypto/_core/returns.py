@@ -49,7 +49,7 @@ def at_once(request: Request, *, sync: bool) -> bool:
 
 class Callbacks:
     """
-    Gives requests back to consumers. What their code raises is counted and logged, and stops nothing.
+    Gives requests back to consumers. What their code raises is counted and logged; it stops nobody.
 
     Attributes:
         errors: How many callbacks raised.

@@ -306,7 +306,8 @@ def test_a_callback_that_exits_is_counted_and_leaves_dispatch_alone(
     with stepped(Toy()) as fw:
         fw.sysctl["opencrypto.timing"] = timing
         sid, log = newsession(fw), Log()
-        for number, callback in enumerate([log, exits, log]):
+        callbacks: list[Callable[[Cryptop], object]] = [log, exits, log]
+        for number, callback in enumerate(callbacks):
             fw.dispatch(request(sid, callback, number, flags=flags))
         step(fw)
         assert log.order == [0, 2]
