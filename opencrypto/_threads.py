@@ -376,6 +376,7 @@ _forkable: weakref.WeakSet[_Forkable] = weakref.WeakSet()
 
 def _after_fork() -> None:
     """Forget threads that did not come along into a forked child; the next kick starts anew."""
+    _refused.after_fork()
     for each in list(_forkable):
         each.after_fork()
 

@@ -377,3 +377,82 @@ def test_an_inline_callback_may_dispatch_without_end(refusals: Refusals) -> None
         fw.dispatch(crp)
         assert left == 0
     assert KEY
+
+
+@contextlib.contextmanager
+def one_alarm(seconds: float) -> Iterator[None]:
+    """Have a KeyboardInterrupt come once, and see that it does."""
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def hanging(*names: str) -> tuple[Framework, list[Toy], Log]:
+    """Make a framework whose drivers have taken a request each and never answer."""
+    toys, log = [Toy(name) for name in names], Log()
+    fw = Framework(plugins=list(toys))
+    for toy, name in zip(toys, names, strict=True):
+        toy.hold = True  # only now: the self-test wants answers
+        fw.dispatch(request(newsession(fw, driver=name), log, name, flags=0))
+    return fw, toys, log
+
+
+def test_an_interrupted_close_is_finished_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while it waits for a driver that hangs: drivers are closed and nothing is lost."""
+    fw, toys, log = hanging("one", "two")
+    for _ in range(2):
+        with one_alarm(0.05):
+            fw.close()
+    assert [toy.closed for toy in toys] == [0, 0]
+    monkeypatch.setattr("opencrypto._core.framework.DETACH_TIMEOUT", 0.01)
+    fw.close()
+    assert [toy.closed for toy in toys] == [1, 1]
+    assert sorted(log.order) == ["one", "two"]
+    assert all(log.etypes)
+    fw.close()
+    assert [toy.closed for toy in toys] == [1, 1]
+
+
+def test_an_interrupted_detach_is_finished_by_the_next() -> None:
+    """It is not "being detached already" by somebody who has given up."""
+    fw, toys, log = hanging("one")
+    with fw:
+        for _ in range(2):
+            with one_alarm(0.05):
+                fw.detach("one")
+        fw.detach("one", timeout=0.01)
+        assert toys[0].closed == 1
+        fw.attach(Toy("one"))
+    assert log.order == ["one"]
+
+
+def test_all_that_hang_have_one_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    fw, toys, log = hanging("one", "two", "three")
+    monkeypatch.setattr("opencrypto._core.framework.DETACH_TIMEOUT", 0.6)
+    begun = time.monotonic()
+    fw.close()
+    assert time.monotonic() - begun < 1.2
+    assert [toy.closed for toy in toys] == [1, 1, 1]
+    assert sorted(log.order) == ["one", "three", "two"]
+
+
+def test_a_signal_handler_may_close_in_the_midst_of_a_close(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The one that is in it finishes."""
+    fw, toys, log = hanging("one")
+    monkeypatch.setattr("opencrypto._core.framework.DETACH_TIMEOUT", 0.2)
+    with alarms(0.01, fw.close) as count:
+        fw.close()
+    assert count
+    assert toys[0].closed == 1
+    assert log.order == ["one"]

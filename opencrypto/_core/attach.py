@@ -171,8 +171,18 @@ class Attachments:
             if slot.closing:
                 raise UsageError(f"driver {slot.name} is being detached already")
             slot.closing = True
-            name, active = slot.name, slot.state is not SlotState.CLEANUP
-        if active:
+        try:
+            self._see_off(slot, timeout)
+        except BaseException:
+            slot.closing = False  # whoever detaches it next goes on from here
+            raise
+
+    def _see_off(self, slot: Slot, timeout: float) -> None:
+        """Do what `detach` says; each step may be done again, if the first try was broken off."""
+        name = slot.name
+        if slot.state is SlotState.CLEANUP:
+            self._withdraw(slot)
+        else:
             self._leave(slot)
         if not slot.drained.wait(timeout):
             self._reclaim(slot)
@@ -192,6 +202,10 @@ class Attachments:
             slot.move(SlotEvent.UNREGISTER)
             slot.sym.algs.clear()
             slot.keys.ops.clear()
+        self._withdraw(slot)
+
+    def _withdraw(self, slot: Slot) -> None:
+        """Take from a driver that leaves its sessions, and what is queued for it."""
         self._sessions.orphan_all(slot)
         self._dispatcher.flush(slot)
         self._key_requests.flush(slot)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable, Collection, Iterable
 from types import TracebackType
@@ -114,6 +115,8 @@ class Framework:
         self._requests = interrupt("opencrypto-requests", self._run_requests, self._requests_wait)
         self._returns = interrupt("opencrypto-returns", self._run_returns, self._returns_wait)
         self._tree = self._names()
+        self._ending = threading.Lock()  # held by whoever closes; nobody waits for it
+        self._ended = False
         # The straight path skips a call: these are the methods below, bound where they do the work.
         setattr(self, "dispatch", self._dispatcher.dispatch)  # noqa: B010 - shadows a method
         setattr(self, "done", self._dispatcher.done)  # noqa: B010 - shadows a method
@@ -603,22 +606,34 @@ class Framework:
         """
         Detach every driver, complete every request, wipe every key, end every thread.
 
-        Requests still queued end with ENODEV. Closing again does nothing.
+        Requests still queued end with ENODEV. Drivers that hang are waited for together. Closing
+        again does nothing; after a close that was interrupted it does what is left.
         """
-        if self.closed:
+        if not self._ending.acquire(blocking=False):
+            return  # somebody is at it: another thread, or this one, which a signal handler is in
+        try:
+            self._end()
+        finally:
+            self._ending.release()
+
+    def _end(self) -> None:
+        """Do what `close` says; each step may be done again, if the first try was broken off."""
+        if self._ended:
             return
         self._close_control()
         self._sessions.closed = True
         self._key_requests.closed = True
         self._virtual.close()
+        deadline = time.monotonic() + DETACH_TIMEOUT
         for slot in self._drivers:
             try:
-                self._attachments.detach(slot.hid, DETACH_TIMEOUT)
+                self._attachments.detach(slot.hid, max(0.0, deadline - time.monotonic()))
             except UsageError:
                 pass  # it has left, or another thread is detaching it
         self._requests.stop()
         self._returns.stop()
         self._sessions.close()
+        self._ended = True
 
     def after_fork(self) -> None:
         """
@@ -630,6 +645,7 @@ class Framework:
         them are idle. Sessions and drivers are there in both; a driver with threads or devices
         sees to them itself.
         """
+        self._ending = threading.Lock()
         self._bugs.after_fork()
         self._drivers.after_fork()
         self._virtual.after_fork()
@@ -662,6 +678,8 @@ _frameworks: weakref.WeakSet[Framework] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
+    global _default_lock  # noqa: PLW0603 - a thread that did not come along may hold it
+    _default_lock = threading.Lock()
     for framework in list(_frameworks):
         framework.after_fork()
 

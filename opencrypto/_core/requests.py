@@ -304,7 +304,7 @@ class Dispatcher:
             crp.state = IDLE
             try:
                 crp.callback(crp)  # type: ignore[misc]
-            except Exception as error:
+            except BaseException as error:
                 self.callbacks.failed(error)
         else:
             crp.state = RETURNING

@@ -49,7 +49,7 @@ def at_once(request: Request, *, sync: bool) -> bool:
 
 class Callbacks:
     """
-    Gives requests back to consumers. What their code raises is counted and logged, no more.
+    Gives requests back to consumers. What their code raises is counted and logged; it stops nobody.
 
     Attributes:
         errors: How many callbacks raised.
@@ -64,13 +64,23 @@ class Callbacks:
         request.state = RequestState.IDLE
         try:
             request.callback(request)
-        except Exception as error:
+        except BaseException as error:
             self.failed(error)
 
-    def failed(self, error: Exception) -> None:
-        """Note that a callback raised."""
+    def failed(self, error: BaseException) -> None:
+        """
+        Note that a callback raised.
+
+        A callback is somebody else's program: one that exits (``sys.exit()``), or hears that its
+        task was cancelled, must end neither the thread that called it nor the dispatch of another.
+
+        Raises:
+            KeyboardInterrupt: that was it. It is meant for the program, not for the callback.
+        """
         self.errors.add()
         log.error("callback_failed", error=type(error).__name__, where=where(error))
+        if isinstance(error, KeyboardInterrupt):
+            raise error
 
     def after_fork(self) -> None:
         """Renew the lock in a forked child: a thread of the parent may have held it."""

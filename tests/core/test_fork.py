@@ -4,13 +4,24 @@ What becomes of a framework in a forked child: `Framework.after_fork`, without t
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from opencrypto import CRYPTO_F_BATCH, CRYPTO_NULL_CBC, CRYPTO_NULL_HMAC, Cryptoini, Framework
+import pytest
+
+from opencrypto import (
+    CRYPTO_F_BATCH,
+    CRYPTO_NULL_CBC,
+    CRYPTO_NULL_HMAC,
+    Cryptoini,
+    Framework,
+    _threads,
+)
+from opencrypto._core import framework
 from opencrypto.driver import Rule
 from tests.toy import Log, Toy, newsession, request, step, stepped
 
@@ -98,3 +109,38 @@ def test_the_parents_requests_are_idle_and_are_not_answered() -> None:
             fw.dispatch(crp)
         step(fw)
         assert log.order == ["taken", "queued"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_child_forked_while_the_default_framework_is_made_can_make_its_own() -> None:
+    """The thread that made it holds a lock of the module, and does not come along."""
+    making, made = threading.Event(), threading.Event()
+
+    def make() -> None:
+        with framework._default_lock:
+            making.set()
+            made.wait(10)
+
+    maker = threading.Thread(target=make)
+    maker.start()
+    assert making.wait(10)
+    child = os.fork()
+    if not child:
+        os._exit(0 if framework._default_lock.acquire(timeout=5) else 1)
+    made.set()
+    maker.join()
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_child_forked_while_a_refused_thread_is_logged_can_log_its_own() -> None:
+    """The limits of events that may come often have locks of their own."""
+    with _threads._refused._lock:
+        child = os.fork()
+        if not child:
+            os._exit(0 if _threads._refused._lock.acquire(timeout=5) else 1)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from asyncio import CancelledError
 from collections.abc import Callable
 
 import pytest
@@ -289,6 +290,52 @@ def test_even_system_exit_in_a_callback_ends_no_interrupt(flags: int) -> None:
         fw.dispatch(request(sid, exits, flags=flags))
         fw.dispatch(request(sid, log, 1, flags=flags))
         assert log.event.wait(10)
+
+
+@pytest.mark.parametrize("timing", [0, 1])
+@pytest.mark.parametrize("error", [SystemExit, CancelledError, GeneratorExit])
+@pytest.mark.parametrize("flags", [CBIMM, 0, BATCH, CBIMM | BATCH])
+def test_a_callback_that_exits_is_counted_and_leaves_dispatch_alone(
+    flags: int, error: type[BaseException], timing: int
+) -> None:
+    """``sys.exit()`` and a cancelled future are a consumer's failures like any other."""
+
+    def exits(crp: Cryptop) -> None:
+        raise error
+
+    with stepped(Toy()) as fw:
+        fw.sysctl["opencrypto.timing"] = timing
+        sid, log = newsession(fw), Log()
+        callbacks: list[Callable[[Cryptop], object]] = [log, exits, log]
+        for number, callback in enumerate(callbacks):
+            fw.dispatch(request(sid, callback, number, flags=flags))
+        step(fw)
+        assert log.order == [0, 2]
+        assert fw.stats.callback_errors == 1
+        assert fw.stats.driver_bugs == 0
+
+
+@pytest.mark.parametrize("flags", [CBIMM, 0])
+def test_a_keyboard_interrupt_in_a_callback_goes_upwards_and_loses_nothing(flags: int) -> None:
+    """Its own request is idle again, and those behind it are called back later."""
+
+    def interrupted(crp: Cryptop) -> None:
+        raise KeyboardInterrupt
+
+    with stepped(Toy()) as fw:
+        sid, log = newsession(fw), Log()
+        crp = request(sid, interrupted, flags=flags)
+        with pytest.raises(KeyboardInterrupt):
+            fw.dispatch(crp)
+            fw.dispatch(request(sid, log, 1, flags=flags))
+            fw._dispatcher.run_returns()
+        assert (crp.state, crp.holder) == (RequestState.IDLE, None)
+        step(fw)
+        assert log.order == ([] if flags else [1])
+        fw.dispatch(request(sid, log, 2, flags=flags))
+        step(fw)
+        assert log.order[-1:] == [2]
+        assert fw.stats.callback_errors == 1
 
 
 def test_back_pressure_is_at_getreq() -> None:
