@@ -10,16 +10,21 @@ from opencrypto import (
     CRYPTO_F_BATCH,
     CRYPTO_F_CBIFSYNC,
     CRYPTO_F_CBIMM,
+    CRYPTO_NULL_CBC,
     CRYPTO_SYMQ,
     CRYPTOCAP_F_SOFTWARE,
     ERESTART,
     BusyError,
+    Cryptoini,
     Cryptop,
     Framework,
+    KeySerial,
+    NoDriverError,
     UsageError,
 )
 from opencrypto._core.slots import Session
 from opencrypto._state import RequestState
+from opencrypto.testing import RecordingDriver
 from tests.toy import SYNC, Log, Toy, newsession, request, step, stepped, the_session
 
 BATCHED = CRYPTO_F_CBIMM | CRYPTO_F_BATCH
@@ -364,3 +369,38 @@ def test_a_forked_child_has_no_turn_to_give() -> None:
         assert fw._dispatcher.lane.pending()
         fw.after_fork()
         assert not fw._dispatcher.lane.pending()
+
+
+def test_errors_are_counted_once_each() -> None:
+    """An error of the driver, a session that has moved, and one that there is not."""
+    one, two = Toy("one", hold=True), Toy("two")
+    with stepped(one, two) as fw:
+        sid, log = newsession(fw, driver="one"), Log()
+        fw.dispatch(request(sid, log))
+        one.answer(etype=errno.EBADMSG)
+        assert (fw.stats.errs, fw.stats.drivers["one"].errs) == (1, 1)
+        fw.dispatch(request(sid, log, flags=BATCHED))
+        fw.detach("one")
+        assert fw.stats.errs == 2
+        fw.dispatch(request(0xBAD, log))
+        assert fw.stats.errs == 3
+        fw.dispatch(request(log.calls[1][2], log))
+        assert log.etypes == [errno.EBADMSG, errno.EAGAIN, errno.ENOENT, 0]
+        assert fw.stats.errs == 3
+
+
+def test_a_key_by_its_serial_number_needs_a_driver_that_takes_such() -> None:
+    """It is no key for a driver that says nothing of them, nor for one registered by hand."""
+    takes = RecordingDriver("takes", algs=[CRYPTO_NULL_CBC])
+    takes.key_serials = True
+    ini = Cryptoini(CRYPTO_NULL_CBC, KeySerial(7, 16))
+    with stepped(Toy("takes-not")) as fw:
+        hid = fw.get_driverid(SYNC)
+        fw.register(hid, CRYPTO_NULL_CBC, 0, 0, lambda _, ini: 1, None, lambda _, crp, hint: 0)
+        with pytest.raises(NoDriverError) as refused:
+            fw.newsession(ini)
+        assert refused.value.reasons == dict.fromkeys(
+            ["takes-not", f"driver{hid}"], "takes no key by its serial number"
+        )
+        fw.attach(takes)
+        assert fw.driver_of(fw.newsession(ini)) == ("takes",)
