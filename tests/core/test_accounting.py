@@ -303,14 +303,17 @@ def test_a_session_for_software_stays_with_software() -> None:
 
 
 def test_a_session_is_as_old_as_its_first_ancestor() -> None:
-    """A migration opens nothing: not in the count of sessions, not in their age."""
+    """A migration opens and frees nothing: not in the counts of sessions, not in their age."""
     with stepped(Toy("one"), Toy("two")) as fw:
         sid, log = newsession(fw, driver="one"), Log()
         born = the_session(fw, sid).born
         fw.detach("one")
         fw.dispatch(request(sid, log))
         assert the_session(fw, sid).latest().born == born
-        assert fw._sessions.created.value == 1
+        created, freed = fw._sessions.created, fw._sessions.freed
+        assert (created.value, freed.value) == (1, 0)
+        fw.freesession(sid)
+        assert (created.value, freed.value) == (1, 1)
 
 
 # What is counted.
