@@ -141,8 +141,10 @@ def flat(obj: Any, what: str) -> bytes | memoryview:
     try:
         view = memoryview(obj)
     except TypeError:
-        hint = "; encode it first" if isinstance(obj, str) else ""
-        raise UsageError(f"{what} must be bytes-like, not {type(obj).__name__}{hint}") from None
+        kind = type(obj).__name__
+        del obj  # a traceback may show locals, and this may be a key
+        hint = "; encode it first" if kind == "str" else ""
+        raise UsageError(f"{what} must be bytes-like, not {kind}{hint}") from None
     if not view.c_contiguous:
         return view.tobytes()
     return view if view.format == "B" and view.ndim == 1 else view.cast("B")

@@ -322,5 +322,5 @@ def test_a_refusal_that_is_none_is_in_nobodys_way(answer: Any) -> None:
         calls: list[Cryptop] = []
         fw.dispatch(request(sid, calls.append))
         assert not calls[0].etype
-        with pytest.raises(NoDriverError, match="unsure cannot say whether it would"):
+        with pytest.raises(NoDriverError, match="unsure: cannot say whether it would"):
             newsession(fw, driver="unsure")

@@ -87,7 +87,11 @@ def sessions(request: pytest.FixtureRequest) -> Iterator[Opened]:
 
 def _open(fw: Framework, names: tuple[str, ...], driver: str) -> tuple[int, list[Cryptoini]]:
     inis = [
-        Cryptoini(Alg[name], _key(Alg[name], names[:place].count(name)), limit=LIMIT)
+        Cryptoini(
+            Alg[name],
+            _key(Alg[name], names[:place].count(name)),
+            limit=LIMIT if FACTS[Alg[name]].kind is Kind.COMP else 0,
+        )
         for place, name in enumerate(names)
     ]
     if driver == "several":

@@ -304,7 +304,7 @@ def test_a_key_that_is_a_number_is_no_key_of_so_many_zeros(fw: Framework) -> Non
 
 def test_nobody_serves_it(fw: Framework) -> None:
     """NoDriverError names each driver and why; with none attached it says so."""
-    with pytest.raises(NoDriverError, match="toy has no 3DES_CBC") as refusal:
+    with pytest.raises(NoDriverError, match="toy: has no 3DES_CBC") as refusal:
         fw.newsession(Cryptoini(CRYPTO_3DES_CBC, bytes(range(24))))
     assert refusal.value.reasons == {"toy": "has no 3DES_CBC"}
     assert refusal.value.errno == errno.EINVAL

@@ -9,7 +9,7 @@ import random
 
 import pytest
 
-from opencrypto import Alg, Cryptoini, Cryptop, Framework, Profile, UsageError
+from opencrypto import Alg, Cryptoini, Framework, Profile, UsageError
 from opencrypto.constants import (
     CRD_F_ENCRYPT,
     CRD_F_VERIFY,
