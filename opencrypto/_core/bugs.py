@@ -75,8 +75,10 @@ class DriverBugs:
         for listener in self._listeners:
             try:
                 listener(rule, driver)
-            except Exception as failure:
+            except BaseException as failure:  # as of any callback: see Callbacks.failed
                 log.error("observer_failed", hook="driver_bug", error=type(failure).__name__)
+                if isinstance(failure, KeyboardInterrupt):
+                    raise
 
     def done_twice(self, rule: Rule, call: str, driver: str, **details: Any) -> NoReturn:
         """

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from opencrypto import Cryptop, Framework
+from opencrypto._core.bugs import DriverBugs
 from opencrypto.driver import Rule
 from opencrypto.testing import CLAUSES
 from tests.toy import Log, Toy, newsession, request, stepped
@@ -94,3 +95,17 @@ def test_a_listener_that_raises_stops_nothing(caplog: pytest.LogCaptureFixture) 
     assert told == ["odd"]
     assert callback.order == ["the request"]
     assert "observer_failed hook=driver_bug error=RuntimeError" in caplog.text
+
+
+@pytest.mark.parametrize("error", [SystemExit, GeneratorExit])
+def test_a_listener_that_exits_stops_nothing(error: type[BaseException]) -> None:
+    """The next one is told, and the request whose driver was at fault is answered."""
+    bugs, told = DriverBugs(), list[str]()
+
+    def exits(rule: Rule, driver: str) -> None:
+        raise error
+
+    bugs.listen(exits)
+    bugs.listen(lambda rule, driver: told.append(driver))
+    bugs.report(Rule.CLOSE, "toy")
+    assert (told, bugs.count) == (["toy"], 1)
