@@ -230,7 +230,9 @@ class Attachments:
     def _close(self, driver: Driver, slot: Slot) -> None:
         try:
             driver.close()
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             self._bugs.report(Rule.CLOSE, slot.name, error)
         for port in Driver.ports:
             setattr(driver, port, detached)

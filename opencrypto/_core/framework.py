@@ -163,7 +163,9 @@ class Framework:
         for driver in self._plugins.drivers():
             try:
                 self.attach(driver, selftest=driver.selftest is not False)
-            except Exception as error:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
                 self._plugins.note(driver.name, error)
 
     def _names(self) -> Sysctl:

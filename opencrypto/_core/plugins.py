@@ -75,7 +75,9 @@ class Plugins:
             self._register(name, load())
         except DriverUnavailable as error:
             self._fail(name, error.reason)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # sys.exit() at import, a panic of an extension module
             self._fail(name, f"{type(error).__name__}: {error}", error)
 
     def _register(self, name: str, plugin: object) -> None:
@@ -90,14 +92,18 @@ class Plugins:
             self.manager.unregister(plugin)
             raise
 
-    def _fail(self, name: str, reason: str, error: Exception | None = None) -> None:
+    def _fail(self, name: str, reason: str, error: BaseException | None = None) -> None:
         self.failures.append(Failure(name, reason))
-        if error is not None:
-            log.warning("plugin_failed", plugin=name, reason=reason)
-        if error is not None and self._is_strict(name):
-            raise error
+        if error is None:
+            return
+        log.warning("plugin_failed", plugin=name, reason=reason)
+        if self._is_strict(name):
+            if isinstance(error, Exception):
+                raise error
+            # Not itself: what would end the program is no more than a plugin that failed.
+            raise UsageError(f"plugin {name} failed: {reason}") from error
 
-    def note(self, name: object, error: Exception) -> None:
+    def note(self, name: object, error: BaseException) -> None:
         """List a driver that was offered and could not be attached."""
         if isinstance(error, CryptoError):
             reason = error.strerror
@@ -121,7 +127,9 @@ class Plugins:
                     offered.append(driver)
             except DriverUnavailable as error:
                 self._fail(name, error.reason)
-            except Exception as error:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
                 self._fail(name, f"{type(error).__name__}: {error}", error)
         return sorted(offered, key=_place)
 
@@ -174,7 +182,9 @@ def _event(manager: pluggy.PluginManager, name: str, words: tuple[str, ...]) -> 
     def notify(*values: Any) -> None:
         try:
             hook(**dict(zip(words, values, strict=True)))
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             log.error("observer_failed", hook=name, error=type(error).__name__)
 
     return notify

@@ -17,12 +17,11 @@ import functools
 from collections.abc import Callable
 from enum import Enum
 from hmac import compare_digest
-from textwrap import indent
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from opencrypto._rules.chain import Chain
 from opencrypto._rules.iv import IV_NAMES, IV_RULE, IV_TAKE
-from opencrypto._rules.template import choose, compile_function, fill, mute
+from opencrypto._rules.template import choose, compile_function, fill, indented, mute
 from opencrypto.constants import (
     CRD_F_ENCRYPT,
     CRD_F_VERIFY,
@@ -370,7 +369,7 @@ def _maker(shape: Shape, options: frozenset[str]) -> Callable[..., Quick]:
     """Return what makes the recogniser of a session, with the lines that `options` ask for."""
     iv = fill(IV_RULE, "take", IV_TAKE) if "iv" in options else 'iv = b""'
     text = mute(choose(fill(_TEXTS[shape], "iv", iv), options), "return False")
-    body = f"def quick(crp):\n{indent(text, '    ')}\nreturn quick"
+    body = f"def quick(crp):\n{indented(text, '    ')}\nreturn quick"
     title = ", ".join((f"quick way of {shape.name}", *sorted(options)))
     made: Callable[..., Quick] = compile_function(_MAKER, body, _NAMES, title)
     return made

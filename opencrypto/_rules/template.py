@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import linecache
 import re
-import textwrap
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
@@ -26,7 +25,7 @@ def compile_function(head: str, body: str, names: Mapping[str, object], title: s
         names: Its globals.
         title: What tracebacks call the text; no two texts have the same.
     """
-    source = f"def {head}:\n{textwrap.indent(body.strip(), '    ')}\n"
+    source = f"def {head}:\n{indented(body.strip(), '    ')}\n"
     file = f"<opencrypto: {title}>"
     made: dict[str, Any] = dict(names)
     exec(compile(source, file, "exec"), made)  # noqa: S102 - the text is a constant of this package
@@ -34,11 +33,16 @@ def compile_function(head: str, body: str, names: Mapping[str, object], title: s
     return made[head.partition("(")[0]]
 
 
+def indented(text: str, margin: str) -> str:
+    """Put a margin before each line that is not empty."""
+    return "\n".join(margin + line if line else line for line in text.split("\n"))
+
+
 def fill(text: str, hole: str, filling: str) -> str:
     """Put lines in the place of the line ``# here: HOLE``, indented like it."""
     return re.sub(
         rf"^( *)# here: {hole}$",
-        lambda found: textwrap.indent(filling.strip(), found[1]),
+        lambda found: indented(filling.strip(), found[1]),
         text,
         flags=re.MULTILINE,
     )

@@ -99,9 +99,15 @@ def _twin(driver: Toy) -> Toy:
     return Toy(driver.name, flags=driver.flags)
 
 
+class Panic(BaseException):
+    """What an extension module raises that has panicked is no Exception either."""
+
+
 BROKEN: list[tuple[object, str, str]] = [
     (failing("raises", ImportError("no such library")), "raises", "ImportError: no such library"),
     (failing("cannot", DriverUnavailable("no device here")), "cannot", "no device here"),
+    (failing("exits", SystemExit("at import")), "exits", "SystemExit: at import"),
+    (failing("panics", Panic("in Rust")), "panics", "Panic: in Rust"),
     (offering("garbage", "a string"), "garbage", "offers str, which is no Driver"),
     (offering("none", None), "none", "offers NoneType, which is no Driver"),
     (offering("class", Toy), "class", "offers type, which is no Driver"),
@@ -168,6 +174,10 @@ def test_strict_makes_a_failure_an_error_and_leaves_nothing_behind() -> None:
     with pytest.raises(UsageError, match="one token"):
         framework(offering("x", toy, Toy("two words")), strict=True)
     assert toy.closed == 1
+    with pytest.raises(UsageError, match="plugin boom failed: SystemExit: 3"):
+        framework(failing("boom", SystemExit(3)), strict=True)
+    with pytest.raises(KeyboardInterrupt):
+        framework(failing("boom", KeyboardInterrupt()))
     with framework(failing("boom", ImportError()), strict=["other"]):
         pass
     with framework(failing("boom", DriverUnavailable("none here")), strict=True) as fw:

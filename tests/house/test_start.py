@@ -18,7 +18,6 @@ MAY_LOAD = {
     "dataclasses": "brings inspect, and that ast, dis, tokenize, linecache and what these need",
     "threading": "locks, and the counts of each thread; brings weakref and functools",
     "queue": "SimpleQueue, whose put a signal handler may call; brings heapq",
-    "textwrap": "indents the texts that recognisers are compiled from",
     "typing": "brings contextlib, collections, re and copyreg",
     "errno enum bisect operator itertools": "small",
 }
