@@ -6,7 +6,7 @@ import traceback
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opencrypto import Alg, Cryptodesc, Cryptoini, Cryptop, UsageError
@@ -133,6 +133,7 @@ def test_what_is_taken_is_sound_and_what_is_left_is_untouched(name: str) -> None
     found = Found(name)
     outcomes = {True: 0, False: 0}
 
+    @settings(max_examples=100)  # in the everyday loop too: fewer would not show both outcomes
     @given(requests(name))
     def ask(crp: Cryptop) -> None:
         before = bytes(crp.buf)
