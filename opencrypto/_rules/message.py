@@ -1,15 +1,19 @@
 """
 Whole messages as requests: the layout that `client` and `aio` share. Pure.
 
-One buffer holds everything, in the order ``aad | iv | payload | mac``. A separate authenticator
-covers aad, IV and ciphertext (encrypt, then MAC; verify, then decrypt); an authenticated cipher
-takes the aad as its additional data and the IV as its nonce.
+One buffer holds everything, in the order ``aad | iv | payload | mac``. An authenticated cipher
+takes the aad as its additional data and the IV as its nonce. A separate authenticator covers aad,
+IV and ciphertext (encrypt, then MAC; verify, then decrypt), and the length of the aad, which stands
+between payload and MAC: without it, whoever chooses the aad could move bytes over the border
+between aad and IV, and the MAC would still verify. So RFC 7518 has it (section 5.2.2.1: in bits,
+as 64 of them, big-endian).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from opencrypto._request.buffer import BytesLike, flat
 from opencrypto._request.symmetric import Cryptodesc, Cryptoini, Cryptop
@@ -22,6 +26,9 @@ from opencrypto.constants import (
 )
 from opencrypto.exceptions import AuthenticationError, UsageError
 from opencrypto.xform import Kind
+
+BORDER: Final = 8
+"""How many bytes tell an authenticator where the aad ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +43,7 @@ class Sealed:
 class Layout:
     """What a session's chain does to a message: at most one cipher and one authenticator."""
 
-    __slots__ = ("auth", "auth_covers_all", "cipher", "ivlen", "keyed", "maclen")
+    __slots__ = ("auth", "auth_covers_all", "cipher", "ivlen", "keyed", "maclen", "tail")
 
     def __init__(self, ini: Cryptoini | Iterable[Cryptoini]) -> None:
         chain = Chain(as_inis(ini))
@@ -57,6 +64,8 @@ class Layout:
             else:
                 self._once(self.cipher, "cipher")
                 self.cipher, self.ivlen = facts.alg, chain.ivlens[position]
+        joins = self.auth is not None and self.cipher is not None and self.auth_covers_all
+        self.tail = BORDER if joins else 0
 
     def _once(self, alg: int | None, what: str) -> None:
         if alg is not None:
@@ -148,16 +157,18 @@ class Layout:
         """Read a protected message out of its completed request."""
         buf: bytearray = crp.buf
         start = crp.olen
-        end = len(buf) - self.maclen
+        mac = len(buf) - self.maclen
+        end = mac - self.tail
         payload = start + self.ivlen
-        return Sealed(bytes(buf[start:payload]), bytes(buf[payload:end]), bytes(buf[end:]))
+        return Sealed(bytes(buf[start:payload]), bytes(buf[payload:end]), bytes(buf[mac:]))
 
     def opened(self, crp: Cryptop) -> bytes:
         """Read the plaintext out of a completed request."""
         return self.sealed(crp).data
 
     def _request(self, aad: BytesLike, iv: BytesLike, data: BytesLike, mac: BytesLike) -> Cryptop:
-        crp = Cryptop(buf=bytearray().join((aad, iv, data, mac)), flags=CRYPTO_F_CBIMM)
+        border = (8 * len(aad)).to_bytes(self.tail, "big") if self.tail else b""
+        crp = Cryptop(buf=bytearray().join((aad, iv, data, border, mac)), flags=CRYPTO_F_CBIMM)
         crp.ilen = len(crp.buf)
         crp.olen = len(aad)  # where the message proper begins
         return crp
@@ -169,5 +180,5 @@ class Layout:
 
     def _auth(self, aad: int, length: int) -> Cryptodesc:
         assert self.auth is not None
-        covered = aad + self.ivlen + length if self.auth_covers_all else aad
-        return Cryptodesc(0, covered, aad + self.ivlen + length, alg=self.auth)
+        mac_at = aad + self.ivlen + length + self.tail
+        return Cryptodesc(0, mac_at if self.auth_covers_all else aad, mac_at, alg=self.auth)
