@@ -47,6 +47,8 @@ class Chain:
                 self.inis += (_own(cri, weak_keys=self.profile.weak_keys) if copy else cri,)
                 self.facts += (FACTS[self.inis[-1].alg],)
             _join_aead(self.inis, self.facts)
+            if self.profile.iv_prefix and not any(facts.counter_iv for facts in self.facts):
+                raise UsageError("iv_prefix is for IVs that count, and the session makes none")
         except UsageError:
             if copy:
                 self.wipe()
@@ -69,7 +71,8 @@ class Chain:
             self.positions.setdefault(cri.alg, []).append(position)
         for cri, facts, ivlen in zip(self.inis, self.facts, self.ivlens, strict=True):
             if ivlen and cri.ivs is None:
-                cri.ivs = IvSource(ivlen, counter=facts.counter_iv)
+                prefix = self.profile.iv_prefix if facts.counter_iv else b""
+                cri.ivs = IvSource(ivlen, counter=facts.counter_iv, prefix=prefix)
 
     @classmethod
     def of_session(cls, inis: Iterable[Cryptoini]) -> Chain:

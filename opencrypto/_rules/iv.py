@@ -8,14 +8,15 @@ of block modes cannot be foretold.
 
 from __future__ import annotations
 
+import itertools
+import mmap
 import os
-import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, NoReturn
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
 from opencrypto._rules.template import compile_function
 from opencrypto.constants import CRD_F_ENCRYPT, CRD_F_IV_EXPLICIT, CRD_F_IV_PRESENT
-from opencrypto.exceptions import UsageError
+from opencrypto.exceptions import LimitError, UsageError
 
 if TYPE_CHECKING:
     from opencrypto._request.symmetric import Cryptodesc
@@ -115,55 +116,110 @@ Raises:
 _forks = 0
 """How many forks lie between this process and the one that imported this."""
 
-_restarting = threading.Lock()
-
 
 def _forked() -> None:
-    global _forks, _restarting  # noqa: PLW0603 - a fork is of the process, not of an object
+    global _forks  # noqa: PLW0603 - a fork is of the process, not of an object
     _forks += 1
-    _restarting = threading.Lock()
+    _witness[0] = 1  # last: who sees it sees the fork counted
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forked)
 
+_WIPE_ON_FORK: Final = 18
+"""MADV_WIPEONFORK of madvise(2), since Linux 4.14; `mmap` has no name for it."""
+
+
+def _fork_witness() -> mmap.mmap | bytearray:
+    """
+    Return a byte that is 1 until a fork of whatever kind makes it 0 in the child.
+
+    A fork below Python (by C code, or ctypes) runs none of Python's hooks; the kernel wipes this
+    page in any child. Where it cannot, only `os.fork` is noticed.
+    """
+    try:
+        page = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        page.madvise(_WIPE_ON_FORK)
+    except (OSError, AttributeError, ValueError):
+        return bytearray(b"\1")
+    page[0] = 1
+    return page
+
+
+_witness: Final = _fork_witness()
+
+COUNTED: Final = 8
+"""How many bytes of an IV of a counter mode count; what is before them stays the same."""
+
+
+class _Run(NamedTuple):
+    """One run of a counter, from a random start round to it again."""
+
+    forks: int
+    prefix: bytes
+    start: int
+    numbers: Iterator[int]
+
 
 class IvSource:
     """
-    Makes the IVs of one algorithm of one session. Safe to call from any thread.
+    Makes the IVs of one algorithm of one session. It holds no lock: any thread, signal handler or
+    finalizer may ask.
 
-    Counter modes get a random start and then count: 64 bits, big-endian, after a random prefix
-    if the IV is longer. Other modes get bytes from the system's generator. In a forked child the
-    sequence starts anew at random: parent and child have the same key and must not count alike.
+    Counter modes get a random start and then count, in 64 bits, big-endian, behind random bytes if
+    the IV is longer. Other modes get bytes from the system's generator. In a forked child, of C's
+    fork too, the sequence starts anew at random: parent and child have the same key and must not
+    count alike. A process that was copied otherwise (CRIU, a snapshot of its virtual machine)
+    cannot know it, and repeats IVs.
+
+    Args:
+        length: Bytes of an IV.
+        counter: Whether it counts.
+        prefix: The first of the bytes that count, which then stay as they are: for sessions that
+            share a key and tell their IVs apart so. Of a counter alone.
     """
 
-    __slots__ = ("_counter", "_forks", "_length", "_lock", "_next", "_prefix")
+    __slots__ = ("_fixed", "_length", "_run", "_space")
 
-    def __init__(self, length: int, *, counter: bool) -> None:
+    def __init__(self, length: int, *, counter: bool, prefix: bytes = b"") -> None:
         self._length = length
-        self._counter = counter
-        self._start()
+        self._fixed = prefix
+        self._space = 1 << 8 * (min(length, COUNTED) - len(prefix)) if counter else 0
+        self._run = self._begin() if counter else None
 
-    def _start(self) -> None:
-        self._lock = threading.Lock()  # guards _next
-        self._prefix = os.urandom(max(0, self._length - 8)) if self._counter else b""
-        self._next = int.from_bytes(os.urandom(8)) if self._counter else 0
-        self._forks = _forks  # last: it is looked at without a lock
+    def _begin(self) -> _Run:
+        spare = os.urandom(max(0, self._length - COUNTED))
+        start = int.from_bytes(os.urandom(COUNTED)) % self._space
+        return _Run(_forks, spare + self._fixed, start, itertools.count())
 
     def fresh(self) -> bytes:
-        """Return an IV that this source has never returned before."""
-        if not self._counter:
-            return os.urandom(self._length)
-        if self._forks != _forks:
-            self._restart()
-        with self._lock:
-            value = self._next
-            self._next = (value + 1) & 0xFFFFFFFFFFFFFFFF
-        return self._prefix + value.to_bytes(8)
+        """
+        Return an IV that this source has never returned before.
 
-    def _restart(self) -> None:
-        # Under a lock of the child's own: this one may have been held at the fork, by a thread
-        # that did not come along.
-        with _restarting:
-            if self._forks != _forks:
-                self._start()
+        Raises:
+            LimitError: all that its prefix leaves have been used.
+            UsageError: it has a prefix, which is the parent's, and this is a forked child.
+        """
+        run = self._run
+        if run is None:
+            return os.urandom(self._length)
+        if not _witness[0]:
+            _forked()
+        if run.forks != _forks:
+            run = self._restart()
+        number = next(run.numbers)  # which no two threads get alike
+        if number >= self._space:
+            raise LimitError(
+                "the session has used every IV of its iv_prefix; open one with another prefix"
+            )
+        value = (run.start + number) % self._space
+        return run.prefix + value.to_bytes(self._length - len(run.prefix))
+
+    def _restart(self) -> _Run:
+        # Threads of the child may come here at once: each then begins at random, which is as well.
+        if self._fixed:
+            raise UsageError(
+                "the session's iv_prefix is the parent process's; open one with another prefix"
+            )
+        self._run = run = self._begin()
+        return run

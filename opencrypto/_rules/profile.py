@@ -9,9 +9,12 @@ the session and fail its requests. (OpenBSD had flags of drivers for it, and ses
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from opencrypto.exceptions import UsageError
+
+LONGEST_PREFIX: Final = 6
+"""Bytes of an IV's prefix, so that two at least are left to count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,19 +33,28 @@ class Profile:
         weak_keys: Whether a key may be one that its algorithm's standard forbids: for XTS, one
             whose halves are equal (SP 800-38E, FIPS 140-3 IG C.I). Such keys occur in published
             vectors. DES takes its weak keys in any case, as it does in BSD.
+        iv_prefix: The first bytes, 1 to 6, of the 8 that count in the fresh IVs of a counter mode
+            (CTR, GCM, CCM, ChaCha20-Poly1305), where sessions of one key tell their IVs apart by
+            it (SP 800-38D, section 8.2.1). Each prefix is for one session of a key, ever; the
+            session ends with LimitError when it has used the 256**(8 - n) IVs that are left.
 
     Raises:
-        UsageError: `direction` is none of these.
+        UsageError: `direction` or `iv_prefix` is none of these.
     """
 
     direction: Literal["", "encrypt", "decrypt"] = ""
     ordered: bool = False
     weak_keys: bool = False
+    iv_prefix: bytes = b""
 
     def __post_init__(self) -> None:
         """Refuse a direction that no request has."""
         if self.direction not in ("", "encrypt", "decrypt"):
             raise UsageError(f"no direction: {self.direction!r}; give encrypt, decrypt or nothing")
+        if not isinstance(self.iv_prefix, bytes) or len(self.iv_prefix) > LONGEST_PREFIX:
+            raise UsageError(
+                f"an iv_prefix is of at most {LONGEST_PREFIX} bytes; give some, or none"
+            )
 
     def __bool__(self) -> bool:
         """Tell whether it promises anything of requests."""

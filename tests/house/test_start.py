@@ -19,6 +19,7 @@ MAY_LOAD = {
     "threading": "locks, and the counts of each thread; brings weakref and functools",
     "queue": "SimpleQueue, whose put a signal handler may call; brings heapq",
     "typing": "brings contextlib, collections, re and copyreg",
+    "mmap": "a page that the kernel wipes in a forked child",
     "errno enum bisect operator itertools": "small",
 }
 BROUGHT_ALONG = set(
