@@ -34,6 +34,7 @@ from opencrypto._request.symmetric import (
 from opencrypto._rules.chain import Chain
 from opencrypto._rules.check import Plan, Step, check
 from opencrypto._rules.iv import GIVEN, READ, WRITTEN, iv_way
+from opencrypto._rules.lending import Loan, lend
 from opencrypto._rules.quick import compile_quick
 from opencrypto._rules.shapes import (
     UNVERIFIED,
@@ -68,6 +69,7 @@ __all__ = [
     "CipherTransform",
     "CompTransform",
     "DECOMPRESSED_LIMIT",
+    "Loan",
     "MacExchange",
     "MacTransform",
     "Plan",
@@ -82,6 +84,7 @@ __all__ = [
     "compile_quick",
     "gather",
     "in_one_piece",
+    "lend",
     "places_of",
     "recognise_aead",
     "recognise_cipher",
@@ -223,12 +226,30 @@ class ChainSession:
         """
         try:
             plan = check(crp, self.chain)
-            for step in plan.steps:
-                if not self._step(crp, step, plan):
-                    crp.fail(errno.EBADMSG, UNVERIFIED)
-                    return
+            loan = lend(plan, self.chain)
+            if loan is None:
+                self.carry_out(crp, plan)
+            else:
+                self._on_loan(crp, plan, loan)
         except CryptoError as error:
             crp.fail_for(error)
+
+    def carry_out(self, crp: Cryptop, plan: Plan) -> None:
+        """Carry out a request that is sound, step by step. For those who know a shorter way."""
+        for step in plan.steps:
+            if not self._step(crp, step, plan):
+                crp.fail(errno.EBADMSG, UNVERIFIED)
+                return
+
+    def _on_loan(self, crp: Cryptop, plan: Plan, loan: Loan) -> None:
+        """Carry a request out in a copy of the memory that others may write."""
+        plan.parts = loan.parts
+        try:
+            self.carry_out(crp, plan)
+            if not crp.etype:
+                loan.give_back()
+        finally:
+            loan.end()
 
     def faults(self, crp: Cryptop) -> bool:
         """Fail a request that is malformed; return whether it is."""

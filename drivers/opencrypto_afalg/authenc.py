@@ -11,7 +11,7 @@ import errno
 import struct
 from typing import Final
 
-from opencrypto import CRD_F_ENCRYPT, CRD_F_VERIFY, CryptoError, Cryptoini, Cryptop
+from opencrypto import CRD_F_ENCRYPT, CRD_F_VERIFY, Cryptoini, Cryptop
 from opencrypto.chain import (
     UNVERIFIED,
     Chain,
@@ -20,7 +20,6 @@ from opencrypto.chain import (
     Segments,
     Step,
     Transform,
-    check,
     region,
     request_iv,
     scatter,
@@ -58,16 +57,11 @@ class FusedSession(ChainSession):
         super().__init__(chain, transforms)
         self.both = both
 
-    def run(self, crp: Cryptop) -> None:
+    def carry_out(self, crp: Cryptop, plan: Plan) -> None:
         """Carry a request out, in one call if its regions allow."""
-        try:
-            plan = check(crp, self.chain)
-        except CryptoError as error:
-            crp.fail_for(error)
-            return
         fitting = self._fit(plan)
         if fitting is None:
-            super().run(crp)
+            super().carry_out(crp, plan)
         elif not self._once(crp, plan.parts, *fitting):
             crp.fail(errno.EBADMSG, UNVERIFIED)
 

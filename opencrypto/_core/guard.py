@@ -10,6 +10,8 @@ from collections.abc import Callable
 from opencrypto._request.symmetric import Cryptop
 from opencrypto._rules.chain import Chain
 from opencrypto._rules.check import broken_promise, check
+from opencrypto._rules.lending import Borrowed, lend
+from opencrypto.constants import ERESTART
 from opencrypto.driver import Process
 from opencrypto.exceptions import CryptoError
 
@@ -17,22 +19,34 @@ Done = Callable[[Cryptop], None]
 
 
 def checked(chain: Chain, process: Process, done: Done) -> Process:
-    """Put the framework's checks before a driver's plain ``process``."""
+    """
+    Put the framework's checks before a driver's ``process``.
+
+    It then works on a copy where the request's memory may be shared (`_rules.lending`).
+    """
 
     def guarded(crp: Cryptop, hint: int) -> int:
         try:
-            check(crp, chain)
+            loan = lend(check(crp, chain), chain)
         except CryptoError as error:
             crp.fail_for(error)
             done(crp)
             return 0
-        return process(crp, hint)
+        if loan is None:
+            return process(crp, hint)
+        borrowed = Borrowed(crp, loan)
+        answer = process(crp, hint)
+        if answer == ERESTART:
+            borrowed.undo(crp, done=False)
+        return answer
 
     return guarded
 
 
 def promised(chain: Chain, process: Process, done: Done) -> Process:
-    """Refuse requests that break the session's profile, if that says anything."""
+    """Hold requests to the session's profile, if that says anything of them."""
+    if chain.profile.shared:
+        process = checked(chain, process, done)
     if not chain.profile:
         return process
 

@@ -27,6 +27,7 @@ from opencrypto._request.sid import LID, lid_of, pack_sid
 from opencrypto._request.symmetric import Cryptodesc, Cryptoini, Cryptop
 from opencrypto._rules.chain import Chain
 from opencrypto._rules.check import Step, check
+from opencrypto._rules.lending import Borrowed, lend
 from opencrypto._state import SlotEvent
 from opencrypto.constants import (
     CRYPTO_F_BATCH,
@@ -166,6 +167,7 @@ class Virtual:
         def process(crp: Cryptop, hint: int) -> int:
             try:
                 plan = check(crp, chain)
+                loan = lend(plan, chain)
             except CryptoError as error:
                 crp.fail_for(error)
                 self._done(crp)
@@ -175,6 +177,10 @@ class Virtual:
                 crp.fail(errno.EAGAIN)
                 self._done(crp)
                 return 0
+            if loan is not None:
+                Borrowed(
+                    crp, loan
+                )  # each of its drivers would make a copy of its own, at another time
             Pipeline(crp, _stages(plan.steps, chain, owners), self._dispatch, self._done).advance()
             return 0
 

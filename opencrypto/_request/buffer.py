@@ -7,6 +7,7 @@ grow. Nothing is copied until a caller asks for a region in one piece.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, TypeAlias
 
@@ -17,6 +18,9 @@ BytesLike: TypeAlias = bytes | bytearray | memoryview
 """What is taken where bytes are asked for: all its bytes count, whatever its items and shape."""
 
 Segments: TypeAlias = list[memoryview]
+
+PRIVATE: Final = (bytearray, bytes, array)
+"""Whose memory is this process' own; any other's may be a mapping, or shared."""
 
 _WITHOUT_GAPS: Final = "give it in segments, or a copy of it"
 
@@ -124,6 +128,11 @@ def byteview(obj: Any, *, writable: bool = True, what: str = "buffer") -> memory
     if not view.c_contiguous:
         raise UsageError(f"the {what} is not contiguous in memory; {_WITHOUT_GAPS}")
     return view if view.format == "B" and view.ndim == 1 else view.cast("B")
+
+
+def is_private(view: memoryview) -> bool:
+    """Tell whether memory is certainly of this process alone."""
+    return type(view.obj) in PRIVATE
 
 
 def flat(obj: Any, what: str) -> bytes | memoryview:

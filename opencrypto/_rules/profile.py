@@ -37,6 +37,10 @@ class Profile:
             (CTR, GCM, CCM, ChaCha20-Poly1305), where sessions of one key tell their IVs apart by
             it (SP 800-38D, section 8.2.1). Each prefix is for one session of a key, ever; the
             session ends with LimitError when it has used the 256**(8 - n) IVs that are left.
+        shared: Whether others may write the buffers while requests are worked on: another thread,
+            or a process by shared memory. Chains of several algorithms then work on private
+            copies. A mapping (``mmap``), and a view of memory that is no bytearray, bytes or
+            array, counts as shared in any session.
 
     Raises:
         UsageError: `direction` or `iv_prefix` is none of these.
@@ -46,6 +50,7 @@ class Profile:
     ordered: bool = False
     weak_keys: bool = False
     iv_prefix: bytes = b""
+    shared: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a direction that no request has."""

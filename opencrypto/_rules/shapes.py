@@ -19,6 +19,7 @@ from enum import Enum
 from hmac import compare_digest
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from opencrypto._request.buffer import is_private
 from opencrypto._rules.chain import Chain
 from opencrypto._rules.iv import IV_NAMES, IV_RULE, IV_TAKE
 from opencrypto._rules.template import choose, compile_function, fill, indented, mute
@@ -115,13 +116,14 @@ def settle_mac(crp: Cryptop, view: memoryview, at: int, mac: bytes, verifying: i
 
 
 def _is_bytes(buf: Any) -> bool:
-    """Tell whether a buffer that is no bytearray can be sliced and written to like one."""
+    """Tell whether a buffer that is no bytearray is memory of our own that can be used like one."""
     return (
         type(buf) is memoryview
         and not buf.readonly
         and buf.c_contiguous
         and buf.ndim == 1
         and buf.format == "B"
+        and is_private(buf)
     )
 
 

@@ -30,6 +30,7 @@ ORDER = (
     "_rules.template _rules.profile",
     "_rules.iv",
     "_rules.chain _rules.check _rules.message _rules.shapes _rules.quick",
+    "_rules.lending",
     # What the author of a driver imports.
     "driver chain",
     "hookspecs selftest",

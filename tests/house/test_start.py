@@ -20,7 +20,7 @@ MAY_LOAD = {
     "queue": "SimpleQueue, whose put a signal handler may call; brings heapq",
     "typing": "brings contextlib, collections, re and copyreg",
     "mmap": "a page that the kernel wipes in a forked child",
-    "errno enum bisect operator itertools": "small",
+    "array errno enum bisect operator itertools": "small",
 }
 BROUGHT_ALONG = set(
     "__future__ ast collections contextlib copy copyreg dis functools heapq importlib inspect "

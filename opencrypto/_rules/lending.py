@@ -1,0 +1,128 @@
+"""
+Lending: a request over memory that others may write is carried out on a private copy.
+
+Whoever can write a buffer while it is worked on could flip a byte between its verification and its
+decryption, or between its encryption and the making of its MAC. The consumer would be given what
+was never verified, or would authenticate what somebody else wrote. So the bytes that a request
+concerns are copied, the work is done on the copy, and only what it wrote is put back, once the
+request has succeeded. One that fails leaves such a buffer as it was.
+
+One algorithm alone reads each byte once, and needs no copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from opencrypto._request.buffer import gather, is_private, region, scatter, total
+from opencrypto._rules.chain import Chain
+from opencrypto._rules.check import Plan, Step
+from opencrypto._rules.iv import GIVEN, WRITTEN, iv_way
+from opencrypto.constants import CRD_F_VERIFY, CRYPTO_F_IMBUF, CRYPTO_F_IOV
+from opencrypto.exceptions import UsageError
+from opencrypto.xform import Kind
+
+if TYPE_CHECKING:
+    from opencrypto._request.symmetric import Cryptop
+
+
+class Loan:
+    """
+    The private copy of what a request concerns.
+
+    Attributes:
+        parts: The buffer, with the copy in the place of what it copies. No other byte of it is
+            read or written by the request.
+    """
+
+    __slots__ = ("_copy", "_start", "_theirs", "_written", "parts")
+
+    def __init__(self, plan: Plan, chain: Chain) -> None:
+        touched = [span for step in plan.steps for span in _spans(step, chain)]
+        start = min(at for at, _, _ in touched)
+        end = max(at + length for at, length, _ in touched)
+        theirs = region(plan.parts, start, end - start)
+        after = region(plan.parts, end, total(plan.parts) - end)
+        self._theirs = theirs
+        self._start = start
+        self._copy = gather(theirs)
+        self._written = [(at, length) for at, length, writes in touched if writes and length]
+        self.parts = [*region(plan.parts, 0, start), memoryview(self._copy), *after]
+
+    def give_back(self) -> None:
+        """Write into the consumer's memory what the request wrote."""
+        for at, length in self._written:
+            place = at - self._start
+            scatter(region(self._theirs, place, length), self._copy[place : place + length])
+
+    def end(self) -> None:
+        """Wipe the copy."""
+        self._copy[:] = bytes(len(self._copy))
+
+
+def lend(plan: Plan, chain: Chain) -> Loan | None:
+    """
+    Lend a copy to a request that `check` has found sound, if its memory may be shared.
+
+    Raises:
+        UsageError: it compresses or decompresses among other steps, in such memory.
+    """
+    if len(plan.steps) == 1 and plan.steps[0].partner is None:
+        return None
+    if all(map(is_private, plan.parts)) and not chain.profile.shared:
+        return None
+    if any(chain.facts[step.position].kind is Kind.COMP for step in plan.steps):
+        raise UsageError(
+            "compression with other steps, in memory that others may write; give a bytearray"
+        )
+    return Loan(plan, chain)
+
+
+class Borrowed:
+    """
+    A request whose driver works on a copy, until its callback.
+
+    It stands in for the consumer's callback: there the request gets its own buffer back.
+    """
+
+    __slots__ = ("_buf", "_callback", "_flags", "_loan")
+
+    def __init__(self, crp: Cryptop, loan: Loan) -> None:
+        self._buf: Any = crp.buf
+        self._flags = crp.flags
+        self._callback: Any = crp.callback
+        self._loan = loan
+        crp.buf = loan.parts
+        crp.flags = crp.flags & ~CRYPTO_F_IMBUF | CRYPTO_F_IOV
+        crp.callback = self
+
+    def __call__(self, crp: Cryptop) -> None:
+        """Give a completed request to its consumer, as it would have been without the copy."""
+        self.undo(crp, done=not crp.etype)
+        self._callback(crp)
+
+    def undo(self, crp: Cryptop, *, done: bool) -> None:
+        """Let a request be as it came, with what was written if it is `done`."""
+        crp.buf, crp.callback = self._buf, self._callback
+        kinds = CRYPTO_F_IMBUF | CRYPTO_F_IOV
+        crp.flags = crp.flags & ~kinds | self._flags & kinds
+        if done:
+            self._loan.give_back()
+        self._loan.end()
+
+
+def _spans(step: Step, chain: Chain) -> Iterator[tuple[int, int, bool]]:
+    """Yield the places that a step concerns: where, how many bytes, whether it writes there."""
+    crd = step.crd
+    kind = chain.facts[step.position].kind
+    yield crd.skip, crd.len, kind in (Kind.CIPHER, Kind.AEAD)
+    if chain.facts[step.position].authenticates:
+        if step.mac_at < 0:
+            yield crd.inject, chain.macs[step.position], not crd.flags & CRD_F_VERIFY
+    elif chain.ivlens[step.position]:
+        way = iv_way(crd.flags)
+        if way != GIVEN:
+            yield crd.inject, chain.ivlens[step.position], bool(way & WRITTEN)
+    if step.partner is not None:
+        yield from _spans(step.partner, chain)
