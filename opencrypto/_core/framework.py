@@ -32,6 +32,7 @@ from opencrypto._request.key import Cryptkop
 from opencrypto._request.symmetric import Cryptoini, Cryptop
 from opencrypto._rules.chain import Chain
 from opencrypto._rules.profile import Profile
+from opencrypto._rules.seconds import check_seconds
 from opencrypto._state import REQUEST, RequestEvent, RequestState, step
 from opencrypto._threads import Interrupt, InterruptFactory, ThreadInterrupt, check_threads
 from opencrypto.driver import Driver
@@ -331,9 +332,10 @@ class Framework:
         has not answered is handed back to the consumers with EAGAIN.
 
         Raises:
-            UsageError: no such driver is attached, or somebody detaches it already.
+            UsageError: no such driver is attached, somebody detaches it already, or `timeout` is
+                no number of seconds.
         """
-        self._attachments.detach(which, timeout)
+        self._attachments.detach(which, check_seconds(timeout, "timeout", zero=True))
 
     @property
     def interrupts(self) -> tuple[Interrupt, ...]:
@@ -452,6 +454,22 @@ class Framework:
             UnknownSession: there is none with this SID.
         """
         return tuple(dict.fromkeys(self._virtual.drivers(self._sessions.find(sid))))
+
+    def holders_of(self, crp: Cryptop) -> tuple[str, ...]:
+        """
+        Name the driver that has a request now, or the drivers if its session is a virtual one.
+
+        That may be another than `driver_of` the session: one that leaves, and has not answered.
+
+        Returns:
+            The names as of `driver_of`; none if the request is not dispatched, or just answered.
+        """
+        session: Session | None = crp.holder
+        if session is None:
+            return ()
+        if session.slot is not self._virtual.slot:
+            return (session.slot.name,)
+        return tuple(dict.fromkeys(self._virtual.drivers(session)))
 
     def dispatch(self, crp: Cryptop) -> None:
         """
