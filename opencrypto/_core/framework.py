@@ -499,7 +499,7 @@ class Framework:
         thread, in order. On ``etype`` EAGAIN nothing was done: dispatch again, ``sid`` is set.
 
         Raises:
-            UsageError: the request has no callback, or has been freed.
+            UsageError: the request has no callback, has been freed, or its flags are no number.
             BusyError: it is dispatched already.
         """
         self._dispatcher.dispatch(crp)
