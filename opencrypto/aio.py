@@ -8,12 +8,12 @@ thread wakes the loop by ``call_soon_threadsafe``.
 from __future__ import annotations
 
 import asyncio
-import errno
 
 from opencrypto._request.buffer import BytesLike
 from opencrypto._request.symmetric import Cryptop
 from opencrypto._rules.message import Sealed
-from opencrypto.client import MIGRATIONS, Session
+from opencrypto._rules.seconds import check_seconds
+from opencrypto.client import MIGRATIONS, Deadline, Session
 from opencrypto.exceptions import UsageError
 
 __all__ = ["AsyncSession"]
@@ -43,13 +43,19 @@ class _Completion:
         if self._future is not None and not self._future.done():
             self._future.set_result(None)
 
-    async def wait(self) -> None:
-        """Wait until the request is answered, unless it is already."""
+    async def wait(self, deadline: Deadline) -> bool:
+        """Wait until the request is answered, unless it is already; tell whether it is."""
         if self._is_done():
-            return
+            return True
         self._future = self._loop.create_future()
-        if not self._is_done():  # or it came since the first look, and saw no future
-            await self._future
+        left = deadline.left()
+        try:
+            async with asyncio.timeout(None if left < 0 else left):
+                if not self._is_done():  # or it came since the first look, and saw no future
+                    await self._future
+        except TimeoutError:
+            return self._is_done()
+        return True
 
     def _is_done(self) -> bool:
         return self._done
@@ -61,15 +67,17 @@ class AsyncSession:
 
     Args:
         session: The session to use; it is closed with this one.
+        timeout: Seconds that a message may take, as for the session; the session's own, if not
+            given.
 
     Raises:
-        UsageError: `session` is no `opencrypto.client.Session`.
+        UsageError: `session` is no `opencrypto.client.Session`, or `timeout` is no time.
 
     Each method raises what the session's own raises. A wait that is cancelled leaves its request
     to itself.
     """
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, *, timeout: float | None = None) -> None:
         if not isinstance(session, Session):
             raise UsageError(
                 f"an AsyncSession is made of a Session, not of {type(session).__name__}"
@@ -77,6 +85,7 @@ class AsyncSession:
         self._session = session
         self._layout = session._layout
         self._framework = session._framework
+        self._timeout = session._timeout if timeout is None else check_seconds(timeout, "timeout")
 
     @property
     def sid(self) -> int:
@@ -90,7 +99,7 @@ class AsyncSession:
         Encrypt a message; as `Session.encrypt`.
 
         Raises:
-            UsageError, DriverGone, CryptoError: as there.
+            UsageError, DriverGone, DriverTimeout, CryptoError: as there.
         """
         self._layout.require_cipher()
         return self._layout.sealed(await self._run(self._layout.seal(data, iv, aad)))
@@ -100,7 +109,7 @@ class AsyncSession:
         Verify and decrypt a message; as `Session.decrypt`.
 
         Raises:
-            AuthenticationError, UsageError, DriverGone, CryptoError: as there.
+            AuthenticationError, UsageError, DriverGone, DriverTimeout, CryptoError: as there.
         """
         self._layout.require_cipher()
         return self._layout.opened(
@@ -112,7 +121,7 @@ class AsyncSession:
         Return a MAC or digest; as `Session.mac`.
 
         Raises:
-            UsageError, DriverGone, CryptoError: as there.
+            UsageError, DriverGone, DriverTimeout, CryptoError: as there.
         """
         self._layout.require_no_cipher()
         return self._layout.sealed(await self._run(self._layout.seal(data, None, b""))).mac
@@ -122,26 +131,24 @@ class AsyncSession:
         Verify a MAC; as `Session.verify`.
 
         Raises:
-            AuthenticationError, UsageError, DriverGone, CryptoError: as there.
+            AuthenticationError, UsageError, DriverGone, DriverTimeout, CryptoError: as there.
         """
         self._layout.require_no_cipher()
         await self._run(self._layout.open(data, b"", mac, b""))
 
     async def _run(self, crp: Cryptop) -> Cryptop:
         session = self._session
+        deadline = Deadline(self._timeout)
         for _ in range(MIGRATIONS + 1):
             crp.sid = session.sid
             completion = _Completion()
             crp.callback = completion.callback
             self._framework.dispatch(crp)
-            await completion.wait()
-            if crp.etype != errno.EAGAIN:
+            if not await completion.wait(deadline):
+                raise deadline.passed(self._framework.holders_of(crp))
+            if not session._follow(crp, deadline):
                 break
-            session._sid = crp.sid
-        if crp.etype == errno.ENOENT:
-            session._explain(crp)
-        crp.check()
-        return crp
+        return session._answered(crp)
 
     def close(self) -> None:
         """Free the session, which waits for nothing. Closing again does nothing."""

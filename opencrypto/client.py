@@ -8,7 +8,10 @@ place on buffers of their own, dispatch requests themselves; coroutines use `ope
 from __future__ import annotations
 
 import errno
+import sys
 import threading
+import time
+import warnings
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Final, Self
@@ -17,8 +20,9 @@ from opencrypto._core.framework import Framework, default_framework
 from opencrypto._request.buffer import BytesLike
 from opencrypto._request.symmetric import Cryptoini, Cryptop
 from opencrypto._rules.message import Layout, Sealed
-from opencrypto.driver import Driver
-from opencrypto.exceptions import UnknownSession, UsageError
+from opencrypto._rules.seconds import check_seconds
+from opencrypto.driver import Driver, Profile
+from opencrypto.exceptions import CryptoError, DriverTimeout, UnknownSession, UsageError
 
 __all__ = ["MIGRATIONS", "Sealed", "Session", "open_session"]
 
@@ -31,6 +35,7 @@ def open_session(
     ini: Cryptoini | Iterable[Cryptoini],
     hard: int | None,
     driver: int | str | Driver | None,
+    profile: Profile | None = None,
 ) -> int:
     """
     Open a session as a user program does: `hard` None means what the operator has set.
@@ -46,7 +51,7 @@ def open_session(
                 "user programs may open no sessions; set kern.usercrypto to 1", errno=errno.ENXIO
             )
         hard = framework.sysctl.integer("kern.cryptodevallowsoft")
-    return framework.newsession(ini, hard, driver=driver)
+    return framework.newsession(ini, hard, driver=driver, profile=profile)
 
 
 class Session:
@@ -59,11 +64,19 @@ class Session:
         hard: > 0 for hardware only, < 0 for software only, 0 for the best there is, None for what
             the operator has set in ``kern.cryptodevallowsoft`` (and ``kern.usercrypto``).
         driver: Take this driver and no other.
+        profile: What the session promises of its messages, as for `Framework.newsession`.
+        timeout: Seconds that a message may take, waiting in queues and moves to other drivers
+            included; None to wait for as long as it takes. A driver that works in the caller's
+            thread is not interrupted. What comes too late is dropped.
 
     Raises:
         UsageError: the parameters are wrong.
         NoDriverError: no driver takes them.
+
+    A session that is dropped unclosed is freed, with a ResourceWarning.
     """
+
+    _sid = 0  # until it is opened, and after it is closed
 
     def __init__(
         self,
@@ -72,11 +85,14 @@ class Session:
         framework: Framework | None = None,
         hard: int | None = 0,
         driver: int | str | Driver | None = None,
+        profile: Profile | None = None,
+        timeout: float | None = None,
     ) -> None:
+        self._timeout = None if timeout is None else check_seconds(timeout, "timeout")
         inis = [ini] if isinstance(ini, Cryptoini) else list(ini)
         self._framework = framework or default_framework()
         self._layout = Layout(inis)
-        self._sid = open_session(self._framework, inis, hard, driver)
+        self._sid = open_session(self._framework, inis, hard, driver, profile)
 
     @property
     def sid(self) -> int:
@@ -98,6 +114,7 @@ class Session:
             UsageError: the session has no cipher, or no authenticator for the `aad`; an argument is
                 not bytes-like; the message or the IV has a length that the algorithms do not take.
             DriverGone: the session's driver left, and no other could take the session over.
+            DriverTimeout: the answer did not come within the session's `timeout`.
             CryptoError: the driver failed; the class is by the error (see docs/errors.md).
         """
         self._layout.require_cipher()
@@ -109,7 +126,7 @@ class Session:
 
         Raises:
             AuthenticationError: it is not what was protected; nothing of it is released.
-            UsageError, DriverGone, CryptoError: as `encrypt`.
+            UsageError, DriverGone, DriverTimeout, CryptoError: as `encrypt`.
         """
         self._layout.require_cipher()
         return self._layout.opened(
@@ -122,7 +139,7 @@ class Session:
 
         Raises:
             UsageError: the session has a cipher, or an argument is not bytes-like.
-            DriverGone, CryptoError: as `encrypt`.
+            DriverGone, DriverTimeout, CryptoError: as `encrypt`.
         """
         self._layout.require_no_cipher()
         return self._layout.sealed(self._run(self._layout.seal(data, None, b""))).mac
@@ -134,22 +151,43 @@ class Session:
         Raises:
             AuthenticationError: it does not match.
             UsageError: the session has a cipher, or an argument is not bytes-like.
-            DriverGone, CryptoError: as `encrypt`.
+            DriverGone, DriverTimeout, CryptoError: as `encrypt`.
         """
         self._layout.require_no_cipher()
         self._run(self._layout.open(data, b"", mac, b""))
 
     def _run(self, crp: Cryptop) -> Cryptop:
+        deadline = Deadline(self._timeout)
         for _ in range(MIGRATIONS + 1):
             crp.sid = self._sid
             bell = threading.Lock()
             bell.acquire()
             crp.callback = _ringer(bell)
             self._framework.dispatch(crp)
-            bell.acquire()
-            if crp.etype != errno.EAGAIN:
+            if not bell.acquire(timeout=deadline.left()):
+                raise deadline.passed(self._framework.holders_of(crp))
+            if not self._follow(crp, deadline):
                 break
+        return self._answered(crp)
+
+    def _follow(self, crp: Cryptop, deadline: Deadline) -> bool:
+        """Go where the session has moved, if there is time; tell whether to ask there."""
+        if crp.etype != errno.EAGAIN:
+            return False
+        if self._sid:  # or somebody closed it meanwhile
             self._sid = crp.sid
+        if not deadline.left():
+            raise deadline.passed(self._drivers())
+        return True
+
+    def _drivers(self) -> tuple[str, ...]:
+        try:
+            return self._framework.driver_of(self._sid)
+        except UnknownSession:
+            return ()
+
+    def _answered(self, crp: Cryptop) -> Cryptop:
+        """Return a request that went well; raise what became of another."""
         if crp.etype == errno.ENOENT:
             self._explain(crp)
         crp.check()
@@ -181,6 +219,22 @@ class Session:
     ) -> None:
         self.close()
 
+    def __del__(
+        self,
+        ending: Callable[[], bool] = sys.is_finalizing,
+        warn: Callable[..., None] = warnings.warn,
+    ) -> None:
+        """Free a session that nobody closed, and say so; quietly where the program ends anyway."""
+        # No lock, no log: this may run in the midst of anything. The defaults outlive the module.
+        if not self._sid or ending() or self._framework.closed:
+            return
+        name = repr(self)
+        try:
+            self.close()
+        except CryptoError:
+            pass  # somebody freed it by its number
+        warn(f"unclosed {name}; close it, or use with", ResourceWarning, source=self)
+
     def __repr__(self) -> str:
         return f"<Session {self._sid:#x}>"
 
@@ -190,3 +244,34 @@ def _ringer(bell: threading.Lock) -> Callable[[Cryptop], None]:
         bell.release()
 
     return ring
+
+
+class Deadline:
+    """
+    Until when an answer must have come.
+
+    Args:
+        timeout: In how many seconds from now; None for never.
+    """
+
+    __slots__ = ("_at", "_timeout")
+
+    def __init__(self, timeout: float | None) -> None:
+        self._timeout = timeout
+        self._at = None if timeout is None else time.monotonic() + timeout
+
+    def left(self) -> float:
+        """Return how many seconds are left; -1, which locks take for ever, if there is no end."""
+        if self._at is None:
+            return -1
+        return max(0.0, self._at - time.monotonic())
+
+    def passed(self, drivers: Iterable[str]) -> DriverTimeout:
+        """Make the error of an answer that did not come, which names who had the work."""
+        names = tuple(drivers)
+        whose = f"driver {' or '.join(names)}" if names else "any driver"
+        return DriverTimeout(
+            f"no answer of {whose} within {self._timeout:g} s; "
+            "what it still does is dropped, so ask again, or another driver",
+            names,
+        )

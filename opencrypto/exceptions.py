@@ -6,7 +6,7 @@ takes what a kernel says. No message ever holds a key, an IV, or content of a bu
 """
 
 import errno as _errno
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 
@@ -116,6 +116,23 @@ class BusyError(CryptoError):
     code = _errno.EBUSY
 
 
+class DriverTimeout(CryptoError, TimeoutError):
+    """
+    No answer came in time; the work is still with the driver, and its result is lost (ETIMEDOUT).
+
+    `drivers` names who had it: one driver, or all of a virtual session's; nobody, if unknown.
+    """
+
+    code = _errno.ETIMEDOUT
+    drivers: tuple[str, ...] = ()
+
+    def __init__(
+        self, message: str, drivers: Iterable[str] = (), *, errno: int | None = None
+    ) -> None:
+        super().__init__(message, errno=errno)
+        self.drivers = tuple(drivers)
+
+
 class DriverBug(CryptoError):
     """A driver broke the contract: the message names the driver and the rule (EIO)."""
 
@@ -142,6 +159,7 @@ ERRNO_CLASSES: Mapping[int, type[CryptoError]] = {
     _errno.ENOBUFS: QueueFull,
     _errno.ENODEV: DriverGone,
     _errno.EBUSY: BusyError,
+    _errno.ETIMEDOUT: DriverTimeout,
     _errno.EIO: DriverBug,
 }
 """Which class an ``etype`` or ``status`` becomes in ``check()``; others are an `OperationError`."""
@@ -158,6 +176,7 @@ _SENTENCES: Mapping[int, str] = {
     _errno.ENOBUFS: "out of buffers; let callbacks run, then try again",
     _errno.ENODEV: "the driver left and no other takes the session over; attach one",
     _errno.EBUSY: "in use; wait for its completion",
+    _errno.ETIMEDOUT: "the driver did not answer in time; the operation may still be going on",
     _errno.EIO: "the driver failed; see the log of 'opencrypto'",
 }
 

@@ -9,7 +9,8 @@ framework counts anyway, and nothing runs between scrapes::
     start_http_server(9464, "127.0.0.1")
 
 Names and units follow Prometheus' conventions: seconds, bytes, ``_total``. With several
-frameworks in one registry give each a name: ``Collector(framework, name="esp")``.
+frameworks in one registry give each a name: ``Collector(framework, name="esp")``. A second one
+without a name, or of the same name, is refused when it is registered (ValueError).
 """
 
 from __future__ import annotations
@@ -95,8 +96,13 @@ class Collector(_Collector):
         self._labels = {"framework": name} if name else {}
 
     def describe(self) -> Iterable[Metric]:
-        """Promise nothing: the registry need not scrape when it registers."""
-        return []
+        """
+        Claim this collector's place in a registry, which then need not scrape when it registers.
+
+        Another one with the same name would show the same series once more, which Prometheus
+        refuses at each scrape; so the registry refuses it, with the claim in its ValueError.
+        """
+        return [_Claim(self._labels.get("framework", ""))]
 
     def collect(self) -> Iterator[Metric]:
         """Read the tree once, and yield it as metrics."""
@@ -221,6 +227,18 @@ class Collector(_Collector):
         for given, (bounds, counts, total) in series:
             family.add_metric(self._values(*given), _cumulative(bounds, counts), total)
         return family
+
+
+class _Claim(Metric):
+    """A name that a registry has but once, and shows to who registers another: a sentence."""
+
+    def __init__(self, name: str) -> None:
+        whose = f"named {name!r}" if name else "without a name"
+        self.name = (
+            f"a Collector of a framework {whose}; give each one of its own, "
+            "Collector(framework, name=...)"
+        )
+        self.type = "unknown"
 
 
 def _number(values: Mapping[str, Value], name: str) -> float:

@@ -12,7 +12,8 @@ import errno
 import functools
 import json
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -28,14 +29,11 @@ from opencrypto.constants import (
     ERESTART,
     Alg,
 )
-from opencrypto.driver import Driver
+from opencrypto.driver import Driver, Process
 from opencrypto.exceptions import CryptoError, NoDriverError, UsageError
-from opencrypto.xform import AEAD_PARTNERS, FACTS, Kind
+from opencrypto.xform import AEAD_CIPHERS, AEAD_PARTNERS, FACTS, Kind
 
-__all__ = ["PATIENCE", "Answer", "answers", "failures"]
-
-PATIENCE: Final = 5.0
-"""Seconds that a driver has for one answer."""
+__all__ = ["Answer", "Trial", "answers", "failures"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,30 +67,24 @@ def _answer(entry: dict[str, str]) -> Answer:
 _FIELDS: Final = ("key", "iv", "aad", "input", "output", "mac")
 
 
-def failures(driver: Driver) -> dict[int, str]:
+def failures(driver: Driver, timeout: float = 2.0) -> dict[int, str]:
     """
     Run the known answers of what a driver offers, before it is attached.
 
     An algorithm whose known answer has a key that the driver does not take is not tested: it says
     so in its capabilities, by ``refusal``, or by a UsageError or NoDriverError of ``newsession``.
-    Any other error there is a failure, such as a device's that does not work.
+    Any other error there is a failure, such as a device's that does not work. After one answer
+    that does not come nothing more is asked, and what was not tried has failed as well.
+
+    Args:
+        driver: A driver that is attached nowhere; its ports are the trial's from here on.
+        timeout: Seconds that it may keep us waiting for all its answers together. What this thread
+            computes meanwhile is not counted, so a slow machine is no reason to fail.
 
     Returns:
         For each algorithm that fails, why; an authenticated cipher fails with its partners.
     """
-    found: dict[int, str] = {}
-    trial = _Trial(driver)
-    for alg in driver.capabilities:
-        answer = answers().get(alg)
-        if answer is None:
-            continue
-        for partner in _partners(driver, answer):
-            reason = trial.run(answer, partner)
-            if reason:
-                found[int(alg)] = reason
-                if partner is not None:
-                    found[int(partner)] = reason
-    return found
+    return Trial(driver, timeout).failures()
 
 
 def _partners(driver: Driver, answer: Answer) -> Iterator[int | None]:
@@ -105,17 +97,91 @@ def _partners(driver: Driver, answer: Answer) -> Iterator[int | None]:
             yield partner
 
 
-class _Trial:
-    """Drives a driver that is not attached, one request at a time."""
+def _widowed(driver: Driver, failed: Mapping[int, str]) -> dict[int, str]:
+    """Return the authenticating halves all of whose ciphers fail, with the reason of one."""
+    found: dict[int, str] = {}
+    for half in driver.capabilities:
+        ciphers = [alg for alg in AEAD_CIPHERS.get(half, ()) if alg in driver.capabilities]
+        if ciphers and half not in failed and all(cipher in failed for cipher in ciphers):
+            found[int(half)] = failed[ciphers[0]]
+    return found
 
-    def __init__(self, driver: Driver) -> None:
+
+def _idle() -> float:
+    """Return a clock in seconds that stands while this thread computes."""
+    return time.monotonic() - time.thread_time()
+
+
+class Trial:
+    """Drives a driver that is not attached, one request at a time, until it once keeps silent."""
+
+    def __init__(self, driver: Driver, timeout: float) -> None:
         self._driver = driver
-        self._answered = threading.Semaphore(0)
+        self._timeout = timeout
+        self._deadline = _idle() + timeout
+        self._asked: dict[Cryptop, threading.Event] = {}  # what the driver has: one, or none
+        self._opened: list[int] = []  # its session; whoever takes it out has it freed
+        self._given_up = ""
         driver.done = self._done
         driver.unblock = self._unblock
 
+    def failures(self) -> dict[int, str]:
+        """Try everything; see the function of this name."""
+        found: dict[int, str] = {}
+        for alg in self._driver.capabilities:
+            answer = answers().get(alg)
+            if answer is None:
+                continue
+            if self._given_up:
+                found[int(alg)] = self._given_up
+                continue
+            for partner in _partners(self._driver, answer):
+                reason = self.run(answer, partner)
+                if reason:
+                    found[int(alg)] = reason
+                    if partner is not None:
+                        found[int(partner)] = reason
+            if not self._left() and not self._given_up:
+                self._give_up(answer)
+        return found | _widowed(self._driver, found)
+
+    def port(self, done: Callable[[Cryptop], None]) -> Callable[[Cryptop], None]:
+        """Return ``done`` as the driver is to have it: an answer that comes late is the trial's."""
+        if not self._asked:
+            return done
+
+        def after_the_trial(crp: Cryptop) -> None:
+            if crp in self._asked:
+                self._done(crp)
+            else:
+                done(crp)
+
+        return after_the_trial
+
+    def _left(self) -> float:
+        return max(0.0, self._deadline - _idle())
+
+    def _give_up(self, answer: Answer) -> None:
+        name = FACTS[answer.alg].name
+        self._given_up = (
+            f"not tried: the time for all known answers, {self._timeout:g} s, was over at {name}"
+        )
+
     def _done(self, crp: Cryptop) -> None:
-        self._answered.release()
+        """Take an answer, in whatever thread it comes; one that nobody asked for is nobody's."""
+        answered = self._asked.pop(crp, None)
+        if answered is None:
+            return
+        answered.set()
+        if self._given_up:
+            self._free()
+
+    def _free(self) -> None:
+        try:
+            lid = self._opened.pop()
+        except IndexError:
+            return  # the other of the trial and the late answer has
+        self._driver.freesession(lid)
 
     def _unblock(self, what: int) -> None:
         """Take note of nothing: a request refused for the moment fails the test."""
@@ -149,22 +215,37 @@ class _Trial:
         except Exception as error:
             return f"opening a session raised {type(error).__name__}"
         lid, process = opened if isinstance(opened, tuple) else (opened, self._driver.process)
+        self._opened.append(lid)
+        try:
+            reason = self._ask(answer, partner, lid, process)
+            if not self._asked:  # or the driver has it still, and its session with it
+                self._free()
+        except Exception as error:
+            return f"its known answer raised {type(error).__name__}"
+        return reason
+
+    def _ask(self, answer: Answer, partner: int | None, lid: int, process: Process) -> str:
+        """Ask the questions of an answer until one is answered wrongly, and return how."""
         try:
             for question in _questions(answer, partner):
                 question.crp.sid = lid
-                reason = self._verdict(question, process(question.crp, 0))
+                answered = self._asked[question.crp] = threading.Event()
+                if process(question.crp, 0) == ERESTART:
+                    self._asked.clear()
+                    return "its known answer was refused for the moment"
+                if not answered.wait(self._left()):
+                    self._give_up(answer)
+                    return "its known answer did not come"
+                reason = self._verdict(question)
                 if reason:
                     return reason
-        except Exception as error:
-            return f"its known answer raised {type(error).__name__}"
-        finally:
-            self._driver.freesession(lid)
+        except Exception:
+            self._asked.clear()
+            raise
         return ""
 
-    def _verdict(self, question: _Question, taken: int) -> str:
+    def _verdict(self, question: _Question) -> str:
         crp = question.crp
-        if taken == ERESTART or not self._answered.acquire(timeout=PATIENCE):
-            return "its known answer did not come"
         if crp.etype != question.etype:
             if crp.etype:
                 return f"its known answer failed with {_name(crp.etype)}"

@@ -88,24 +88,25 @@ class Sysctl(MutableMapping[str, Value]):
     """
 
     def __init__(self) -> None:
-        self._branches: list[tuple[str, Callable[[], Iterable[Node]]]] = []
+        self._branches: list[tuple[tuple[str, ...], Callable[[], Iterable[Node]]]] = []
 
-    def graft(self, branch: Callable[[], Iterable[Node]], prefix: str = "") -> None:
+    def graft(self, branch: Callable[[], Iterable[Node]], *prefixes: str) -> None:
         """
         Hang a branch on the tree.
 
         Args:
             branch: Returns its nodes as they are now.
-            prefix: How each of its names begins: it is not asked for others.
+            prefixes: How each of its names begins, with one of these: it is not asked for others.
+                Without any it is asked for all.
         """
-        self._branches.append((prefix, branch))
+        self._branches.append((prefixes or ("",), branch))
 
     def nodes(self, prefix: str = "") -> dict[str, Node]:
         """Return every node whose name begins with `prefix`, by name, as the tree is now."""
         return {
             node.name: node
-            for start, branch in self._branches
-            if start.startswith(prefix) or prefix.startswith(start)
+            for starts, branch in self._branches
+            if prefix.startswith(starts) or any(start.startswith(prefix) for start in starts)
             for node in branch()
             if node.name.startswith(prefix)
         }

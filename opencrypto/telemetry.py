@@ -72,12 +72,14 @@ def _reader(framework: Framework, leaf: str) -> Callback:
 
     def read(_: CallbackOptions) -> Iterable[Observation]:
         sums: dict[str, int] = {}
+        nodes = framework.sysctl.nodes("opencrypto.")  # one look: a driver may leave meanwhile
         for prefix, mark in ((present, ".hid"), (gone, ".migrated")):
-            nodes = framework.sysctl.nodes(prefix)
             for name in nodes:
+                if not (name.startswith(prefix) and name.endswith(mark)):
+                    continue
                 driver = name.removeprefix(prefix).removesuffix(mark)
                 node = nodes.get(f"{prefix}{driver}.{leaf}")
-                value = node.get() if node is not None and name.endswith(mark) else None
+                value = None if node is None else node.get()
                 if isinstance(value, int):
                     # A driver that left keeps its series, and one of its name goes on with it.
                     sums[driver] = sums.get(driver, 0) + value

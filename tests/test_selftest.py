@@ -1,8 +1,12 @@
 """Known answers at attachment: what answers wrongly is not offered, and everybody can see it."""
 
+import contextlib
 import errno
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import math
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 import pytest
 
@@ -15,12 +19,14 @@ from opencrypto import (
     CRYPTO_NULL_CBC,
     CRYPTO_SHA1,
     CRYPTO_SHA1_HMAC,
+    CRYPTOCAP_F_SOFTWARE,
     Alg,
     BusyError,
     Capability,
     Cryptoini,
     Cryptop,
     Driver,
+    DriverBug,
     DriverGone,
     Framework,
     NoDriverError,
@@ -28,7 +34,9 @@ from opencrypto import (
     UsageError,
 )
 from opencrypto.chain import ChainDriver, Segments, TransformFactory
-from opencrypto.selftest import answers
+from opencrypto.client import Session
+from opencrypto.driver import WorkerPool
+from opencrypto.selftest import answers, failures
 from opencrypto.xform import FACTS, Kind
 from opencrypto_swcrypto import opencrypto_drivers
 from opencrypto_swcrypto._driver import FACTORIES
@@ -251,3 +259,214 @@ def test_every_algorithm_has_an_answer() -> None:
     wanted = {alg for alg, facts in FACTS.items() if facts.kind is not Kind.AEAD_AUTH}
     assert set(answers()) == wanted
     assert all(answer.source for answer in answers().values())
+
+
+class Slow(Harmed):
+    """A driver that answers some algorithms late, or not at all, from a thread of its own."""
+
+    flags = CRYPTOCAP_F_SOFTWARE
+
+    def __init__(self, *algs: int, silent: Collection[int] = (), pause: float = 0.0) -> None:
+        super().__init__(nothing, *algs)
+        self.silent = silent
+        self.pause = pause
+        self.kept: list[Cryptop] = []
+        self.asked: set[int] = set()
+        self.opened: list[int] = []
+        self.freed: list[int] = []
+        self.worker = WorkerPool("opencrypto-slow", lambda: None, size=1, depth=8)
+
+    def newsession(self, ini: Sequence[Cryptoini]) -> int:
+        """Open a session, and note it."""
+        lid = super().newsession(ini)
+        self.opened.append(lid)
+        return lid
+
+    def freesession(self, lid: int) -> None:
+        """Forget it, and note that."""
+        super().freesession(lid)
+        self.freed.append(lid)
+
+    def process(self, crp: Cryptop, hint: int) -> int:
+        """Keep what is not to be answered; have a thread do the rest after the pause."""
+        self.asked.update(crd.alg for crd in crp.desc)
+        if any(crd.alg in self.silent for crd in crp.desc):
+            self.kept.append(crp)
+        else:
+            assert self.worker.submit(lambda: self.later(crp))
+        return 0
+
+    def later(self, crp: Cryptop) -> None:
+        """Pause, and answer."""
+        time.sleep(self.pause)
+        super().process(crp, 0)
+
+    def answer_kept(self) -> None:
+        """Answer, at last, what was kept, in the way of somebody who does not look."""
+        while self.kept:
+            crp = self.kept.pop()
+            crp.buf[:] = b"\xff" * len(crp.buf)
+            self.done(crp)
+
+    def close(self) -> None:
+        """End the thread."""
+        self.worker.close()
+        super().close()
+
+
+ORDER = (CRYPTO_AES_CBC, CRYPTO_SHA1_HMAC, *GCM, CRYPTO_NULL_CBC)
+OVER = "not tried: the time for all known answers, 0.1 s, was over at "
+
+
+def test_a_driver_that_is_silent_once_is_asked_no_more(caplog: pytest.LogCaptureFixture) -> None:
+    """One budget for all answers; what was tried before is offered, the rest says why it is not."""
+    driver = Slow(*ORDER, silent={CRYPTO_SHA1_HMAC})
+    began = time.monotonic()
+    with Framework(plugins=False) as fw:
+        fw.attach(driver, selftest=True, selftest_timeout=0.1)
+        assert 0.1 <= time.monotonic() - began < 5
+        (info,) = fw.drivers
+        assert info.algorithms == ("AES_CBC",)
+        assert dict(info.failed) == {
+            "SHA1_HMAC": "its known answer did not come",
+            "AES_GCM_16": OVER + "SHA1_HMAC",
+            "AES_128_GMAC": OVER + "SHA1_HMAC",
+            "NULL_CBC": OVER + "SHA1_HMAC",
+        }
+        assert driver.asked == {CRYPTO_AES_CBC, CRYPTO_SHA1_HMAC}
+        assert caplog.text.count("selftest_failed") == 4
+
+
+@pytest.mark.parametrize("attached", [False, True])
+def test_a_late_known_answer_is_nobodys(attached: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """Its session is freed then and not before; no driver is blamed, no consumer hears of it."""
+    driver = Slow(CRYPTO_AES_CBC, CRYPTO_SHA1_HMAC, silent={CRYPTO_SHA1_HMAC})
+    with Framework(plugins=False) as fw:
+        if attached:
+            fw.attach(driver, selftest=True, selftest_timeout=0.05)
+        else:
+            assert CRYPTO_SHA1_HMAC in failures(driver, 0.05)
+        caplog.clear()
+        assert set(driver.opened) - set(driver.freed) == {driver.kept[0].sid}
+        twice = driver.kept[0]
+        driver.answer_kept()
+        assert sorted(driver.freed) == sorted(driver.opened)
+        if not attached:
+            driver.close()
+            return
+        with Session(Cryptoini(CRYPTO_AES_CBC, bytes(16)), framework=fw, timeout=20) as session:
+            sealed = session.encrypt(bytes(16), iv=bytes(16))
+            assert sealed.data.hex() == "66e94bd4ef8a2c3b884cfa59ca342b2e"
+        assert fw.driver_bugs.count == 0
+        assert not caplog.text
+        with pytest.raises(DriverBug):
+            driver.done(twice)  # once is late, twice is wrong
+
+
+class Doubly(Slow):
+    """A driver that answers each twice, and also what nobody asked."""
+
+    def later(self, crp: Cryptop) -> None:
+        """Answer, and go on answering."""
+        super().later(crp)
+        self.done(crp)
+        self.done(Cryptop(crp.sid))
+
+
+class Crossed(Slow):
+    """A driver that answers the question before once more when it has the next one."""
+
+    last = Cryptop()
+
+    def process(self, crp: Cryptop, hint: int) -> int:
+        """Answer the last one, and let the thread answer this one after a moment."""
+        self.done(self.last)
+        self.last = crp
+        return super().process(crp, hint)
+
+
+@pytest.mark.parametrize("kind", [Doubly, Crossed])
+def test_an_answer_is_taken_for_no_other_question(kind: type[Slow]) -> None:
+    """Whoever answers what was not asked, or answers twice, has answered nothing."""
+    with contextlib.closing(kind(CRYPTO_AES_CBC, CRYPTO_SHA1_HMAC, pause=0.01)) as driver:
+        assert failures(driver, 2.0) == {}
+        assert driver.opened == driver.freed
+
+
+def test_slow_answers_spend_the_same_budget() -> None:
+    """A driver that answers each time, but slowly, has no more time than a silent one."""
+    with contextlib.closing(Slow(*ORDER, pause=0.04)) as driver:
+        failed = failures(driver, 0.1)
+        assert failed[CRYPTO_NULL_CBC].startswith(OVER)
+        assert CRYPTO_AES_CBC not in failed
+    assert driver.opened == driver.freed, "the last answer came later, and freed its session"
+
+
+@pytest.mark.parametrize("silent", [*GCM, CRYPTO_AES_CBC])
+def test_a_cipher_that_was_not_tried_takes_its_other_half_along(silent: int) -> None:
+    """Nothing of a driver that never answers is offered, in whatever order it names them."""
+    algs = (silent, CRYPTO_SHA1_HMAC, CRYPTO_AES_128_GMAC, CRYPTO_AES_GCM_16)
+    with contextlib.closing(Slow(*algs, silent=algs)) as driver:
+        assert set(failures(driver, 0.02)) == set(algs)
+
+
+class Stalled(Harmed):
+    """A device whose calls block, and then do what they should."""
+
+    def newsession(self, ini: Sequence[Cryptoini]) -> int:
+        """Let the caller wait."""
+        time.sleep(0.06)
+        return super().newsession(ini)
+
+
+class Clocks:
+    """The two clocks of the budget, of a thread that computes all the time, on a slow machine."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        """Return the time of day."""
+        self.now += 0.05
+        return self.now
+
+    def thread_time(self) -> float:
+        """Return the time that the thread has computed."""
+        return self.now
+
+
+def test_a_slow_machine_is_no_reason_to_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answers take longer than the budget has, and nobody has waited for the driver."""
+    monkeypatch.setattr("opencrypto.selftest.time", clocks := Clocks())
+    assert failures(Harmed(nothing, *ORDER), 0.2) == {}
+    assert clocks.now > 0.2
+
+
+def test_calls_that_block_spend_the_budget_too() -> None:
+    """Silence is silence, wherever; only what is computed meanwhile is not counted."""
+    failed = failures(Stalled(nothing, *ORDER), 0.1)
+    assert set(failed) == {CRYPTO_NULL_CBC, *GCM}
+    assert {*failed.values()} == {OVER + "SHA1_HMAC"}
+
+
+def test_a_driver_that_frees_badly_fails_and_no_more() -> None:
+    """What `freesession` raises is a failure of the algorithm, not of the attachment."""
+
+    class Clumsy(Harmed):
+        def freesession(self, lid: int) -> None:
+            super().freesession(lid)
+            raise ZeroDivisionError
+
+    failed = failures_of(Clumsy(nothing, CRYPTO_AES_CBC))
+    assert failed == {"AES_CBC": "its known answer raised ZeroDivisionError"}
+
+
+@pytest.mark.parametrize("wrong", [0, -1, True, "2", math.nan, None])
+def test_a_budget_is_a_time(wrong: Any) -> None:
+    """Else nothing is attached, and no framework made."""
+    with Framework(plugins=False) as fw:
+        with pytest.raises(UsageError, match="selftest_timeout is"):
+            fw.attach(Broken(), selftest_timeout=wrong)
+        assert not fw.drivers
+    with pytest.raises(UsageError, match="selftest_timeout is"):
+        Framework(plugins=False, selftest_timeout=wrong)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from opencrypto._core.bugs import DriverBugs
 from opencrypto._core.key_requests import KeyRequests
@@ -27,6 +27,9 @@ from opencrypto.constants import CRYPTO_ALG_FLAG_SUPPORTED, CRYPTO_ASYMQ, CRYPTO
 from opencrypto.driver import CLASS_NAMES, Capability, Driver, Rule, detached
 from opencrypto.exceptions import BusyError, UsageError
 from opencrypto.xform import FACTS
+
+if TYPE_CHECKING:
+    from opencrypto.selftest import Trial
 
 _TOKEN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]*")
 
@@ -134,16 +137,21 @@ class Attachments:
 
     # Driver objects.
 
-    def attach(self, driver: Driver, *, selftest: bool) -> int:
+    def attach(self, driver: Driver, *, selftest: bool, timeout: float) -> int:
         """Give a driver a slot, register what it can do, and give it its ports."""
         _check_driver(driver)
         if any(slot.driver is driver for slot in self._drivers):
             raise BusyError(f"driver {driver.name} is attached already; detach it first")
-        failed = _failed_answers(driver) if selftest else {}
+        done: Callable[[Cryptop], None] = self._dispatcher.done
+        failed: dict[int, str] = {}
+        if selftest:
+            trial = _trial(driver, timeout)
+            failed = trial.failures()
+            done = trial.port(done)
         slot = self._drivers.reserve(driver.flags, driver.name)
         slot.driver = driver
         slot.sym.failed = failed
-        driver.done = self._dispatcher.done
+        setattr(driver, "done", done)  # noqa: B010 - shadows a method
         driver.kdone = functools.partial(self._key_requests.done, by=slot.keys.inflight)
         driver.unblock = functools.partial(self.unblock, slot.hid)
         with slot.lock:
@@ -238,10 +246,10 @@ class Attachments:
             setattr(driver, port, detached)
 
 
-def _failed_answers(driver: Driver) -> dict[int, str]:
-    from opencrypto.selftest import failures  # with its answers, which the first driver wants
+def _trial(driver: Driver, timeout: float) -> Trial:
+    from opencrypto.selftest import Trial  # with its answers, which the first driver wants
 
-    return failures(driver)
+    return Trial(driver, timeout)
 
 
 def _too_late(crp: Cryptop) -> None:

@@ -32,6 +32,7 @@ from opencrypto._request.key import Cryptkop
 from opencrypto._request.symmetric import Cryptoini, Cryptop
 from opencrypto._rules.chain import Chain
 from opencrypto._rules.profile import Profile
+from opencrypto._rules.seconds import check_seconds
 from opencrypto._state import REQUEST, RequestEvent, RequestState, step
 from opencrypto._threads import Interrupt, InterruptFactory, ThreadInterrupt, check_threads
 from opencrypto.driver import Driver
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+SELFTEST_TIMEOUT = 2.0
+"""Seconds that a driver may keep its attachment waiting for its known answers, all together."""
 
 DETACH_TIMEOUT = 10.0
 """Seconds that a driver has to answer what it has taken, when it is detached."""
@@ -58,11 +62,14 @@ class Framework:
         strict: Plugins whose failure is an error rather than a line in `drivers`; True for all.
         blocked: Names of plugins not to load; the environment's OPENCRYPTO_BLOCK adds to them.
         interrupt: What runs the queues; tests give `opencrypto.testing.ManualInterrupt`.
+        selftest_timeout: Seconds that each driver of a plugin may keep us waiting for its known
+            answers, as for `attach`.
         control: Where to open a socket for the ``opencrypto`` command: a path, a folder, True for
             the default place, False for nowhere, None for what OPENCRYPTO_CONTROL says.
 
     Raises:
-        CryptoError: a plugin named in `strict` failed, or the control socket cannot be opened.
+        CryptoError: a plugin named in `strict` failed, the control socket cannot be opened, or
+            `selftest_timeout` is no number of seconds.
     """
 
     def __init__(
@@ -72,6 +79,7 @@ class Framework:
         strict: Collection[str] | bool = False,
         blocked: Collection[str] = (),
         interrupt: InterruptFactory = ThreadInterrupt,
+        selftest_timeout: float = SELFTEST_TIMEOUT,
         control: bool | str | Path | None = None,
     ) -> None:
         if interrupt is ThreadInterrupt:
@@ -124,7 +132,7 @@ class Framework:
         setattr(self, "freereq", self._pool.give)  # noqa: B010 - shadows a method
         _frameworks.add(self)
         try:
-            self._attach_offered()
+            self._attach_offered(check_seconds(selftest_timeout, "selftest_timeout"))
             self._open_control(control)
         except BaseException:
             self.close()  # what was attached before a strict plugin failed
@@ -158,11 +166,11 @@ class Framework:
         settings = self._settings
         return settings.cryptodevallowsoft if settings.userasymcrypto else None
 
-    def _attach_offered(self) -> None:
+    def _attach_offered(self, timeout: float) -> None:
         """Attach the drivers that plugins offer; one that cannot be is listed with its reason."""
         for driver in self._plugins.drivers():
             try:
-                self.attach(driver, selftest=driver.selftest is not False)
+                self.attach(driver, selftest=driver.selftest is not False, selftest_timeout=timeout)
             except KeyboardInterrupt:
                 raise
             except BaseException as error:
@@ -305,7 +313,13 @@ class Framework:
         """
         self._attachments.unblock(hid, what)
 
-    def attach(self, driver: Driver, *, selftest: bool | None = None) -> int:
+    def attach(
+        self,
+        driver: Driver,
+        *,
+        selftest: bool | None = None,
+        selftest_timeout: float = SELFTEST_TIMEOUT,
+    ) -> int:
         """
         Attach a driver object and return its hid.
 
@@ -313,14 +327,20 @@ class Framework:
             driver: A driver that is attached nowhere.
             selftest: Whether to run the known answers first; algorithms that fail are not
                 offered (see `drivers`). None leaves it to ``driver.selftest``.
+            selftest_timeout: Seconds that the driver may keep us waiting for all these answers
+                together. After one that does not come no more are asked for, and what was not
+                tried is not offered either.
 
         Raises:
-            UsageError: its name, flags or capabilities are wrong, or the framework is closed.
+            UsageError: its name, flags or capabilities are wrong, `selftest_timeout` is no number
+                of seconds, or the framework is closed.
             BusyError: it is attached already.
         """
         self._check_open()
         return self._attachments.attach(
-            driver, selftest=bool(driver.selftest) if selftest is None else selftest
+            driver,
+            selftest=bool(driver.selftest) if selftest is None else selftest,
+            timeout=check_seconds(selftest_timeout, "selftest_timeout"),
         )
 
     def detach(self, which: int | str | Driver, *, timeout: float = DETACH_TIMEOUT) -> None:
@@ -331,9 +351,10 @@ class Framework:
         has not answered is handed back to the consumers with EAGAIN.
 
         Raises:
-            UsageError: no such driver is attached, or somebody detaches it already.
+            UsageError: no such driver is attached, somebody detaches it already, or `timeout` is
+                no number of seconds.
         """
-        self._attachments.detach(which, timeout)
+        self._attachments.detach(which, check_seconds(timeout, "timeout", zero=True))
 
     @property
     def interrupts(self) -> tuple[Interrupt, ...]:
@@ -453,6 +474,22 @@ class Framework:
         """
         return tuple(dict.fromkeys(self._virtual.drivers(self._sessions.find(sid))))
 
+    def holders_of(self, crp: Cryptop) -> tuple[str, ...]:
+        """
+        Name the driver that has a request now, or the drivers if its session is a virtual one.
+
+        That may be another than `driver_of` the session: one that leaves, and has not answered.
+
+        Returns:
+            The names as of `driver_of`; none if the request is not dispatched, or just answered.
+        """
+        session: Session | None = crp.holder
+        if session is None:
+            return ()
+        if session.slot is not self._virtual.slot:
+            return (session.slot.name,)
+        return tuple(dict.fromkeys(self._virtual.drivers(session)))
+
     def dispatch(self, crp: Cryptop) -> None:
         """
         Carry a request out; its callback is called exactly once, with ``etype`` set.
@@ -462,7 +499,7 @@ class Framework:
         thread, in order. On ``etype`` EAGAIN nothing was done: dispatch again, ``sid`` is set.
 
         Raises:
-            UsageError: the request has no callback, or has been freed.
+            UsageError: the request has no callback, has been freed, or its flags are no number.
             BusyError: it is dispatched already.
         """
         self._dispatcher.dispatch(crp)

@@ -56,6 +56,9 @@ FREED: Final = int(RequestState.FREED)
 LIVE: Final = SessionState.LIVE
 EAGAIN: Final = errno.EAGAIN
 
+ILEN_BITS: Final = 48
+"""An ``ilen`` has at most so many bits. It is counted, and counts neither fall nor overflow."""
+
 TURN: Final = 256
 """How many requests of one driver the request interrupt hands over before the next one's turn."""
 
@@ -91,14 +94,18 @@ class Dispatcher:
 
     def dispatch(self, crp: Cryptop) -> None:
         """Hand a request to its session's driver. See `Framework.dispatch`."""
-        session = self._table.get(crp.sid)
-        if session is None or crp.state or crp.callback is None:
+        try:  # before anything is changed, since these raise where a field is no number
+            session = self._table.get(crp.sid)
+            size = crp.ilen
+            kind = (size - 1).bit_length()
+            absurd = size >> ILEN_BITS
+            batch = crp.flags & CRYPTO_F_BATCH
+        except (AttributeError, TypeError):
+            session = None
+        if session is None or absurd or crp.state or crp.callback is None:
             self._refuse(crp)
             return
-        size = crp.ilen
-        # Before anything is changed, since these may raise.
-        kind = session.kind + (size - 1).bit_length()
-        batch = crp.flags & CRYPTO_F_BATCH
+        kind += session.kind
         crp.state = SUBMITTED
         if crp.etype:
             crp.fail(0)
@@ -133,11 +140,17 @@ class Dispatcher:
             raise BusyError("the request is dispatched already; wait for its callback")
         if crp.callback is None:
             raise UsageError("the request has no callback; set one, or nobody hears of its end")
+        if not isinstance(crp.flags, int):
+            raise UsageError(f"flags are CRYPTO_F_* or 0, not {type(crp.flags).__name__}")
+        size, reason = _length(crp.ilen)
         counts = self._local.counts
-        counts.sizes[(crp.ilen - 1).bit_length()] += 1
-        counts.bytes += crp.ilen
+        counts.sizes[(size - 1).bit_length()] += 1
+        counts.bytes += size
         counts.errs += 1
-        crp.fail(errno.ENOENT, f"no session {sid_text(crp.sid)}; open one with newsession()")
+        if reason:
+            crp.fail(errno.EINVAL, reason)
+        else:
+            crp.fail(errno.ENOENT, f"no session {sid_text(crp.sid)}; open one with newsession()")
         self._complete(crp)
 
     def _detour(self, crp: Cryptop, session: Session) -> None:
@@ -356,6 +369,15 @@ class Dispatcher:
     def without_session(self) -> Counts:
         """The counts of requests that met no session."""
         return self._without_session
+
+
+def _length(ilen: object) -> tuple[int, str]:
+    """Return what an ``ilen`` counts as, and what is wrong with it, if anything is."""
+    if not isinstance(ilen, int):
+        return 0, f"ilen is a number of bytes, not {type(ilen).__name__}"
+    if ilen >> ILEN_BITS:
+        return 0, f"ilen is a number of bytes from 0 to 2**{ILEN_BITS} - 1, and this one is not"
+    return ilen, ""
 
 
 def _queue_of(slot: Slot) -> RequestQueue[Cryptop]:

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from opencrypto._core.queues import RequestQueue
 from opencrypto._core.returns import let_go
-from opencrypto._measure.counters import Counts, LocalCounts
+from opencrypto._measure.counters import Counts, LocalCounts, ThreadCounts, sum_counts
 from opencrypto._request.key import Cryptkop
 from opencrypto._request.sid import LID, lid_of
 from opencrypto._request.symmetric import Cryptoini, Cryptop, alg_name
@@ -385,12 +385,28 @@ class DriverTable:
                 oldest = "others"
             self._long_gone.setdefault(oldest, Counts()).absorb(counts)
 
-    def counts(self) -> tuple[dict[str, Counts], list[tuple[str, Counts]]]:
-        """Return the counts of the drivers in use, and those of the drivers gone, by name."""
+    def counts(self) -> tuple[dict[str, tuple[Slot, ThreadCounts]], dict[str, ThreadCounts]]:
+        """
+        Sum the counts of the drivers in use, each with its slot, and of the drivers gone, by name.
+
+        Each driver is in one of them, whatever comes and goes meanwhile, so no sum ever falls.
+        """
+        present = {}
+        gone: dict[str, ThreadCounts] = {}
         with self.lock:
-            present = {slot.name: slot.counts for slot in self if not slot.gone}
-            gone = [(slot.name, slot.counts) for slot in self if slot.gone]
-            return present, [*self._long_gone.items(), *self._departed, *gone]
+            left = self.departed()
+            for slot in self:
+                if slot.gone:  # asked once: it may go as we look
+                    left.append((slot.name, slot.counts))
+                else:
+                    present[slot.name] = slot, slot.counts.total()
+            for name, counts in left:
+                counts.add_to(gone.setdefault(name, sum_counts([])))
+        return present, gone
+
+    def departed(self) -> list[tuple[str, Counts]]:
+        """Return what is kept of the drivers whose slots are free again, by the names they had."""
+        return [*self._long_gone.items(), *self._departed]
 
     def after_fork(self) -> None:
         """Go on in a forked child: see `Slot.after_fork`."""

@@ -21,7 +21,6 @@ from opencrypto._measure.counters import (
     ChainNumbers,
     ThreadCounts,
     size_class,
-    sum_counts,
 )
 from opencrypto._measure.timing import BOUNDS, PHASES, Phase
 from opencrypto._request.symmetric import alg_name
@@ -63,8 +62,7 @@ def add_names(
     tree.graft(lambda: session_branch(sessions, look()), "opencrypto.sessions.")
     tree.graft(lambda: size_branch(look()), "opencrypto.sizes.")
     tree.graft(lambda: alg_branch(look(), drivers, sessions.chain_numbers), "opencrypto.algs.")
-    tree.graft(lambda: driver_branch(look(), drivers), "opencrypto.drivers.")
-    tree.graft(lambda: rest_branch(look()), "opencrypto.rest.")
+    tree.graft(lambda: driver_branches(look()), "opencrypto.drivers.", "opencrypto.rest.")
 
 
 def add_queue(tree: Sysctl, name: str, queue: ReturnQueue[R]) -> None:
@@ -272,19 +270,17 @@ def _alg_nodes(name: str, sizes: dict[int, int]) -> list[Node]:
     ]
 
 
-def driver_branch(look: Snapshot, drivers: DriverTable) -> Iterator[Node]:
-    """Each driver attached, or leaving."""
-    for slot in drivers:
-        if not slot.gone:
-            yield from _driver_nodes(look, slot)
+def driver_branches(look: Snapshot) -> Iterator[Node]:
+    """Each driver attached, or leaving; and those that left: one or the other, at one look."""
+    counts = look.drivers
+    for name, slot in look.slots.items():
+        yield from _driver_nodes(look, name, slot, counts[name])
+    yield from rest_branch(look)
 
 
-def _driver_nodes(look: Snapshot, slot: Slot) -> Iterator[Node]:
-    prefix = f"opencrypto.drivers.{slot.name}"
-    empty = sum_counts([])
-
-    def counts() -> ThreadCounts:
-        return look.drivers.get(slot.name, empty)
+def _driver_nodes(look: Snapshot, driver: str, slot: Slot, counted: ThreadCounts) -> Iterator[Node]:
+    prefix = f"opencrypto.drivers.{driver}"
+    counts = _constant(counted)
 
     def inflight() -> int:
         sessions = list(slot.sym.sessions.values())

@@ -109,18 +109,18 @@ class Snapshot:
         self.dispatcher = dispatcher
 
     @cached_property
-    def _counts(self) -> tuple[dict[str, ThreadCounts], dict[str, ThreadCounts], ThreadCounts]:
-        present, departed = self._drivers.counts()
-        gone: dict[str, ThreadCounts] = {}
-        for name, counts in departed:
-            counts.add_to(gone.setdefault(name, sum_counts([])))
-        without = self.dispatcher.without_session.total()
-        return {name: counts.total() for name, counts in present.items()}, gone, without
+    def _counts(self) -> tuple[dict[str, tuple[Slot, ThreadCounts]], dict[str, ThreadCounts]]:
+        return self._drivers.counts()
+
+    @property
+    def slots(self) -> dict[str, Slot]:
+        """The slot of each driver attached, or leaving, by name."""
+        return {name: slot for name, (slot, _) in self._counts[0].items()}
 
     @property
     def drivers(self) -> dict[str, ThreadCounts]:
-        """The counts of each driver attached, by name."""
-        return self._counts[0]
+        """The counts of each of them, by name."""
+        return {name: counts for name, (_, counts) in self._counts[0].items()}
 
     @property
     def gone(self) -> dict[str, ThreadCounts]:
@@ -135,10 +135,10 @@ class Snapshot:
             departed.add(each)
         return departed
 
-    @property
+    @cached_property
     def without_session(self) -> ThreadCounts:
         """The counts of requests that met no session."""
-        return self._counts[2]
+        return self.dispatcher.without_session.total()
 
     @cached_property
     def total(self) -> ThreadCounts:

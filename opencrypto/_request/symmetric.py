@@ -232,7 +232,7 @@ class Cryptop(CryptopNames):
 
     Attributes:
         sid: The session; on EAGAIN, the session to dispatch again with.
-        ilen: Bytes of input in `buf`; informational.
+        ilen: Bytes of input in `buf`: for the statistics, 0 to 2**48 - 1.
         olen: Bytes of output, where an operation changes the length.
         etype: 0, or the errno of what went wrong; valid when the callback runs.
         flags: ``CRYPTO_F_*``.

@@ -27,7 +27,7 @@ ORDER = (
     "_request.bsdnames",
     "_request.sid _request.buffer _request.symmetric _request.key",
     # What a chain allows. Pure.
-    "_rules.template _rules.profile",
+    "_rules.template _rules.seconds _rules.profile",
     "_rules.iv",
     "_rules.chain _rules.check _rules.message _rules.shapes _rules.quick",
     "_rules.lending",

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.parse
 import urllib.request
@@ -108,6 +109,85 @@ def test_the_series_of_a_driver_that_left_goes_on() -> None:
                 seen.append(found.get_sample_value("opencrypto_requests_total", {"driver": "it"}))
         assert seen == [float(n) for n in range(1, 41) for _ in range(2)]
         assert framework.stats.ops == 40
+
+
+def test_a_driver_that_leaves_in_the_midst_of_a_look_is_seen_once() -> None:
+    """What was looked up together is read together, though the driver is gone by then."""
+    with Framework(plugins=[Instant("it")]) as framework:
+        for _ in range(3):
+            sid = framework.newsession(Cryptoini(CRYPTO_NULL_CBC))
+            framework.dispatch(Cryptop(sid, flags=CRYPTO_F_CBIMM, callback=lambda crp: None))
+            framework.freesession(sid)
+            look = framework.sysctl.nodes("opencrypto.")
+            framework.detach("it")
+            assert look["opencrypto.drivers.it.ops"].get() == 1
+            again = framework.sysctl.nodes("opencrypto.")
+            assert "opencrypto.drivers.it.ops" not in again
+            framework.attach(Instant("it"), selftest=False)
+        assert framework.sysctl["opencrypto.rest.drivers.it.ops"] == 3
+
+
+def test_a_look_while_drivers_come_and_go_sees_no_count_fall() -> None:
+    """Whatever else happens between two readings of a scrape: series go up, and end at the sum."""
+    turns = 150 if os.environ.get("OPENCRYPTO_QUICK") else 600
+    going = threading.Event()
+    with Framework(plugins=[Instant("stays")]) as framework:
+
+        def come_and_go() -> None:
+            for _ in range(turns):
+                framework.attach(Instant("it"), selftest=False)
+                sid = framework.newsession(Cryptoini(CRYPTO_NULL_CBC), driver="it")
+                for _ in range(3):
+                    crp = Cryptop(sid, flags=CRYPTO_F_CBIMM, callback=lambda crp: None)
+                    crp.ilen = 100
+                    framework.dispatch(crp)
+                framework.freesession(sid)
+                framework.detach("it")
+            going.set()
+
+        found = registry(framework)
+        worker = threading.Thread(target=come_and_go)
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(1e-5)
+        try:
+            worker.start()
+            last: dict[Any, float] = {}
+            looks = 0
+            while not going.is_set():
+                looks += 1
+                for family in found.collect():
+                    for sample in family.samples:
+                        if family.type == "counter":
+                            key = sample.name, *sorted(sample.labels.items())
+                            assert sample.value >= last.get(key, 0), key
+                            last[key] = sample.value
+        finally:
+            sys.setswitchinterval(interval)
+            worker.join()
+        assert looks > 10
+        value = found.get_sample_value("opencrypto_request_bytes_total", {"driver": "it"})
+        assert value == turns * 3 * 100
+        assert framework.stats.ops == turns * 3
+
+
+def test_a_second_collector_of_the_same_name_is_refused() -> None:
+    """Each series would come twice, in silence; the registry says what to do instead."""
+    from opencrypto.metrics import Collector
+
+    found = prometheus.CollectorRegistry()
+    with Framework(plugins=False) as one, Framework(plugins=False) as two:
+        first = Collector(one)
+        found.register(first)
+        with pytest.raises(ValueError, match="without a name; give each one of its own"):
+            found.register(Collector(two))
+        found.register(Collector(two, name="esp"))
+        with pytest.raises(ValueError, match=r"named .*esp.*; give each one of its own"):
+            found.register(Collector(one, name="esp"))
+        text = prometheus.generate_latest(found).decode()
+        samples = [line for line in text.splitlines() if not line.startswith("#")]
+        assert len({line.rsplit(" ", 1)[0] for line in samples}) == len(samples)
+        found.unregister(first)
+        found.register(Collector(two))
 
 
 def test_buckets_begin_at_a_microsecond() -> None:

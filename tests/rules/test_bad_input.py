@@ -205,16 +205,44 @@ def test_without_a_callback_dispatch_raises(fw: Framework) -> None:
     assert log.etypes == [errno.ENOENT]
 
 
-@pytest.mark.parametrize("fields", [{"flags": None}, {"ilen": None}, {"ilen": "x"}])
-def test_fields_of_wrong_types_raise_at_dispatch(fw: Framework, fields: dict[str, Any]) -> None:
-    """What dispatch needs and cannot read raises TypeError, and nothing is left in flight."""
+@pytest.mark.parametrize("flags", [None, "x", 1.0, []])
+@pytest.mark.parametrize("known", [True, False])
+def test_flags_that_are_no_number_raise_at_dispatch(fw: Framework, flags: Any, known: bool) -> None:
+    """They say how the request is called back, so it cannot be; nothing is left in flight."""
     sid, log = newsession(fw), Log()
-    crp = request(sid, log)
-    put(**fields)(crp)
-    with pytest.raises(TypeError):
+    crp = request(sid if known else 0, log)
+    put(flags=flags)(crp)
+    with pytest.raises(UsageError, match=r"flags are CRYPTO_F_\*"):
         fw.dispatch(crp)
     fw.freesession(sid)
     assert not fw._sessions.table
+    assert not log.calls
+
+
+@pytest.mark.parametrize(
+    "ilen",
+    [None, "x", 1.0, [], -1, -(2**70), 2**48, pytest.param(2**2000, id="endless")],
+)
+@pytest.mark.parametrize("known", [True, False])
+def test_a_length_that_is_none_made_counters_fall(ilen: Any, known: bool) -> None:
+    """EINVAL, the buffer untouched, counted as 0 bytes: no count falls or overflows."""
+    log = Log()
+    with stepped(Toy()) as fw:
+        sid = newsession(fw)
+        crp = request(sid if known else 0, log)
+        put(ilen=ilen)(crp)
+        fw.dispatch(crp)
+        assert log.etypes == [errno.EINVAL]
+        assert crp.error.startswith("ilen is a number of bytes")
+        assert bytes(crp.buf) == bytes(16)
+        assert fw.sysctl["opencrypto.sizes.bytes"] == 0
+        assert fw.sysctl["opencrypto.stats.ops"] == fw.sysctl["opencrypto.stats.errs"] == 1
+        assert fw.driver_bugs.count == 0
+        put(ilen=2**48 - 1)(crp)
+        crp.sid = sid
+        fw.dispatch(crp)
+        assert log.etypes == [errno.EINVAL, 0]
+        assert fw.sysctl["opencrypto.sizes.bytes"] == 2**48 - 1
 
 
 def test_a_request_freed_or_under_way() -> None:
