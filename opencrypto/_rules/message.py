@@ -9,7 +9,7 @@ takes the aad as its additional data and the IV as its nonce.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from opencrypto._request.buffer import BytesLike, flat
 from opencrypto._request.symmetric import Cryptodesc, Cryptoini, Cryptop
@@ -24,8 +24,7 @@ from opencrypto.exceptions import AuthenticationError, UsageError
 from opencrypto.xform import Kind
 
 
-@dataclass(frozen=True, slots=True)
-class Sealed:
+class Sealed(NamedTuple):
     """A protected message: the IV it was made with, the ciphertext, and the MAC (or tag)."""
 
     iv: bytes

@@ -8,14 +8,18 @@ the session and fail its requests. (OpenBSD had flags of drivers for it, and ses
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple, Self
 
 from opencrypto.exceptions import UsageError
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
+class _Promises(NamedTuple):
+    direction: Literal["", "encrypt", "decrypt"] = ""
+    ordered: bool = False
+    weak_keys: bool = False
+
+
+class Profile(_Promises):
     """
     A session's promise; by default it says nothing, and requests may be anything.
 
@@ -35,14 +39,18 @@ class Profile:
         UsageError: `direction` is none of these.
     """
 
-    direction: Literal["", "encrypt", "decrypt"] = ""
-    ordered: bool = False
-    weak_keys: bool = False
+    __slots__ = ()
 
-    def __post_init__(self) -> None:
+    def __new__(
+        cls,
+        direction: Literal["", "encrypt", "decrypt"] = "",
+        ordered: bool = False,
+        weak_keys: bool = False,
+    ) -> Self:
         """Refuse a direction that no request has."""
-        if self.direction not in ("", "encrypt", "decrypt"):
-            raise UsageError(f"no direction: {self.direction!r}; give encrypt, decrypt or nothing")
+        if direction not in ("", "encrypt", "decrypt"):
+            raise UsageError(f"no direction: {direction!r}; give encrypt, decrypt or nothing")
+        return super().__new__(cls, direction, ordered, weak_keys)
 
     def __bool__(self) -> bool:
         """Tell whether it promises anything of requests."""
