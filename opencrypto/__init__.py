@@ -8,6 +8,7 @@ them out. Driver authors start at `opencrypto.driver`, operators at the ``opencr
 from opencrypto import constants as _constants
 from opencrypto._core.framework import Framework, default_framework
 from opencrypto._core.views import DriverInfo
+from opencrypto._hookimpl import hookimpl
 from opencrypto._measure.counters import DriverStats, Stats
 from opencrypto._request.buffer import Mbuf
 from opencrypto._request.key import Crparam, Cryptkop
@@ -33,7 +34,6 @@ from opencrypto.exceptions import (
     UnknownSession,
     UsageError,
 )
-from opencrypto.hookspecs import hookimpl
 
 __all__ = [
     "AuthenticationError",

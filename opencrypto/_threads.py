@@ -238,21 +238,25 @@ class WorkerPool:
 
     def _have_done(self, crew: _Crew) -> None:
         """See to it that as many threads are awake as there are jobs, or as there may be."""
-        waiting = len(self._jobs)
-        crew.wake(waiting)
+        crew.wake(len(self._jobs))
+        begun = 0
         for number in range(self._size):
-            if len(self._jobs) <= len(crew.idle):
+            if len(self._jobs) <= len(crew.idle) + begun:
                 return
-            if number not in crew.threads and not self._start(crew, number):
-                break
+            if number not in crew.threads:
+                if not self._start(crew, number):
+                    break
+                begun += 1
         if not crew.threads:
             self._drain()
 
     def _start(self, crew: _Crew, number: int) -> bool:
         thread = _started(f"opencrypto-{self._name}-{number + 1}", lambda: self._run(crew, number))
-        if thread is not None:
-            crew.started.append(thread)
-        return thread is not None
+        if thread is None:
+            return False
+        crew.started.append(thread)
+        crew.threads.setdefault(number, thread)  # it may not have come to it yet
+        return True
 
     def _run(self, crew: _Crew, number: int) -> None:
         thread = threading.current_thread()
@@ -332,7 +336,7 @@ class _Crew:
     The threads of a pool from its first job to its close.
 
     Attributes:
-        threads: Those at work or asleep, by number; each puts itself here.
+        threads: Those at work or asleep, by number; who started one puts it here, or it itself.
         started: All that were ever started, to be joined.
         idle: Those asleep. A thread joins before it looks a last time whether there is work.
         closing: Those that find no job end.

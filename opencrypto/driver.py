@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, ClassVar, Final, Self, TypeAlias
+from typing import Any, ClassVar, Final, NamedTuple, Self, TypeAlias
 
 from opencrypto._request.key import KOPS, Cryptkop, KopFacts
 from opencrypto._request.sid import LID
@@ -102,8 +101,7 @@ def driver_class(flags: int) -> int:
     return ACCELERATED if flags & CRYPTOCAP_F_ACCEL_SOFTWARE else SOFTWARE
 
 
-@dataclass(frozen=True, slots=True)
-class Capability:
+class Capability(NamedTuple):
     """
     What a driver can do with one algorithm, beyond the facts in `opencrypto.xform`.
 

@@ -13,12 +13,15 @@ from typing import Final
 
 import pluggy
 
+from opencrypto._hookimpl import PROJECT, hookimpl
 from opencrypto.driver import Driver
 
-PROJECT: Final = "opencrypto"
+__all__ = [
+    "PROJECT", "hookimpl", "opencrypto_attached", "opencrypto_blocked", "opencrypto_detached",
+    "opencrypto_drivers", "opencrypto_migrated", "opencrypto_newsession", "opencrypto_unblocked",
+]  # fmt: skip
 
 hookspec: Final = pluggy.HookspecMarker(PROJECT)
-hookimpl: Final = pluggy.HookimplMarker(PROJECT)
 
 
 @hookspec

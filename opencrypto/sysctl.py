@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from opencrypto.exceptions import UsageError
 
@@ -23,8 +22,7 @@ Type = Literal["integer", "number", "string", "integers"]
 """The type of a value: int, float, str, or a tuple of int."""
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(NamedTuple):
     """
     One name of the tree.
 

@@ -7,9 +7,8 @@ themselves restrict. All sizes are in bytes. Sources: NetBSD xform.c, and the st
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Final, NamedTuple
 
 from opencrypto.constants import Alg
 
@@ -27,8 +26,7 @@ class Kind(Enum):
     COMP = "compression"
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """
     What is true of an algorithm in every driver. Sizes in bytes.
 

@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from typing import Any
 
 import pytest
 
@@ -83,6 +84,26 @@ def test_more_to_follow_wakes_nobody_until_the_last() -> None:
     assert len(names()) == 3
     gate.set()
     pool.close()
+
+
+def test_a_thread_that_is_slow_to_begin_counts_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who started it neither does the job himself, nor starts another in its place."""
+    begin, run = threading.Event(), WorkerPool._run
+
+    def slow(pool: WorkerPool, crew: Any, number: int) -> None:
+        begin.wait(10)
+        run(pool, crew, number)
+
+    monkeypatch.setattr(WorkerPool, "_run", slow)
+    pool = WorkerPool("test", lambda: None, size=3)
+    where: list[str] = []
+    for _ in range(4):
+        assert pool.submit(lambda: where.append(threading.current_thread().name), more=True)
+    assert not where
+    assert names() == {"opencrypto-test-1"}
+    begin.set()
+    pool.close()
+    assert where == ["opencrypto-test-1"] * 4
 
 
 def test_what_was_held_back_is_begun_when_the_pool_is_full() -> None:

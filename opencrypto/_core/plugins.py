@@ -13,15 +13,15 @@ import os
 from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import pluggy
-
-from opencrypto import hookspecs
+from opencrypto._hookimpl import PROJECT, hookimpl
 from opencrypto._log import library_logger, log
 from opencrypto.driver import SOFTWARE, Driver, driver_class
 from opencrypto.exceptions import CryptoError, DriverUnavailable, UsageError
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
+
+    import pluggy
 
 BLOCK_VARIABLE = "OPENCRYPTO_BLOCK"
 """Environment variable: names of plugins not to load, separated by commas."""
@@ -40,8 +40,12 @@ class Plugins:
     def __init__(
         self, *, strict: Collection[str] | bool = False, blocked: Collection[str] = ()
     ) -> None:
+        import pluggy  # and what it imports, which only a process with a framework needs
+
+        from opencrypto import hookspecs
+
         library_logger()
-        self.manager = pluggy.PluginManager(hookspecs.PROJECT)
+        self.manager = pluggy.PluginManager(PROJECT)
         self.manager.add_hookspecs(hookspecs)
         self.failures: list[Failure] = []
         self._strict = strict
@@ -84,7 +88,7 @@ class Plugins:
         if isinstance(plugin, type):
             plugin = plugin()
         if isinstance(plugin, Driver):
-            plugin = _Offer(plugin)
+            plugin = _offer(plugin)
         self.manager.register(plugin, name)
         try:
             _refuse_misspelt(self.manager, plugin)
@@ -145,16 +149,15 @@ def _place(driver: Driver) -> tuple[int, str]:
     return driver_class(flags) if isinstance(flags, int) else SOFTWARE, str(driver.name)
 
 
-class _Offer:
-    """The plugin that a bare driver class or instance amounts to."""
+def _offer(driver: Driver) -> object:
+    """Make the plugin that a bare driver class or instance amounts to."""
 
-    def __init__(self, driver: Driver) -> None:
-        self._driver = driver
+    class Offer:
+        @hookimpl
+        def opencrypto_drivers(self) -> list[Driver]:
+            return [driver]
 
-    @hookspecs.hookimpl
-    def opencrypto_drivers(self) -> list[Driver]:
-        """Offer the one driver."""
-        return [self._driver]
+    return Offer()
 
 
 class Observers:
@@ -195,9 +198,8 @@ def _unobserved(*_: Any) -> None:
 
 
 def _refuse_misspelt(manager: pluggy.PluginManager, plugin: object) -> None:
-    known = {name for name in vars(hookspecs) if name.startswith("opencrypto_")}
     callers = manager.get_hookcallers(plugin) or []
-    unknown = sorted(caller.name for caller in callers if caller.name not in known)
+    unknown = sorted(caller.name for caller in callers if not caller.has_spec())
     if unknown:
         raise UsageError(
             f"implements {', '.join(unknown)}, which is no hook (see opencrypto.hookspecs)"
@@ -214,7 +216,7 @@ def _installed() -> dict[str, EntryPoint]:
     """Find the plugins that installed distributions declare, in the order of their names."""
     from importlib.metadata import entry_points  # as heavy as the framework itself
 
-    found = sorted(entry_points(group=hookspecs.PROJECT), key=lambda entry: entry.name)
+    found = sorted(entry_points(group=PROJECT), key=lambda entry: entry.name)
     return {entry.name: entry for entry in found}
 
 

@@ -5,9 +5,8 @@ What a framework shows of itself: its drivers and its counters; by name they are
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from opencrypto._core.slots import DriverTable, Slot
 from opencrypto._measure.counters import Stats, ThreadCounts, sum_counts
@@ -22,8 +21,7 @@ if TYPE_CHECKING:
     from opencrypto._core.requests import Dispatcher
 
 
-@dataclass(frozen=True, slots=True)
-class DriverInfo:
+class DriverInfo(NamedTuple):
     """
     A driver as an operator sees it; one that could not be attached has a `reason` and no `hid`.
 

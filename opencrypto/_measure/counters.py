@@ -12,14 +12,13 @@ import threading
 import weakref
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Final
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 from opencrypto._measure.timing import Times
 
 
-@dataclass(frozen=True, slots=True)
-class DriverStats:
+class DriverStats(NamedTuple):
     """What one driver has done: requests, bytes, errors, migrations away from it."""
 
     ops: int = 0
@@ -30,8 +29,7 @@ class DriverStats:
     migrated: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Stats:
+class Stats(NamedTuple):
     """
     A snapshot of the counters, in the words of ``struct cryptostats``.
 
@@ -61,7 +59,7 @@ class Stats:
     migrated: int = 0
     callback_errors: int = 0
     driver_bugs: int = 0
-    drivers: Mapping[str, DriverStats] = field(default_factory=dict)
+    drivers: Mapping[str, DriverStats] = MappingProxyType({})
 
 
 SIZE_BITS: Final = 7

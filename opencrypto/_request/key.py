@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 from opencrypto._request.bsdnames import CrparamNames, CryptkopNames
 from opencrypto._request.buffer import BytesLike, byteview, flat
@@ -218,8 +217,7 @@ class Cryptkop(CryptkopNames):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class KopFacts:
+class KopFacts(NamedTuple):
     """
     What is true of a key operation in every driver.
 

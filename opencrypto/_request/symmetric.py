@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Protocol, Self
 
 from opencrypto._request.bsdnames import CryptodescNames, CryptoiniNames, CryptopNames
@@ -29,7 +28,6 @@ def alg_name(alg: int) -> str:
     return FACTS[alg].name if alg in FACTS else f"algorithm {alg!r}"
 
 
-@dataclass(frozen=True, slots=True)
 class KeySerial:
     """
     In place of a key: the serial number of one that the system's kernel keeps.
@@ -42,11 +40,35 @@ class KeySerial:
         length: Its length in **bytes**.
     """
 
-    serial: int
-    length: int
+    __slots__ = ("_length", "_serial")
+
+    def __init__(self, serial: int, length: int) -> None:
+        self._serial = serial
+        self._length = length
+
+    @property
+    def serial(self) -> int:
+        """The number."""
+        return self._serial
+
+    @property
+    def length(self) -> int:
+        """The bytes of the key."""
+        return self._length
 
     def __len__(self) -> int:
-        return self.length
+        return self._length
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, KeySerial):
+            return NotImplemented
+        return (self._serial, self._length) == (other._serial, other._length)
+
+    def __hash__(self) -> int:
+        return hash((self._serial, self._length))
+
+    def __repr__(self) -> str:
+        return f"KeySerial(serial={self._serial!r}, length={self._length!r})"
 
 
 def _key_bits(key: BytesLike | KeySerial) -> int:

@@ -8,7 +8,6 @@ asks it for those that do.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from opencrypto._request import buffer as _buffer
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from opencrypto._request.symmetric import Cryptodesc, Cryptop
 
 
-@dataclass(slots=True)
 class Step:
     """
     One descriptor, found to be sound.
@@ -38,18 +36,23 @@ class Step:
     where in ``crp.mac`` its MAC goes, or -1 if it goes to ``inject`` in the buffer.
     """
 
-    crd: Cryptodesc
-    position: int
-    mac_at: int = -1
-    partner: Step | None = None
+    __slots__ = ("crd", "mac_at", "partner", "position")
+
+    def __init__(self, crd: Cryptodesc, position: int) -> None:
+        self.crd = crd
+        self.position = position
+        self.mac_at = -1
+        self.partner: Step | None = None
 
 
-@dataclass(slots=True)
 class Plan:
     """A request, resolved: its buffer's segments and its steps in order."""
 
-    parts: Segments
-    steps: list[Step]
+    __slots__ = ("parts", "steps")
+
+    def __init__(self, parts: Segments, steps: list[Step]) -> None:
+        self.parts = parts
+        self.steps = steps
 
 
 def check(crp: Cryptop, chain: Chain) -> Plan:

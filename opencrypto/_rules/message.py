@@ -12,8 +12,7 @@ as 64 of them, big-endian).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from opencrypto._request.buffer import BytesLike, flat
 from opencrypto._request.symmetric import Cryptodesc, Cryptoini, Cryptop
@@ -31,8 +30,7 @@ BORDER: Final = 8
 """How many bytes tell an authenticator where the aad ends."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sealed:
+class Sealed(NamedTuple):
     """A protected message: the IV it was made with, the ciphertext, and the MAC (or tag)."""
 
     iv: bytes

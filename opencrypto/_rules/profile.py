@@ -8,8 +8,7 @@ the session and fail its requests. (OpenBSD had flags of drivers for it, and ses
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple, Self
 
 from opencrypto.exceptions import UsageError
 
@@ -17,8 +16,15 @@ LONGEST_PREFIX: Final = 6
 """Bytes of an IV's prefix, so that two at least are left to count."""
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
+class _Promises(NamedTuple):
+    direction: Literal["", "encrypt", "decrypt"] = ""
+    ordered: bool = False
+    weak_keys: bool = False
+    iv_prefix: bytes = b""
+    shared: bool = False
+
+
+class Profile(_Promises):
     """
     A session's promise; by default it says nothing, and requests may be anything.
 
@@ -46,21 +52,24 @@ class Profile:
         UsageError: `direction` or `iv_prefix` is none of these.
     """
 
-    direction: Literal["", "encrypt", "decrypt"] = ""
-    ordered: bool = False
-    weak_keys: bool = False
-    iv_prefix: bytes = b""
-    shared: bool = False
+    __slots__ = ()
 
-    def __post_init__(self) -> None:
-        """Refuse a direction that no request has."""
-        if self.direction not in ("", "encrypt", "decrypt"):
-            raise UsageError(f"no direction: {self.direction!r}; give encrypt, decrypt or nothing")
-        if not isinstance(self.iv_prefix, bytes) or len(self.iv_prefix) > LONGEST_PREFIX:
-            raise UsageError(
-                f"an iv_prefix is of at most {LONGEST_PREFIX} bytes; give some, or none"
-            )
+    def __new__(
+        cls,
+        direction: Literal["", "encrypt", "decrypt"] = "",
+        ordered: bool = False,
+        weak_keys: bool = False,
+        iv_prefix: bytes = b"",
+        shared: bool = False,
+    ) -> Self:
+        """Refuse a direction that no request has, and a prefix that no IV can have."""
+        if direction not in ("", "encrypt", "decrypt"):
+            raise UsageError(f"no direction: {direction!r}; give encrypt, decrypt or nothing")
+        if not isinstance(iv_prefix, bytes) or len(iv_prefix) > LONGEST_PREFIX:
+            raise UsageError(f"an iv_prefix is bytes, at most {LONGEST_PREFIX}; give some, or none")
+        return super().__new__(cls, direction, ordered, weak_keys, iv_prefix, shared)
 
-    def __bool__(self) -> bool:
-        """Tell whether it promises anything of requests."""
+    @property
+    def narrows(self) -> bool:
+        """Tell whether requests of the session may be less than they otherwise may."""
         return bool(self.direction) or self.ordered

@@ -7,7 +7,6 @@ of them can reach a request's content, or a key: the tree, the drivers and the t
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import sys
 import time
@@ -98,7 +97,7 @@ def set_(framework: Subject, message: Message) -> object:
 
 def drivers(framework: Subject, message: Message) -> object:
     """List what is attached, and what could not be, and why."""
-    return [dataclasses.asdict(info) for info in framework.drivers]
+    return [info._asdict() for info in framework.drivers]
 
 
 def attach(framework: Subject, message: Message) -> object:

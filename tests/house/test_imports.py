@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 # counts as one room, whatever is inside it.
 ORDER = (
     # Ground: names, numbers, facts; the logger, the states as tables, and what has threads.
-    "_log constants",
+    "_log _hookimpl constants",
     "exceptions",
     "xform",
     "_state",

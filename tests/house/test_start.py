@@ -14,8 +14,7 @@ from opencrypto.cli.app import COMMANDS, load
 # program that starts: see docs/performance.md for how it is measured.
 MAY_LOAD = {
     "opencrypto": "the framework itself",
-    "pluggy": "hookimpl marks functions with it",
-    "dataclasses": "brings inspect, and that ast, dis, tokenize, linecache and what these need",
+    "linecache": "shows the text of compiled functions in tracebacks; brings tokenize",
     "threading": "locks, and the counts of each thread; brings weakref and functools",
     "queue": "SimpleQueue, whose put a signal handler may call; brings heapq",
     "typing": "brings contextlib, collections, re and copyreg",
@@ -23,8 +22,8 @@ MAY_LOAD = {
     "array errno enum bisect operator itertools": "small",
 }
 BROUGHT_ALONG = set(
-    "__future__ ast collections contextlib copy copyreg dis functools heapq importlib inspect "
-    "keyword linecache opcode re reprlib token tokenize types warnings weakref".split()
+    "__future__ collections contextlib copyreg functools heapq keyword re reprlib token tokenize "
+    "types warnings weakref".split()
 )
 
 # Those below a name that may be loaded which may not.
