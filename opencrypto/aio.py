@@ -11,7 +11,7 @@ import asyncio
 
 from opencrypto._request.buffer import BytesLike
 from opencrypto._request.symmetric import Cryptop
-from opencrypto._rules.message import Sealed
+from opencrypto._rules.message import Maker, Sealed
 from opencrypto._rules.seconds import check_seconds
 from opencrypto.client import MIGRATIONS, Deadline, Session
 from opencrypto.exceptions import UsageError
@@ -102,7 +102,7 @@ class AsyncSession:
             UsageError, DriverGone, DriverTimeout, CryptoError: as there.
         """
         self._layout.require_cipher()
-        return self._layout.sealed(await self._run(self._layout.seal(data, iv, aad)))
+        return self._layout.sealed(await self._run(self._layout.sealing(data, iv, aad)))
 
     async def decrypt(self, sealed: Sealed, *, aad: BytesLike = b"") -> bytes:
         """
@@ -113,7 +113,7 @@ class AsyncSession:
         """
         self._layout.require_cipher()
         return self._layout.opened(
-            await self._run(self._layout.open(sealed.data, sealed.iv, sealed.mac, aad))
+            await self._run(self._layout.opening(sealed.data, sealed.iv, sealed.mac, aad))
         )
 
     async def mac(self, data: BytesLike) -> bytes:
@@ -124,7 +124,7 @@ class AsyncSession:
             UsageError, DriverGone, DriverTimeout, CryptoError: as there.
         """
         self._layout.require_no_cipher()
-        return self._layout.sealed(await self._run(self._layout.seal(data, None, b""))).mac
+        return self._layout.sealed(await self._run(self._layout.sealing(data, None, b""))).mac
 
     async def verify(self, data: BytesLike, mac: BytesLike) -> None:
         """
@@ -134,12 +134,13 @@ class AsyncSession:
             AuthenticationError, UsageError, DriverGone, DriverTimeout, CryptoError: as there.
         """
         self._layout.require_no_cipher()
-        await self._run(self._layout.open(data, b"", mac, b""))
+        await self._run(self._layout.opening(data, b"", mac, b""))
 
-    async def _run(self, crp: Cryptop) -> Cryptop:
+    async def _run(self, make: Maker) -> Cryptop:
         session = self._session
         deadline = Deadline(self._timeout)
         for _ in range(MIGRATIONS + 1):
+            crp = make()
             crp.sid = session.sid
             completion = _Completion()
             crp.callback = completion.callback

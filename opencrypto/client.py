@@ -19,7 +19,7 @@ from typing import Final, Self
 from opencrypto._core.framework import Framework, default_framework
 from opencrypto._request.buffer import BytesLike
 from opencrypto._request.symmetric import Cryptoini, Cryptop
-from opencrypto._rules.message import Layout, Sealed
+from opencrypto._rules.message import Layout, Maker, Sealed
 from opencrypto._rules.seconds import check_seconds
 from opencrypto.driver import Driver, Profile
 from opencrypto.exceptions import CryptoError, DriverTimeout, UnknownSession, UsageError
@@ -91,7 +91,7 @@ class Session:
         self._timeout = None if timeout is None else check_seconds(timeout, "timeout")
         inis = [ini] if isinstance(ini, Cryptoini) else list(ini)
         self._framework = framework or default_framework()
-        self._layout = Layout(inis)
+        self._layout = Layout(inis, profile)
         self._sid = open_session(self._framework, inis, hard, driver, profile)
 
     @property
@@ -118,7 +118,7 @@ class Session:
             CryptoError: the driver failed; the class is by the error (see docs/errors.md).
         """
         self._layout.require_cipher()
-        return self._layout.sealed(self._run(self._layout.seal(data, iv, aad)))
+        return self._layout.sealed(self._run(self._layout.sealing(data, iv, aad)))
 
     def decrypt(self, sealed: Sealed, *, aad: BytesLike = b"") -> bytes:
         """
@@ -130,7 +130,7 @@ class Session:
         """
         self._layout.require_cipher()
         return self._layout.opened(
-            self._run(self._layout.open(sealed.data, sealed.iv, sealed.mac, aad))
+            self._run(self._layout.opening(sealed.data, sealed.iv, sealed.mac, aad))
         )
 
     def mac(self, data: BytesLike) -> bytes:
@@ -142,7 +142,7 @@ class Session:
             DriverGone, DriverTimeout, CryptoError: as `encrypt`.
         """
         self._layout.require_no_cipher()
-        return self._layout.sealed(self._run(self._layout.seal(data, None, b""))).mac
+        return self._layout.sealed(self._run(self._layout.sealing(data, None, b""))).mac
 
     def verify(self, data: BytesLike, mac: BytesLike) -> None:
         """
@@ -154,11 +154,13 @@ class Session:
             DriverGone, DriverTimeout, CryptoError: as `encrypt`.
         """
         self._layout.require_no_cipher()
-        self._run(self._layout.open(data, b"", mac, b""))
+        self._run(self._layout.opening(data, b"", mac, b""))
 
-    def _run(self, crp: Cryptop) -> Cryptop:
+    def _run(self, make: Maker) -> Cryptop:
+        """Carry a request out; each try is made anew, whatever the one before it has left."""
         deadline = Deadline(self._timeout)
         for _ in range(MIGRATIONS + 1):
+            crp = make()
             crp.sid = self._sid
             bell = threading.Lock()
             bell.acquire()

@@ -11,12 +11,14 @@ as 64 of them, big-endian).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Final, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Final, NamedTuple, TypeAlias
 
 from opencrypto._request.buffer import BytesLike, flat
 from opencrypto._request.symmetric import Cryptodesc, Cryptoini, Cryptop
 from opencrypto._rules.chain import Chain, as_inis
+from opencrypto._rules.profile import Profile
+from opencrypto._rules.strength import require_strong
 from opencrypto.constants import (
     CRD_F_ENCRYPT,
     CRD_F_IV_EXPLICIT,
@@ -25,6 +27,9 @@ from opencrypto.constants import (
 )
 from opencrypto.exceptions import AuthenticationError, UsageError
 from opencrypto.xform import Kind
+
+Maker: TypeAlias = "Callable[[], Cryptop]"
+"""Makes a request of one message anew, out of copies of what the consumer gave."""
 
 BORDER: Final = 8
 """How many bytes tell an authenticator where the aad ends."""
@@ -43,9 +48,14 @@ class Layout:
 
     __slots__ = ("auth", "auth_covers_all", "cipher", "ivlen", "keyed", "maclen", "tail")
 
-    def __init__(self, ini: Cryptoini | Iterable[Cryptoini]) -> None:
-        chain = Chain(as_inis(ini))
-        chain.abandon()
+    def __init__(
+        self, ini: Cryptoini | Iterable[Cryptoini], profile: Profile | None = None
+    ) -> None:
+        chain = Chain(as_inis(ini), profile=profile)
+        try:
+            require_strong(chain)
+        finally:
+            chain.abandon()
         self.cipher: int | None = None
         self.auth: int | None = None
         self.auth_covers_all = True
@@ -69,50 +79,56 @@ class Layout:
         if alg is not None:
             raise UsageError(f"more than one {what} in the chain; dispatch requests of your own")
 
-    def seal(self, data: BytesLike, iv: BytesLike | None, aad: BytesLike) -> Cryptop:
+    def sealing(self, data: BytesLike, iv: BytesLike | None, aad: BytesLike) -> Maker:
         """
-        Make the request that protects a message.
+        Return what makes the request that protects a message, as often as it is tried.
 
         Raises:
             UsageError: an argument is not bytes-like, is none that the session can use, or the IV
                 has a wrong length.
         """
-        data, aad = flat(data, "data"), self._aad(aad)
-        if iv is not None:
-            iv = self._iv(iv)
-        crp = self._request(aad, bytes(self.ivlen), data, bytes(self.maclen))
-        descriptors = []
-        if self.cipher is not None:
-            crd = self._cipher(len(aad), len(data), iv)
-            crd.flags |= CRD_F_ENCRYPT
-            descriptors.append(crd)
-        if self.auth is not None:
-            descriptors.append(self._auth(len(aad), len(data)))
-        crp.desc = descriptors
-        return crp
+        text, extra = bytes(flat(data, "data")), bytes(self._aad(aad))
+        given = None if iv is None else self._iv(iv)
 
-    def open(self, data: BytesLike, iv: BytesLike, mac: BytesLike, aad: BytesLike) -> Cryptop:
+        def make() -> Cryptop:
+            descriptors = []
+            if self.cipher is not None:
+                crd = self._cipher(len(extra), len(text), given)
+                crd.flags |= CRD_F_ENCRYPT
+                descriptors.append(crd)
+            if self.auth is not None:
+                descriptors.append(self._auth(len(extra), len(text)))
+            return self._request(descriptors, extra, bytes(self.ivlen), text, bytes(self.maclen))
+
+        return make
+
+    def opening(self, data: BytesLike, iv: BytesLike, mac: BytesLike, aad: BytesLike) -> Maker:
         """
-        Make the request that verifies a message and takes its protection off.
+        Return what makes the request that verifies a message and takes its protection off.
 
         Raises:
             AuthenticationError: the MAC has a wrong length.
-            UsageError: as `seal`.
+            UsageError: as `sealing`.
         """
-        data, mac, aad = flat(data, "data"), flat(mac, "a MAC"), self._aad(aad)
-        iv = self._iv(iv) if self.cipher is not None else b""
-        if len(mac) != self.maclen:
-            raise AuthenticationError(f"a MAC of {len(mac)} bytes; the session's has {self.maclen}")
-        crp = self._request(aad, iv, data, mac)
-        descriptors = []
-        if self.auth is not None:
-            crd = self._auth(len(aad), len(data))
-            crd.flags |= CRD_F_VERIFY
-            descriptors.append(crd)
-        if self.cipher is not None:
-            descriptors.append(self._cipher(len(aad), len(data), None))
-        crp.desc = descriptors
-        return crp
+        text, theirs = bytes(flat(data, "data")), bytes(flat(mac, "a MAC"))
+        extra = bytes(self._aad(aad))
+        given = self._iv(iv) if self.cipher is not None else b""
+        if len(theirs) != self.maclen:
+            raise AuthenticationError(
+                f"a MAC of {len(theirs)} bytes; the session's has {self.maclen}"
+            )
+
+        def make() -> Cryptop:
+            descriptors = []
+            if self.auth is not None:
+                crd = self._auth(len(extra), len(text))
+                crd.flags |= CRD_F_VERIFY
+                descriptors.append(crd)
+            if self.cipher is not None:
+                descriptors.append(self._cipher(len(extra), len(text), None))
+            return self._request(descriptors, extra, given, text, theirs)
+
+        return make
 
     def require_cipher(self) -> None:
         """
@@ -164,10 +180,13 @@ class Layout:
         """Read the plaintext out of a completed request."""
         return self.sealed(crp).data
 
-    def _request(self, aad: BytesLike, iv: BytesLike, data: BytesLike, mac: BytesLike) -> Cryptop:
+    def _request(
+        self, desc: list[Cryptodesc], aad: bytes, iv: bytes, data: bytes, mac: bytes
+    ) -> Cryptop:
         border = (8 * len(aad)).to_bytes(self.tail, "big") if self.tail else b""
-        crp = Cryptop(buf=bytearray().join((aad, iv, data, border, mac)), flags=CRYPTO_F_CBIMM)
-        crp.ilen = len(crp.buf)
+        buf = bytearray().join((aad, iv, data, border, mac))
+        crp = Cryptop(buf=buf, desc=desc, flags=CRYPTO_F_CBIMM)
+        crp.ilen = len(buf)
         crp.olen = len(aad)  # where the message proper begins
         return crp
 

@@ -22,6 +22,7 @@ class _Promises(NamedTuple):
     weak_keys: bool = False
     iv_prefix: bytes = b""
     shared: bool = False
+    weak_auth: bool = False
 
 
 class Profile(_Promises):
@@ -47,6 +48,10 @@ class Profile(_Promises):
             or a process by shared memory. Chains of several algorithms then work on private
             copies. A mapping (``mmap``), and a view of memory that is no bytearray, bytes or
             array, counts as shared in any session.
+        weak_auth: Whether `opencrypto.client.Session` takes authenticators that hardly
+            authenticate: an unkeyed digest or NULL_HMAC for a cipher, MACs shorter than 8 bytes
+            and tags than 12 (CCM: 8), a MAC made of the cipher's own block cipher under the same
+            key. Requests of one's own may have any of them.
 
     Raises:
         UsageError: `direction` or `iv_prefix` is none of these.
@@ -61,13 +66,14 @@ class Profile(_Promises):
         weak_keys: bool = False,
         iv_prefix: bytes = b"",
         shared: bool = False,
+        weak_auth: bool = False,
     ) -> Self:
         """Refuse a direction that no request has, and a prefix that no IV can have."""
         if direction not in ("", "encrypt", "decrypt"):
             raise UsageError(f"no direction: {direction!r}; give encrypt, decrypt or nothing")
         if not isinstance(iv_prefix, bytes) or len(iv_prefix) > LONGEST_PREFIX:
             raise UsageError(f"an iv_prefix is bytes, at most {LONGEST_PREFIX}; give some, or none")
-        return super().__new__(cls, direction, ordered, weak_keys, iv_prefix, shared)
+        return super().__new__(cls, direction, ordered, weak_keys, iv_prefix, shared, weak_auth)
 
     @property
     def narrows(self) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from opencrypto import CRYPTO_SHA2_256_HMAC, Cryptoini, Framework, SessionMigrated
+from opencrypto import CRYPTO_SHA2_256_HMAC, Cryptoini, Cryptop, Framework, SessionMigrated
 from opencrypto.aio import AsyncSession
 from opencrypto.client import MIGRATIONS, Session
 from tests.client.late import HandsBackAtOnce, HandsBackLate, Unwilling
@@ -76,3 +76,38 @@ def test_nobody_follows_for_ever(
             assert unwilling.tries == MIGRATIONS + 1
             assert moved.value.new_sid == session.sid
             assert mac(session) == MAC
+
+
+class Spoils(HandsBackLate):
+    """A driver that breaks its word: it hands a request back after it has worked in its buffer."""
+
+    def serve(self, crp: Cryptop) -> None:
+        """Overwrite the buffer, if the request is then handed back."""
+        if self._unwilling.times > self._unwilling.tries:
+            crp.buf[:] = bytes(len(crp.buf))
+        super().serve(crp)
+
+
+@faces
+def test_each_try_is_of_the_message_as_it_was_given(mac: Callable[[Session], bytes]) -> None:
+    """What a driver that handed a request back has left in the buffer is not worked on again."""
+    unwilling = Unwilling(2)
+    with Framework(plugins=False) as fw:
+        for name in ("one", "two"):
+            fw.attach(Spoils(name, unwilling), selftest=False)
+        with Session(INI, framework=fw) as session:
+            assert mac(session) == MAC
+            assert unwilling.tries == 3
+
+
+def test_a_message_that_changes_meanwhile_is_the_one_that_was_given() -> None:
+    """Each try is of a copy made at the call, also of a bytearray that is written meanwhile."""
+    unwilling = Unwilling(1)
+    text = bytearray(b"Hi There")
+    with Framework(plugins=False) as fw:
+        for name in ("one", "two"):
+            fw.attach(HandsBackLate(name, unwilling), selftest=False)
+        with Session(INI, framework=fw) as session:
+            make = session._layout.sealing(text, None, b"")
+            text[:] = b"ANOTHER!"
+            assert session._layout.sealed(session._run(make)).mac == MAC

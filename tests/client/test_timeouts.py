@@ -24,6 +24,7 @@ from opencrypto import (
     Driver,
     DriverTimeout,
     Framework,
+    Profile,
     UsageError,
 )
 from opencrypto.aio import AsyncSession
@@ -183,7 +184,8 @@ def test_a_virtual_session_names_its_drivers(ask: Face) -> None:
     mac = Toy("mac", algs=(CRYPTO_NULL_HMAC,))
     with framework(cipher, mac) as fw:
         chain = [INI, Cryptoini(CRYPTO_NULL_HMAC, KEY)]
-        with Session(chain, framework=fw, timeout=SOON) as session:
+        weak = Profile(weak_auth=True)
+        with Session(chain, framework=fw, profile=weak, timeout=SOON) as session:
             assert set(gives_up(ask, session).drivers) == {"cipher", "mac"}
         cipher.answer()
         assert nothing_left(fw)

@@ -29,7 +29,7 @@ ORDER = (
     # What a chain allows. Pure.
     "_rules.template _rules.seconds _rules.profile",
     "_rules.iv",
-    "_rules.chain _rules.check _rules.message _rules.shapes _rules.quick",
+    "_rules.chain _rules.check _rules.strength _rules.message _rules.shapes _rules.quick",
     "_rules.lending",
     # What the author of a driver imports.
     "driver chain",
