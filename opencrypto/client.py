@@ -91,7 +91,7 @@ class Session:
         self._timeout = None if timeout is None else check_seconds(timeout, "timeout")
         inis = [ini] if isinstance(ini, Cryptoini) else list(ini)
         self._framework = framework or default_framework()
-        self._layout = Layout(inis)
+        self._layout = Layout(inis, profile)
         self._sid = open_session(self._framework, inis, hard, driver, profile)
 
     @property

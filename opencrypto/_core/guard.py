@@ -33,7 +33,7 @@ def checked(chain: Chain, process: Process, done: Done) -> Process:
 
 def promised(chain: Chain, process: Process, done: Done) -> Process:
     """Refuse requests that break the session's profile, if that says anything."""
-    if not chain.profile:
+    if not chain.profile.promises:
         return process
 
     def guarded(crp: Cryptop, hint: int) -> int:

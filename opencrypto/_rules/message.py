@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from opencrypto._request.buffer import BytesLike, flat
 from opencrypto._request.symmetric import Cryptodesc, Cryptoini, Cryptop
 from opencrypto._rules.chain import Chain, as_inis
+from opencrypto._rules.profile import Profile
 from opencrypto.constants import (
     CRD_F_ENCRYPT,
     CRD_F_IV_EXPLICIT,
@@ -38,8 +39,10 @@ class Layout:
 
     __slots__ = ("auth", "auth_covers_all", "cipher", "ivlen", "keyed", "maclen")
 
-    def __init__(self, ini: Cryptoini | Iterable[Cryptoini]) -> None:
-        chain = Chain(as_inis(ini))
+    def __init__(
+        self, ini: Cryptoini | Iterable[Cryptoini], profile: Profile | None = None
+    ) -> None:
+        chain = Chain(as_inis(ini), profile=profile)
         chain.abandon()
         self.cipher: int | None = None
         self.auth: int | None = None

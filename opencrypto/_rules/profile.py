@@ -32,7 +32,7 @@ class Profile:
             vectors. DES takes its weak keys in any case, as it does in BSD.
 
     Raises:
-        UsageError: `direction` is none of these.
+        UsageError: `direction` is none of these, or another one is neither True nor False.
     """
 
     direction: Literal["", "encrypt", "decrypt"] = ""
@@ -40,10 +40,14 @@ class Profile:
     weak_keys: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse a direction that no request has."""
+        """Refuse a direction that no request has, and what is no yes or no."""
+        for name in ("ordered", "weak_keys"):
+            if not isinstance(getattr(self, name), bool):
+                raise UsageError(f"{name} is True or False, not {getattr(self, name)!r}")
         if self.direction not in ("", "encrypt", "decrypt"):
             raise UsageError(f"no direction: {self.direction!r}; give encrypt, decrypt or nothing")
 
-    def __bool__(self) -> bool:
-        """Tell whether it promises anything of requests."""
+    @property
+    def promises(self) -> bool:
+        """Whether it promises anything of requests, so that these must be looked at."""
         return bool(self.direction) or self.ordered
