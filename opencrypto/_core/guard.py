@@ -47,7 +47,7 @@ def promised(chain: Chain, process: Process, done: Done) -> Process:
     """Hold requests to the session's profile, if that says anything of them."""
     if chain.profile.shared:
         process = checked(chain, process, done)
-    if not chain.profile.narrows:
+    if not chain.profile.promises:
         return process
 
     def guarded(crp: Cryptop, hint: int) -> int:

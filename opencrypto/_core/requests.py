@@ -94,18 +94,17 @@ class Dispatcher:
 
     def dispatch(self, crp: Cryptop) -> None:
         """Hand a request to its session's driver. See `Framework.dispatch`."""
+        session: Session | None
         try:  # before anything is changed, since these raise where a field is no number
-            session = self._table.get(crp.sid)
+            session = self._table[crp.sid]
             size = crp.ilen
-            kind = (size - 1).bit_length()
-            absurd = size >> ILEN_BITS
+            kind = session.kind + (size - 1).bit_length()
             batch = crp.flags & CRYPTO_F_BATCH
-        except (AttributeError, TypeError):
+        except (AttributeError, KeyError, TypeError):
             session = None
-        if session is None or absurd or crp.state or crp.callback is None:
+        if session is None or size >> ILEN_BITS or crp.state or crp.callback is None:
             self._refuse(crp)
             return
-        kind += session.kind
         crp.state = SUBMITTED
         if crp.etype:
             crp.fail(0)

@@ -40,6 +40,8 @@ class Chain:
         self, inis: Iterable[Cryptoini], *, copy: bool = True, profile: Profile | None = None
     ) -> None:
         self.profile = Profile() if profile is None else profile
+        if not isinstance(self.profile, Profile):
+            raise UsageError(f"a profile is a Profile, not {type(profile).__name__}")
         self.inis: tuple[Cryptoini, ...] = ()
         self.facts: tuple[Facts, ...] = ()
         try:

@@ -8,15 +8,17 @@ asks it for those that do.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from opencrypto._request import buffer as _buffer
 from opencrypto._request.buffer import Segments
 from opencrypto._rules.chain import Chain
-from opencrypto._rules.iv import GIVEN, check_iv, iv_way
+from opencrypto._rules.iv import GIVEN, IV_UNUSED, check_iv, iv_way
 from opencrypto.constants import (
     CRD_F_COMP,
     CRD_F_ENCRYPT,
+    CRD_F_IV_EXPLICIT,
+    CRD_F_IV_PRESENT,
     CRD_F_VERIFY,
     Alg,
 )
@@ -69,6 +71,10 @@ def check(crp: Cryptop, chain: Chain) -> Plan:
         if not isinstance(crp.desc, Sequence):
             raise UsageError(f"desc must be a list of Cryptodesc, not {type(crp.desc).__name__}")
         steps = _locate(crp, chain)
+        if crp.mac is not None and not any(
+            chain.facts[step.position].authenticates for step in steps
+        ):
+            raise UsageError("the request makes no MAC; leave crp.mac None, or add its descriptor")
         writable = any(_writes(crp, chain, step) for step in steps)
         parts = _buffer.segments(crp.buf, crp.flags, writable=writable)
         size = _buffer.total(parts)
@@ -153,6 +159,7 @@ def _check_step(crp: Cryptop, chain: Chain, step: Step, size: int, mac_at: int) 
     """Check one descriptor; return how many bytes of ``crp.mac`` it takes."""
     crd, facts = step.crd, chain.facts[step.position]
     crd.skip | crd.len | crd.flags  # a TypeError, if one is no whole number
+    _check_unused(crd, chain, step.position)
     if crd.skip < 0 or crd.len < 0 or crd.skip + crd.len > size:
         raise UsageError(
             f"{facts.name}: the region of {crd.len} bytes at {crd.skip} is outside the buffer "
@@ -175,6 +182,41 @@ def _check_step(crp: Cryptop, chain: Chain, step: Step, size: int, mac_at: int) 
         end = crd.skip + crd.len
         check_iv(crd, facts.name, chain.ivlens[step.position], crd.skip, end, size)
     return 0
+
+
+_MEANT: Final = {
+    Kind.CIPHER: CRD_F_ENCRYPT | CRD_F_IV_EXPLICIT | CRD_F_IV_PRESENT,
+    Kind.AEAD: CRD_F_ENCRYPT | CRD_F_IV_EXPLICIT | CRD_F_IV_PRESENT,
+    Kind.COMP: CRD_F_COMP,
+}
+"""The flags of each kind of descriptor that say something. Authenticators have `_OF_A_MAC`."""
+
+_OF_A_MAC: Final = CRD_F_VERIFY | CRD_F_ENCRYPT  # which BSD's consumers set all along a chain
+
+
+def _check_unused(crd: Cryptodesc, chain: Chain, position: int) -> None:
+    """
+    Refuse fields and flags that would do nothing here, though somebody may count on them.
+
+    Those that opencrypto(9) leaves to the session (key, klen, rnd) are not looked at.
+    """
+    facts, ini, mac = chain.facts[position], crd.ini, chain.macs[position]
+    strange = crd.flags & ~_MEANT.get(facts.kind, _OF_A_MAC)
+    if strange:
+        raise UsageError(
+            f"{facts.name}: the flags {strange:#x} mean nothing in its descriptor; leave them out"
+        )
+    if ini.iv is not None and not chain.ivlens[position]:
+        raise UsageError(f"{facts.name} takes no iv; leave the descriptor's None")
+    if ini.iv is not None and not crd.flags & CRD_F_IV_EXPLICIT:
+        raise UsageError(f"{facts.name}: {IV_UNUSED}")
+    if facts.authenticates and ini.mlen and ini.mlen != mac:
+        raise UsageError(
+            f"{facts.name}: mlen {ini.mlen} in a descriptor, and the session gives {mac}; "
+            "the length belongs to newsession()"
+        )
+    if facts.kind is Kind.COMP and ini.limit and ini.limit != chain.inis[position].limit:
+        raise UsageError(f"{facts.name}: a limit belongs to newsession(); leave it 0")
 
 
 def _check_mac(crp: Cryptop, step: Step, name: str, mac: int, size: int, mac_at: int) -> int:

@@ -49,8 +49,12 @@ def iv_way(flags: int) -> int:
     return written or READ
 
 
+IV_UNUSED: Final = "the descriptor has an iv and not CRD_F_IV_EXPLICIT; set it, or leave iv None"
+
 IV_RULE: Final = """
-way = IV_WAYS[flags & IV_FLAGS]
+if flags & STRANGE:
+    refuse(name, "its descriptor has flags that mean nothing there")
+way = IV_WAYS[flags]
 iv = crd.ini.iv
 if way != GIVEN or type(iv) is not bytes or len(iv) != ivlen:  # else, as mostly, all is well
     if way & GIVEN:
@@ -59,6 +63,8 @@ if way != GIVEN or type(iv) is not bytes or len(iv) != ivlen:  # else, as mostly
         iv = bytes(memoryview(iv))
         if len(iv) != ivlen:
             refuse(name, f"an iv of {len(iv)} bytes; it takes {ivlen}")
+    elif iv is not None:
+        refuse(name, IV_UNUSED)
     if way != GIVEN:
         place = crd.inject | 0
         place_end = place + ivlen
@@ -93,8 +99,9 @@ IV_NAMES: Final = {
     "GIVEN": GIVEN,
     "READ": READ,
     "WRITTEN": WRITTEN,
-    "IV_FLAGS": _DECIDING,
+    "IV_UNUSED": IV_UNUSED,
     "IV_WAYS": tuple(map(iv_way, range(_DECIDING + 1))),
+    "STRANGE": ~_DECIDING,
     "refuse": _refuse,
 }
 """What the two texts name."""

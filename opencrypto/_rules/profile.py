@@ -54,7 +54,7 @@ class Profile(_Promises):
             key. Requests of one's own may have any of them.
 
     Raises:
-        UsageError: `direction` or `iv_prefix` is none of these.
+        UsageError: `direction` or `iv_prefix` is none of these, or another one is no bool.
     """
 
     __slots__ = ()
@@ -68,14 +68,18 @@ class Profile(_Promises):
         shared: bool = False,
         weak_auth: bool = False,
     ) -> Self:
-        """Refuse a direction that no request has, and a prefix that no IV can have."""
+        """Refuse a direction that no request has, a prefix that no IV has, and what is no bool."""
+        made = super().__new__(cls, direction, ordered, weak_keys, iv_prefix, shared, weak_auth)
+        for name in ("ordered", "weak_keys", "shared", "weak_auth"):
+            if not isinstance(getattr(made, name), bool):
+                raise UsageError(f"{name} is True or False, not {getattr(made, name)!r}")
         if direction not in ("", "encrypt", "decrypt"):
             raise UsageError(f"no direction: {direction!r}; give encrypt, decrypt or nothing")
         if not isinstance(iv_prefix, bytes) or len(iv_prefix) > LONGEST_PREFIX:
             raise UsageError(f"an iv_prefix is bytes, at most {LONGEST_PREFIX}; give some, or none")
-        return super().__new__(cls, direction, ordered, weak_keys, iv_prefix, shared, weak_auth)
+        return made
 
     @property
-    def narrows(self) -> bool:
-        """Tell whether requests of the session may be less than they otherwise may."""
+    def promises(self) -> bool:
+        """Whether it promises anything of requests, so that these must be looked at."""
         return bool(self.direction) or self.ordered

@@ -130,7 +130,7 @@ def _is_bytes(buf: Any) -> bool:
 _CIPHER: Final = """
 desc = crp.desc
 buf = crp.buf
-if len(desc) != 1 or crp.flags & SEGMENTED:
+if len(desc) != 1 or crp.mac is not None or crp.flags & SEGMENTED:
     return False
 crd = desc[0]
 if crd.ini.alg != cipher_alg or not (type(buf) is bytearray or is_bytes(buf)):
@@ -144,9 +144,10 @@ if not 0 <= start < end <= size:
 if end - start > longest: return False  # where longest
 if (end - start) % granule: return False  # where granule
 flags = crd.flags
+encrypting = flags & CRD_F_ENCRYPT
 view = memoryview(buf)
 # here: iv
-return exchange(crp, view, iv, start, end, flags & CRD_F_ENCRYPT)
+return exchange(crp, view, iv, start, end, encrypting)
 """
 
 _MAC: Final = """
@@ -155,7 +156,13 @@ buf = crp.buf
 if len(desc) != 1 or crp.mac is not None or crp.flags & SEGMENTED:
     return False
 crd = desc[0]
-if crd.ini.alg != mac_alg or not (type(buf) is bytearray or is_bytes(buf)):
+ini = crd.ini
+flags = crd.flags
+if flags & STRANGE_TO_MAC:
+    return False
+if ini.alg != mac_alg or ini.iv is not None or ini.mlen:
+    return False
+if not (type(buf) is bytearray or is_bytes(buf)):
     return False
 start = crd.skip
 at = crd.inject
@@ -165,7 +172,7 @@ end | at  # a TypeError, if one is no whole number
 if not 0 <= start <= end <= size or not 0 <= at <= size - maclen:
     return False
 if end - start > longest: return False  # where longest
-return exchange(crp, memoryview(buf), start, end, at, crd.flags & CRD_F_VERIFY)
+return exchange(crp, memoryview(buf), start, end, at, flags)
 """
 
 _CIPHER_MAC: Final = """
@@ -177,15 +184,18 @@ crd, mac = desc
 if crd.ini.alg == cipher_alg:
     flags = crd.flags
     encrypting = flags & CRD_F_ENCRYPT
-    if not encrypting or mac.flags & CRD_F_VERIFY:
+    if not encrypting or mac.flags & STRANGE_TO_MAKE:
         return False
 else:
     mac, crd = desc
     flags = crd.flags
     encrypting = flags & CRD_F_ENCRYPT
-    if encrypting or not mac.flags & CRD_F_VERIFY or crd.ini.alg != cipher_alg:
+    if encrypting or mac.flags ^ CRD_F_VERIFY or crd.ini.alg != cipher_alg:
         return False
-if mac.ini.alg != mac_alg or not (type(buf) is bytearray or is_bytes(buf)):
+ini = mac.ini
+if ini.alg != mac_alg or ini.iv is not None or ini.mlen:
+    return False
+if not (type(buf) is bytearray or is_bytes(buf)):
     return False
 start = crd.skip
 mac_start = mac.skip
@@ -216,7 +226,10 @@ if crd.ini.alg != cipher_alg:
     tag, crd = desc
     if crd.ini.alg != cipher_alg:
         return False
-if tag.ini.alg != mac_alg or not (type(buf) is bytearray or is_bytes(buf)):
+ini = tag.ini
+if ini.alg != mac_alg or ini.iv is not None or ini.mlen:
+    return False
+if not (type(buf) is bytearray or is_bytes(buf)):
     return False
 start = crd.skip
 aad = tag.skip
@@ -233,13 +246,20 @@ if end > longest: return False  # where longest
 if start != end: return False  # where no payload
 flags = crd.flags
 encrypting = flags & CRD_F_ENCRYPT
-if encrypting and tag.flags & CRD_F_VERIFY:
+verifying = tag.flags
+if verifying & STRANGE_TO_MAC or verifying and encrypting:
     return False
 view = memoryview(buf)
 # here: iv
 return exchange(crp, view, iv, start, end, aad, aad_end, at, encrypting)
 """
 
+
+_NO_IV: Final = """
+iv = b""
+if crd.ini.iv is not None or flags & STRANGE:
+    return False
+"""
 
 _TEXTS: Final = {
     Shape.CIPHER: _CIPHER,
@@ -251,6 +271,8 @@ _TEXTS: Final = {
 _NAMES: Final = {
     **IV_NAMES,
     "CRD_F_ENCRYPT": CRD_F_ENCRYPT,
+    "STRANGE_TO_MAC": ~CRD_F_VERIFY,
+    "STRANGE_TO_MAKE": ~CRD_F_ENCRYPT,
     "CRD_F_VERIFY": CRD_F_VERIFY,
     "SEGMENTED": CRYPTO_F_IOV | CRYPTO_F_IMBUF,
     "is_bytes": _is_bytes,
@@ -369,7 +391,7 @@ def _recogniser(
 @functools.cache
 def _maker(shape: Shape, options: frozenset[str]) -> Callable[..., Quick]:
     """Return what makes the recogniser of a session, with the lines that `options` ask for."""
-    iv = fill(IV_RULE, "take", IV_TAKE) if "iv" in options else 'iv = b""'
+    iv = fill(IV_RULE, "take", IV_TAKE) if "iv" in options else _NO_IV
     text = mute(choose(fill(_TEXTS[shape], "iv", iv), options), "return False")
     body = f"def quick(crp):\n{indented(text, '    ')}\nreturn quick"
     title = ", ".join((f"quick way of {shape.name}", *sorted(options)))

@@ -72,7 +72,8 @@ def aead(
     flags: int = CRD_F_ENCRYPT | CRD_F_IV_EXPLICIT | CRD_F_IV_PRESENT, **changes: int
 ) -> Cryptop:
     """Make a sound request of GCM: 8 bytes of data, room for the IV, 32 of payload, the tag."""
-    cipher = Cryptodesc(24, 32, 8, flags, alg=Alg.AES_GCM_16, iv=IV[:12])
+    iv = IV[:12] if flags & CRD_F_IV_EXPLICIT else None
+    cipher = Cryptodesc(24, 32, 8, flags, alg=Alg.AES_GCM_16, iv=iv)
     tag = Cryptodesc(0, 8, 56, alg=Alg.AES_128_GMAC)
     for name, value in changes.items():
         half, _, field = name.partition("_")
