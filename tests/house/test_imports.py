@@ -31,7 +31,7 @@ ORDER = (
     "_rules.iv",
     "_rules.chain _rules.check _rules.message _rules.shapes _rules.quick",
     # What the author of a driver imports.
-    "driver chain",
+    "driver chain transforms",
     "hookspecs selftest",
     # What is counted while requests go by, and the tree it is read from.
     "_measure.timing _measure.counters _measure.trace _measure.watcher",
