@@ -72,6 +72,37 @@ def check_threads() -> None:
         )
 
 
+class Forkable(Protocol):
+    """What has something that a forked child must have anew: a lock, a thread, work half done."""
+
+    def after_fork(self) -> None:
+        """Begin anew in a forked child."""
+
+
+_forkable: Final[weakref.WeakSet[Forkable]] = weakref.WeakSet()
+
+
+def renew_after_fork(thing: Forkable) -> None:
+    """
+    Have `thing.after_fork` called in each forked child, for as long as it lives.
+
+    Of the threads of a process only the one that forked goes on in the child. A lock that another
+    one held stays held there for ever, unless whoever has it makes a new one.
+    """
+    _forkable.add(thing)
+
+
+def _after_fork() -> None:
+    """Have everything renewed in a forked child; threads start anew with the next kick."""
+    _refused.after_fork()
+    for each in list(_forkable):
+        each.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 class ThreadInterrupt:
     """A soft interrupt with a thread of its own, started by the first `kick`."""
 
@@ -80,7 +111,7 @@ class ThreadInterrupt:
         self._work = work
         self._pending = pending
         self.after_fork()
-        _forkable.add(self)
+        renew_after_fork(self)
 
     def after_fork(self) -> None:
         """Forget the thread that did not come along into a forked child."""
@@ -198,7 +229,7 @@ class WorkerPool:
         self._size = size or min(os.cpu_count() or 1, MAX_WORKERS)
         self._depth = depth
         self.after_fork()
-        _forkable.add(self)
+        renew_after_fork(self)
 
     def after_fork(self) -> None:
         """Forget the jobs and the threads that are the parent's."""
@@ -368,22 +399,3 @@ class _Crew:
         if not is_work() and not self.closing:
             self._bell.get()
         self.idle.discard(me)
-
-
-class _Forkable(Protocol):
-    def after_fork(self) -> None:
-        """Begin anew in a forked child."""
-
-
-_forkable: weakref.WeakSet[_Forkable] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    """Forget threads that did not come along into a forked child; the next kick starts anew."""
-    _refused.after_fork()
-    for each in list(_forkable):
-        each.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

@@ -12,13 +12,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
-from typing import Any, ClassVar, Final, NamedTuple, Self, TypeAlias
+from typing import Any, ClassVar, Final, Self, TypeAlias
 
 from opencrypto._request.key import KOPS, Cryptkop, KopFacts
 from opencrypto._request.sid import LID
 from opencrypto._request.symmetric import Cryptoini, Cryptop
 from opencrypto._rules.profile import Profile
-from opencrypto._threads import WorkerPool
+from opencrypto._threads import Forkable, WorkerPool, renew_after_fork
 from opencrypto.constants import (
     CRYPTOCAP_F_ACCEL_SOFTWARE,
     CRYPTOCAP_F_SOFTWARE,
@@ -33,6 +33,7 @@ __all__ = [
     "SOFTWARE",
     "Capability",
     "Driver",
+    "Forkable",
     "KOPS",
     "KeyProcess",
     "KopFacts",
@@ -41,6 +42,7 @@ __all__ = [
     "Rule",
     "WorkerPool",
     "driver_class",
+    "renew_after_fork",
 ]
 
 Process: TypeAlias = Callable[[Cryptop, int], int]
@@ -101,7 +103,7 @@ def driver_class(flags: int) -> int:
     return ACCELERATED if flags & CRYPTOCAP_F_ACCEL_SOFTWARE else SOFTWARE
 
 
-class Capability(NamedTuple):
+class Capability:
     """
     What a driver can do with one algorithm, beyond the facts in `opencrypto.xform`.
 
@@ -115,11 +117,29 @@ class Capability(NamedTuple):
         absence: Why it is not to be had after all, where that is found out late.
     """
 
-    keys: Collection[int] | None = None
-    maxlen: int = 0
-    macs: Collection[int] | None = None
-    implementation: str = ""
-    absence: str = ""
+    def __init__(
+        self,
+        keys: Collection[int] | None = None,
+        maxlen: int = 0,
+        macs: Collection[int] | None = None,
+        implementation: str = "",
+        absence: str = "",
+    ) -> None:
+        self.keys = keys
+        self.maxlen = maxlen
+        self.macs = macs
+        self._implementation = implementation
+        self._absence = absence
+
+    @property
+    def implementation(self) -> str:
+        """What serves it underneath, where that has a name of its own."""
+        return self._implementation
+
+    @property
+    def absence(self) -> str:
+        """Why it is not to be had after all, where that is found out late."""
+        return self._absence
 
     def refusal(self, cri: Cryptoini) -> str:
         """Say why these parameters cannot be served, or return an empty string."""
@@ -128,6 +148,13 @@ class Capability(NamedTuple):
         if self.macs is not None and cri.mlen and cri.mlen not in self.macs:
             return f"gives no MAC of {cri.mlen} bytes"
         return ""
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(keys={self.keys!r}, maxlen={self.maxlen!r}, "
+            f"macs={self.macs!r}, implementation={self.implementation!r}, "
+            f"absence={self.absence!r})"
+        )
 
 
 class Driver:

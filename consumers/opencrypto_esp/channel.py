@@ -24,6 +24,7 @@ from opencrypto import (
     NoDriverError,
     UnknownSession,
 )
+from opencrypto.driver import renew_after_fork
 from opencrypto_esp.ip import Place
 from opencrypto_esp.results import Drop, Flow, Reason
 
@@ -89,6 +90,11 @@ class Channel:
         self._flags = CRYPTO_F_CBIMM | (CRYPTO_F_BATCH if batch else 0)
         self._free: list[Job] = []
         self._names: dict[int, str] = {}
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Renew the lock in a forked child; packets in flight at the fork are the parent's."""
+        self.lock = threading.Lock()
 
     def open(self) -> None:
         """

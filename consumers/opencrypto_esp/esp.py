@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Final, Self, TypeAlias
 
 from opencrypto import Framework, UsageError
+from opencrypto.driver import renew_after_fork
 from opencrypto_esp import ip
 from opencrypto_esp.channel import Job
 from opencrypto_esp.inbound import Inbound
@@ -56,6 +57,11 @@ class Esp:
         self._lock = threading.Lock()  # guards both; they count packets that belong to no SA
         self._stray_out = Flow()
         self._stray_in = Flow()
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Renew the lock in a forked child; each channel sees to its own."""
+        self._lock = threading.Lock()
 
     # One packet.
 

@@ -24,24 +24,16 @@ class KernelCapability(Capability):
     `absence` says why nothing does, once that is known. Neither asks the kernel for anything new.
     """
 
-    __slots__ = ("_find", "_known", "_missing")
-
-    _find: Callable[[], Served | str]
-    _known: Callable[[], str]
-    _missing: Callable[[], str]
-
     def __init__(
         self,
         find: Callable[[], Served | str],
         known: Callable[[], str],
         missing: Callable[[], str],
     ) -> None:
-        # Frozen, so by way of object; what is computed below is not among them.
-        for field, value in (
-            ("keys", None), ("maxlen", 0), ("macs", None),
-            ("_find", find), ("_known", known), ("_missing", missing),
-        ):  # fmt: skip
-            object.__setattr__(self, field, value)
+        super().__init__()
+        self._find = find
+        self._known = known
+        self._missing = missing
 
     @property
     def implementation(self) -> str:
@@ -66,11 +58,6 @@ class KernelCapability(Capability):
         """Say why these parameters cannot be served, or return an empty string."""
         found = self.served(cri)
         return found if isinstance(found, str) else ""
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
-    __hash__ = object.__hash__
 
 
 def names_of(alg: int, table: Mapping[Alg, tuple[Name, ...]] = NAMES) -> tuple[Name, ...]:

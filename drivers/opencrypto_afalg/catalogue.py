@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from opencrypto.driver import renew_after_fork
 from opencrypto_afalg.kernel import Implementation, Kernel
 from opencrypto_afalg.names import Name
 
@@ -62,6 +63,11 @@ class Catalogue:
         self._seen: list[Implementation] = []
         self._lock = threading.Lock()  # held while probing, so that each name is probed once
         self._found: dict[tuple[str, str, str], Served | str] = {}
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Renew the lock in a forked child; what a thread was probing is probed again."""
+        self._lock = threading.Lock()
 
     def find(self, names: Iterable[Name]) -> Served | str:
         """Return the first of these names that is served, or why none of them is."""

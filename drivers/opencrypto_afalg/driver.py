@@ -8,7 +8,6 @@ import errno
 import logging
 import os
 import threading
-import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Final
@@ -28,7 +27,7 @@ from opencrypto import (
     UsageError,
 )
 from opencrypto.chain import Chain, ChainSession, Segments, Transform, check
-from opencrypto.driver import Process, WorkerPool
+from opencrypto.driver import Process, WorkerPool, renew_after_fork
 from opencrypto.xform import Kind
 from opencrypto_afalg.authenc import FusedSession, authenc_key
 from opencrypto_afalg.build import TRIAL, Builder, WrongAnswer, key_serial
@@ -114,7 +113,7 @@ class AfalgDriver(Driver):
         self._random = RandomOp(self.kernel)
         self._sessions: dict[int, tuple[Process, list[KernelTransform]]] = {}
         self.pool = WorkerPool(self.name, self._unblock, size=threads, depth=DEPTH)
-        _every.add(self)
+        renew_after_fork(self)
 
     def _no_zerocopy(self) -> str:
         reason = refusal_of_zerocopy(self.kernel)
@@ -348,14 +347,3 @@ class Undo:
     def wipe(self) -> None:
         """Overwrite the copy."""
         wipe(self._copy)
-
-
-_every: weakref.WeakSet[AfalgDriver] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for driver in list(_every):
-        driver.after_fork()
-
-
-os.register_at_fork(after_in_child=_after_fork)

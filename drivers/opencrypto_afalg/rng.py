@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from opencrypto import CryptoError, DriverUnavailable, UsageError
+from opencrypto.driver import renew_after_fork
 from opencrypto_afalg.catalogue import reason_of
 from opencrypto_afalg.kernel import Kernel
 from opencrypto_afalg.sockets import ALG_SET_DRBG_ENTROPY, ALG_SET_KEY, SOL_ALG
@@ -68,6 +69,11 @@ class KernelRng:
         except CryptoError:
             self._transform.close()
             raise
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Renew the lock in a forked child. Both read from one generator: never the same bytes."""
+        self._lock = threading.Lock()
 
     def reseed(self, seed: bytes = b"") -> None:
         """

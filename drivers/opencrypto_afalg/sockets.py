@@ -14,11 +14,11 @@ import resource
 import socket
 import struct
 import threading
-import weakref
 from collections.abc import Callable
 from typing import Final, TypeAlias, TypeVar
 
 from opencrypto import KeySerial
+from opencrypto.driver import renew_after_fork
 from opencrypto_afalg.kernel import Kernel
 
 SOL_ALG: Final = 279
@@ -91,7 +91,7 @@ class Descriptors:
         self._limit = limit
         self.gone: dict[tuple[str, str], int] = {}  # what cannot be opened any more, and the errno
         self.piece = 0  # learned from the first operation socket
-        _every.add(self)
+        renew_after_fork(self)
 
     @property
     def limit(self) -> int:
@@ -154,23 +154,10 @@ class Descriptors:
     def after_fork(self) -> None:
         """In the child of a fork: let go of sockets whose operations are the parent's."""
         self._lock = threading.Lock()
-        for transform in list(self._transforms):
-            transform.after_fork()
         self._transforms.clear()
         for opened in list(self.sockets):
             opened.close()
         self.sockets.clear()
-
-
-_every: weakref.WeakSet[Descriptors] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for descriptors in list(_every):
-        descriptors.after_fork()
-
-
-os.register_at_fork(after_in_child=_after_fork)
 
 
 class KernelTransform:
@@ -188,8 +175,17 @@ class KernelTransform:
     """
 
     __slots__ = (
-        "_address", "_authsize", "_descriptors", "_idle", "_kernel", "_key", "_lock", "_socket",
-        "hot", "most",
+        "__weakref__",
+        "_address",
+        "_authsize",
+        "_descriptors",
+        "_idle",
+        "_kernel",
+        "_key",
+        "_lock",
+        "_socket",
+        "hot",
+        "most",
     )  # fmt: skip
 
     def __init__(
@@ -211,6 +207,7 @@ class KernelTransform:
         self._socket: socket.socket | None = None
         self._idle: list[socket.socket] = []  # pop and append are atomic
         self.hot = False
+        renew_after_fork(self)
 
     def once(self, work: Callable[[socket.socket], Result]) -> Result:
         """

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import hmac
-import threading
 from collections.abc import Mapping, Sequence
 
 from opencrypto import Capability, Cryptodesc, Cryptoini, Cryptop, Driver, hookimpl
@@ -39,21 +38,18 @@ class NullDriver(Driver):
     }
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # guards _maclens
-        self._maclens: dict[int, list[int]] = {}
+        self._maclens: dict[int, list[int]] = {}  # to put in, look up and pop is one step each
 
     def newsession(self, ini: Sequence[Cryptoini]) -> int:
         """Note how long the session's MACs are, in bytes and in chain order."""
         lid = self.newlid()
         lengths = [cri.mlen or MAC_BYTES for cri in ini if cri.alg == CRYPTO_NULL_HMAC]
-        with self._lock:
-            self._maclens[lid] = lengths
+        self._maclens[lid] = lengths
         return lid
 
     def freesession(self, lid: int) -> None:
         """Forget a session."""
-        with self._lock:
-            self._maclens.pop(lid, None)
+        self._maclens.pop(lid, None)
 
     def process(self, crp: Cryptop, hint: int) -> int:
         """Carry a request out. The framework has checked that it fits its session."""

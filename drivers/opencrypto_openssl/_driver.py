@@ -8,6 +8,7 @@ from typing import Final
 import cryptography
 from cryptography.hazmat.backends.openssl import backend
 
+from opencrypto import transforms
 from opencrypto.chain import ChainDriver, ChainSession, Quick, TransformFactory
 from opencrypto.constants import (
     CRYPTO_AES_CCM_16,
@@ -28,10 +29,8 @@ from opencrypto_openssl import (
     _chacha,
     _cmac,
     _ctr,
-    _digests,
     _gcm,
     _hmac,
-    _null,
     _poly1305,
     _quick,
     _xts,
@@ -45,14 +44,14 @@ FACTORIES: Final[Mapping[int, TransformFactory]] = {
     **_ctr.FACTORIES,
     **_xts.FACTORIES,
     **_arc4.FACTORIES,
-    **_null.FACTORIES,
+    **transforms.NULL,
     **_gcm.FACTORIES,
     **_ccm.FACTORIES,
     **_chacha.FACTORIES,
     **_hmac.FACTORIES,
     **_cmac.FACTORIES,
     **_poly1305.FACTORIES,
-    **_digests.FACTORIES,
+    **transforms.DIGESTS,
 }
 
 

@@ -1,8 +1,9 @@
 """
 The quick way for CBC + HMAC, which is the chain of ESP: all of it in one function.
 
-Calls, and what they look up again, are a third of the cost of a small packet. So here stands once
-more, in line, what `_cbc.Cbc` and `_hmac.Hmac` do; see there for why.
+Calls, and what they look up again, are a third of the cost of a small packet; that of `Cbc.encrypt`
+alone is a tenth. So here stands once more, in line, what `_cbc.Cbc` and `_hmac.Hmac` do; see there
+for why.
 """
 
 from __future__ import annotations

@@ -12,17 +12,8 @@ from cryptography.hazmat.primitives.hmac import HMAC
 
 from opencrypto import Cryptoini
 from opencrypto.chain import BytesLike, MacTransform, TransformFactory
-from opencrypto.constants import (
-    CRYPTO_MD5_HMAC,
-    CRYPTO_MD5_HMAC_96,
-    CRYPTO_SHA1_HMAC,
-    CRYPTO_SHA1_HMAC_96,
-    CRYPTO_SHA2_224_HMAC,
-    CRYPTO_SHA2_256_HMAC,
-    CRYPTO_SHA2_384_HMAC,
-    CRYPTO_SHA2_512_HMAC,
-)
 from opencrypto.exceptions import UsageError
+from opencrypto.transforms import HMAC_HASHES
 
 
 class Hmac:
@@ -58,12 +49,5 @@ def _hmac(algorithm: hashes.HashAlgorithm, cri: Cryptoini) -> MacTransform:
 
 
 FACTORIES: Final[Mapping[int, TransformFactory]] = {
-    CRYPTO_MD5_HMAC: partial(_hmac, hashes.MD5()),
-    CRYPTO_MD5_HMAC_96: partial(_hmac, hashes.MD5()),
-    CRYPTO_SHA1_HMAC: partial(_hmac, hashes.SHA1()),
-    CRYPTO_SHA1_HMAC_96: partial(_hmac, hashes.SHA1()),
-    CRYPTO_SHA2_224_HMAC: partial(_hmac, hashes.SHA224()),
-    CRYPTO_SHA2_256_HMAC: partial(_hmac, hashes.SHA256()),
-    CRYPTO_SHA2_384_HMAC: partial(_hmac, hashes.SHA384()),
-    CRYPTO_SHA2_512_HMAC: partial(_hmac, hashes.SHA512()),
+    alg: partial(_hmac, getattr(hashes, name.upper())()) for alg, name in HMAC_HASHES.items()
 }

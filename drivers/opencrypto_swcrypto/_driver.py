@@ -7,7 +7,7 @@ from typing import Final
 
 import Crypto
 
-from opencrypto import Cryptkop
+from opencrypto import Cryptkop, transforms
 from opencrypto.chain import ChainDriver, TransformFactory
 from opencrypto.constants import CRYPTOCAP_F_SOFTWARE, CRYPTOCAP_F_SYNC
 from opencrypto.driver import Capability
@@ -21,11 +21,9 @@ from opencrypto_swcrypto import (
     _cmac,
     _compression,
     _ctr,
-    _digests,
     _gcm,
     _hmac,
     _kpdk,
-    _null,
     _own_cbc,
     _poly1305,
     _ripemd160,
@@ -42,7 +40,7 @@ FACTORIES: Final[Mapping[int, TransformFactory]] = {
     **_ctr.FACTORIES,
     **_xts.FACTORIES,
     **_arc4.FACTORIES,
-    **_null.FACTORIES,
+    **transforms.NULL,
     **_gcm.FACTORIES,
     **_ccm.FACTORIES,
     **_chacha.FACTORIES,
@@ -53,16 +51,16 @@ FACTORIES: Final[Mapping[int, TransformFactory]] = {
     **_poly1305.FACTORIES,
     **_ripemd160.FACTORIES,
     **_kpdk.FACTORIES,
-    **_digests.FACTORIES,
+    **transforms.DIGESTS,
     **_compression.FACTORIES,
 }
 
-_HASHLIB: Final = (_hmac, _digests, _blake2, _kpdk)
-_OWN: Final = (_own_cbc, _xts)
+_HASHLIB: Final = (_hmac.FACTORIES, transforms.DIGESTS, _blake2.FACTORIES, _kpdk.FACTORIES)
+_OWN: Final = (_own_cbc.FACTORIES, _xts.FACTORIES)
 
 UNDERNEATH: Final[Mapping[int, str]] = {
-    **{alg: "hashlib" for module in _HASHLIB for alg in module.FACTORIES},
-    **{alg: "swcrypto" for module in _OWN for alg in module.FACTORIES},
+    **{alg: "hashlib" for table in _HASHLIB for alg in table},
+    **{alg: "swcrypto" for table in _OWN for alg in table},
     **dict.fromkeys(_compression.FACTORIES, "zlib"),
 }
 """What serves an algorithm, where it is not pycryptodome."""

@@ -10,17 +10,8 @@ from typing import Final
 
 from opencrypto import Cryptoini
 from opencrypto.chain import MacTransform, TransformFactory
-from opencrypto.constants import (
-    CRYPTO_MD5_HMAC,
-    CRYPTO_MD5_HMAC_96,
-    CRYPTO_SHA1_HMAC,
-    CRYPTO_SHA1_HMAC_96,
-    CRYPTO_SHA2_224_HMAC,
-    CRYPTO_SHA2_256_HMAC,
-    CRYPTO_SHA2_384_HMAC,
-    CRYPTO_SHA2_512_HMAC,
-)
 from opencrypto.exceptions import UsageError
+from opencrypto.transforms import HMAC_HASHES
 
 
 class Hmac:
@@ -61,12 +52,5 @@ def _hmac(name: str) -> TransformFactory:
 
 
 FACTORIES: Final[Mapping[int, TransformFactory]] = {
-    CRYPTO_MD5_HMAC: _hmac("md5"),
-    CRYPTO_MD5_HMAC_96: _hmac("md5"),
-    CRYPTO_SHA1_HMAC: _hmac("sha1"),
-    CRYPTO_SHA1_HMAC_96: _hmac("sha1"),
-    CRYPTO_SHA2_224_HMAC: _hmac("sha224"),
-    CRYPTO_SHA2_256_HMAC: _hmac("sha256"),
-    CRYPTO_SHA2_384_HMAC: _hmac("sha384"),
-    CRYPTO_SHA2_512_HMAC: _hmac("sha512"),
+    alg: _hmac(name) for alg, name in HMAC_HASHES.items()
 }

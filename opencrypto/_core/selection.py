@@ -1,8 +1,8 @@
 """
 Which drivers to ask for a session, in which order. Pure: values in, values out.
 
-The classes go in order (hardware, accelerated software, software); within one, the cheapest if
-all costs are known there, then the one with fewest sessions, then the lowest id.
+The classes go in order (hardware, accelerated software, software); within one, the one with fewest
+sessions, then the lowest id.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ class Candidate(NamedTuple):
         tier: Its class, `opencrypto.driver.HARDWARE` to `SOFTWARE`.
         sessions: How many sessions it has.
         refusal: Why it cannot serve the chain at all, or an empty string.
-        cost: Measured cost for the chain at the expected size, if it was measured.
     """
 
     hid: int
@@ -33,7 +32,6 @@ class Candidate(NamedTuple):
     tier: int
     sessions: int
     refusal: str = ""
-    cost: float | None = None
 
 
 def order(candidates: Iterable[Candidate], hard: int) -> tuple[list[Candidate], dict[str, str]]:
@@ -74,9 +72,8 @@ def class_refusal(tier: int, hard: int) -> str:
     return ""
 
 
-def _rank(candidate: Candidate) -> tuple[int, float, int, int]:
-    cost = float("inf") if candidate.cost is None else candidate.cost
-    return candidate.tier, cost, candidate.sessions, candidate.hid
+def _rank(candidate: Candidate) -> tuple[int, int, int]:
+    return candidate.tier, candidate.sessions, candidate.hid
 
 
 def split(count: int, serve: Callable[[int, int], T | None]) -> list[T] | None:

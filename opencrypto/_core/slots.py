@@ -277,6 +277,10 @@ class Slot:
     def after_fork(self) -> None:
         """Begin, in a forked child, with no request and no call: they are the parent's."""
         self.lock = threading.Lock()
+        drained = threading.Event()  # it has a lock too
+        if self.drained.is_set():
+            drained.set()
+        self.drained = drained
         self.counts.after_fork()
         self.calls = 0
         self.sym.queue.after_fork()

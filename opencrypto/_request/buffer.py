@@ -7,6 +7,7 @@ grow. Nothing is copied until a caller asks for a region in one piece.
 
 from __future__ import annotations
 
+import operator
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, TypeAlias
@@ -58,36 +59,42 @@ class Mbuf:
         Copy a region out (``m_copydata``).
 
         Raises:
-            UsageError: the region is not inside the chain.
+            UsageError: the region is not inside the chain, or not of whole numbers.
         """
-        return b"".join(region(self._segments, offset, length))
+        return b"".join(self._region(offset, length))
 
     def copyback(self, offset: int, data: BytesLike) -> None:
         """
         Copy data in at `offset`, growing the chain if it does not fit (``m_copyback``).
 
+        What lies between the chain's end and `offset` is zeros.
+
         Raises:
-            UsageError: `offset` is negative, or `data` is not bytes-like.
+            UsageError: `offset` is negative or no whole number, or `data` is not bytes-like;
+                nothing was changed.
         """
-        data = flat(data, "data")
+        data = bytes(flat(data, "data"))  # a copy: it may be a view of this chain
+        offset = _whole(offset, "offset")
+        if offset < 0:
+            raise UsageError(f"the offset of {offset} is before the beginning; give 0 or more")
         missing = offset + len(data) - len(self)
         if missing > 0:
             self.append(bytearray(missing))
-        scatter(region(self._segments, offset, len(data)), data)
+        scatter(self._region(offset, len(data)), data)
 
     def splice(self, offset: int, length: int, data: BytesLike) -> None:
         """
         Put data in the place of a region; what follows it moves, and the length changes.
 
         Raises:
-            UsageError: the region is not inside the chain, or `data` is not bytes-like; nothing
-                was changed.
+            UsageError: the region is not inside the chain, or not of whole numbers, or `data` is
+                not bytes-like; nothing was changed.
         """
         new = byteview(bytearray(flat(data, "data")))
-        region(self._segments, offset, length)  # refused in the caller's numbers
+        self._region(offset, length)  # refused in the caller's numbers
         end = offset + length
-        after = region(self._segments, end, len(self) - end)
-        before = region(self._segments, 0, offset)
+        after = self._region(end, len(self) - end)
+        before = self._region(0, offset)
         self._segments = [*before, new, *after]
 
     def trim(self, length: int) -> None:
@@ -95,9 +102,12 @@ class Mbuf:
         Cut bytes off the end until `length` are left (``m_adj`` with a negative count).
 
         Raises:
-            UsageError: there are not that many, or `length` is negative.
+            UsageError: there are not that many, or `length` is negative or no whole number.
         """
-        self._segments = region(self._segments, 0, length)
+        self._segments = self._region(0, length)
+
+    def _region(self, offset: int, length: int) -> Segments:
+        return region(self._segments, _whole(offset, "offset"), _whole(length, "length"))
 
     def __len__(self) -> int:
         return sum(map(len, self._segments))
@@ -107,6 +117,14 @@ class Mbuf:
 
     def __repr__(self) -> str:
         return f"<Mbuf {len(self)} bytes in {len(self._segments)} segments>"
+
+
+def _whole(number: int, what: str) -> int:
+    try:
+        return operator.index(number)
+    except TypeError:
+        kind = type(number).__name__
+        raise UsageError(f"the {what} must be a whole number, not {kind}") from None
 
 
 def byteview(obj: Any, *, writable: bool = True, what: str = "buffer") -> memoryview:

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from opencrypto import Cryptodesc, Cryptoini, Cryptop
-from opencrypto.driver import Driver
+from opencrypto.driver import Driver, renew_after_fork
 
 LIMIT = 200_000
 """Objects looked at; a driver that holds more is not searched to its end."""
@@ -140,8 +140,13 @@ class _Loudly:
     """Has every level logged while anybody wants that; the last to leave restores the levels."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # guards the next
+        self.after_fork()
+        renew_after_fork(self)
         self._levels: list[int] = []  # one for each logger and each who has entered
+
+    def after_fork(self) -> None:
+        """Renew the lock in a forked child."""
+        self._lock = threading.Lock()  # guards _levels
 
     @property
     def _loggers(self) -> list[logging.Logger]:

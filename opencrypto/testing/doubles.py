@@ -20,7 +20,7 @@ from opencrypto.constants import (
     CRYPTOCAP_F_SYNC,
     ERESTART,
 )
-from opencrypto.driver import Capability, Driver
+from opencrypto.driver import Capability, Driver, renew_after_fork
 from opencrypto.exceptions import UsageError
 from opencrypto.xform import FACTS
 
@@ -146,6 +146,12 @@ class LateDriver(RecordingDriver):
         self.held: deque[Cryptop] = deque()
         self._port: Callable[[Cryptop], None] = self.done
         self._threaded = threaded
+        self.after_fork()
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Have no thread in a forked child, and hold nothing: the parent answers what it holds."""
+        self.held.clear()
         self._work: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._start = threading.Lock()  # guards _thread
         self._thread: threading.Thread | None = None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import array
+import errno
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -124,3 +126,51 @@ def test_an_mbuf_grows_and_is_trimmed() -> None:
         with pytest.raises(UsageError, match="outside"):
             call()
     assert "4 bytes" in repr(chain)
+
+
+@pytest.mark.parametrize(("offset", "size"), [(-1, 1), (-1, 10), (-4, 2), (-10, 3), (-(2**40), 0)])
+def test_a_copyback_before_the_beginning_is_refused_and_grows_nothing(
+    offset: int, size: int
+) -> None:
+    chain = Mbuf([bytearray(b"ab"), bytearray(b"cd")])
+    with pytest.raises(UsageError, match=f"{offset} is before the beginning"):
+        chain.copyback(offset, bytes(size))
+    assert bytes(chain) == b"abcd"
+    assert len(chain.segments) == 2
+
+
+NO_NUMBERS: list[Any] = [None, "1", b"\1", 1.0, [1], object()]
+
+
+@pytest.mark.parametrize("wrong", NO_NUMBERS, ids=lambda wrong: type(wrong).__name__)
+def test_a_place_in_a_chain_that_is_no_whole_number_is_refused(wrong: Any) -> None:
+    chain = Mbuf([bytearray(b"ab"), bytearray(b"cd")])
+    calls: list[Callable[[], Any]] = [
+        lambda: chain.copyback(wrong, b"x"),
+        lambda: chain.copydata(wrong, 1),
+        lambda: chain.copydata(0, wrong),
+        lambda: chain.splice(wrong, 1, b"x"),
+        lambda: chain.splice(0, wrong, b"x"),
+        lambda: chain.trim(wrong),
+    ]
+    for call in calls:
+        with pytest.raises(UsageError, match=f"whole number, not {type(wrong).__name__}") as info:
+            call()
+        assert info.value.errno == errno.EINVAL
+    assert bytes(chain) == b"abcd"
+
+
+@pytest.mark.parametrize("length", [-1, -4, 5, 2**63])
+def test_a_trim_to_a_length_that_is_not_there_is_refused(length: int) -> None:
+    chain = Mbuf([bytearray(b"ab"), bytearray(b"cd")])
+    with pytest.raises(UsageError, match="outside"):
+        chain.trim(length)
+    assert bytes(chain) == b"abcd"
+
+
+def test_a_chain_may_be_copied_back_into_itself() -> None:
+    """What is written first is not what is read next."""
+    whole = bytearray(b"abcdefgh")
+    chain = Mbuf([whole, bytearray(b"--------")])
+    chain.copyback(4, memoryview(whole))
+    assert bytes(chain) == b"abcdabcdefgh----"
