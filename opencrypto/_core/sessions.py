@@ -3,7 +3,8 @@ Opening, moving and freeing sessions.
 
 A session whose driver leaves is orphaned: the driver forgets it, the framework keeps its chain.
 The first request that then meets it has it opened on another driver, and every request of the
-old session gets the same new SID with EAGAIN. Where nobody can take over, each gets ENODEV.
+old session gets the same new SID with EAGAIN. Where nobody can take over, each gets ENODEV. Who
+may take over is the same for life: the driver that the consumer named, or the class it asked for.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from opencrypto._core import selection as _select
 from opencrypto._core.bugs import DriverBugs
 from opencrypto._core.guard import checked, promised
 from opencrypto._core.plugins import Observers
-from opencrypto._core.slots import MAX_ALIASES, DriverTable, Session, Slot, check_lid
+from opencrypto._core.slots import DriverTable, Lineage, Pin, Session, Slot, check_lid
 from opencrypto._log import log
 from opencrypto._measure.counters import ChainNumbers, LockedCount
 from opencrypto._request.sid import pack_sid, sid_text
@@ -26,8 +27,8 @@ from opencrypto._state import SessionEvent, SessionState, SlotState
 from opencrypto.driver import Driver, Process, Rule
 from opencrypto.exceptions import CryptoError, DriverBug, NoDriverError, UnknownSession
 
-Compose = Callable[[Chain, int, int], Session | None]
-"""Opens a session on several drivers, given `hard` and whom to avoid, or returns None."""
+Compose = Callable[[Lineage], Session | None]
+"""Opens a session on several drivers, or returns None."""
 
 
 class Sessions:
@@ -36,8 +37,8 @@ class Sessions:
 
     Attributes:
         watched: Somebody times or traces requests, so no session is straight (`_measure.watcher`).
-        created: Sessions opened by consumers; a migration opens none.
-        freed: Sessions gone for good.
+        created: Sessions opened by consumers; a migration opens none, and a virtual one is one.
+        freed: Those gone for good.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class Sessions:
         done: Callable[[Cryptop], None],
         compose: Compose,
     ) -> None:
-        self.table: dict[int, Session] = {}
+        self.table = drivers.sids
         self.closed = False
         self.watched = False
         self.chain_numbers = ChainNumbers()
@@ -71,9 +72,8 @@ class Sessions:
     ) -> Session:
         """Open a session on the best driver that takes its chain, or on several together."""
         chain = Chain(as_inis(ini), profile=profile)
-        pinned = None if driver is None else self._drivers.find(driver)
         try:
-            session = self._place(chain, hard, pinned)
+            session = self._place(Lineage(chain, hard, self._pin(driver)))
         except BaseException:
             chain.abandon()
             raise
@@ -81,43 +81,45 @@ class Sessions:
         self._observers.newsession(session.sid, session.slot.name)
         return session
 
-    def _place(
-        self, chain: Chain, hard: int, pinned: Slot | None = None, avoid: int = -1
-    ) -> Session:
+    def _pin(self, driver: int | str | Driver | None) -> Pin | None:
+        if driver is None:
+            return None
+        slot = self._drivers.find(driver)
+        return Pin(slot.name, slot.tier)
+
+    def _place(self, lineage: Lineage) -> Session:
         while True:
             changes = self._drivers.changes
             try:
-                return self.place_on_one(chain, hard, pinned, avoid)
+                return self.place_on_one(lineage)
             except NoDriverError:
-                together = None
-                if pinned is None and len(chain.inis) > 1:
-                    together = self._compose(chain, hard, avoid)
+                if self._drivers.changes != changes:
+                    continue  # one that was looked at too early has come meanwhile
+                together = self._compose(lineage) if self._may_be_split(lineage) else None
                 if together is not None:
                     return together
                 if self._drivers.changes == changes:
                     raise
-                # One that was looked at too early may have come meanwhile, as another left.
 
-    def place_on_one(
-        self, chain: Chain, hard: int, pinned: Slot | None = None, avoid: int = -1
-    ) -> Session:
+    def _may_be_split(self, lineage: Lineage) -> bool:
+        return lineage.pin is None and len(lineage.chain.inis) > 1
+
+    def place_on_one(self, lineage: Lineage) -> Session:
         """
-        Open a session of a chain on the best single driver.
+        Open a session on the best single driver of those it may be on.
 
         Raises:
             NoDriverError: none takes it.
         """
-        slots = (
-            {slot.hid: slot for slot in self._drivers} if pinned is None else {pinned.hid: pinned}
-        )
+        slots = {slot.hid: slot for slot in self._drivers if lineage.admits(slot)}
         asked, reasons = _select.order(
-            (self._candidate(slot, chain) for slot in slots.values() if slot.hid != avoid),
-            hard if pinned is None else 0,
+            (self._candidate(slot, lineage.chain) for slot in slots.values()),
+            lineage.hard if lineage.pin is None else 0,  # the driver's class is in the pin
         )
         refusal: CryptoError | None = None
         for candidate in asked:
             try:
-                session = self._try(slots[candidate.hid], chain, hard)
+                session = self._try(slots[candidate.hid], lineage)
             except CryptoError as error:
                 refusal = error
                 reasons[candidate.name] = error.strerror or ""
@@ -125,7 +127,7 @@ class Sessions:
             if session is not None:
                 return session
             reasons[candidate.name] = "left meanwhile"
-        raise _no_driver(chain, reasons, refusal)
+        raise _no_driver(lineage, reasons, refusal)
 
     def _candidate(self, slot: Slot, chain: Chain) -> _select.Candidate:
         try:
@@ -137,27 +139,28 @@ class Sessions:
             refusal = f"cannot say whether it would: {type(error).__name__} in its refusal()"
         return _select.Candidate(slot.hid, slot.name, slot.tier, len(slot.sym.sessions), refusal)
 
-    def _try(self, slot: Slot, chain: Chain, hard: int) -> Session | None:
+    def _try(self, slot: Slot, lineage: Lineage) -> Session | None:
         """Open the session on one driver, or return None if the driver left while it did."""
         with slot.lock:
             plain = slot.sym.process
             if slot.state is not SlotState.ACTIVE or plain is None:
                 return None
             slot.calls += 1
+        chain = lineage.chain
         try:
-            sid, process = self._ask(slot, chain)
+            sid, process = self._ask(slot, lineage)
             kind = self.chain_numbers.number(cri.alg for cri in chain.inis)
             process = process or checked(chain, plain, self._done)
             process = promised(chain, process, self._done)
-            session = Session(sid, slot, chain, hard, process, kind)
+            session = Session(sid, slot, lineage, process, kind)
             with slot.lock:
-                stays = slot.state is SlotState.ACTIVE
+                twice = session.lid in slot.sym.sessions
+                stays = slot.state is SlotState.ACTIVE and not twice
                 if stays:
-                    session.refresh(watched=self.watched)
-                    slot.sym.sessions[session.lid] = session
-                    slot.names += 1
-                    self.table[sid] = session
-                    chain.hold()
+                    self._enter(session)
+            if twice:
+                # Asked by two threads, it has said the same to both. The number is the other's.
+                raise self._number_in_use(slot, session.lid)
             if not stays:
                 self._tell_driver(slot, sid)
         finally:
@@ -170,37 +173,57 @@ class Sessions:
             slot.calls -= 1
         self._drivers.check_drained(slot)
 
-    def _ask(self, slot: Slot, chain: Chain) -> tuple[int, Process | None]:
+    def _ask(self, slot: Slot, lineage: Lineage) -> tuple[int, Process | None]:
         """
         Have a driver open a session, and return its SID and compiled ``process``.
 
-        A number that still names a session which moved away from this driver is not used: the
-        driver is asked for another while it holds that one.
+        A number that still leads to a session which moved away from this driver is not used: the
+        driver is asked for another while it holds that one. If that session is this one, which
+        comes back, it leads where it should.
         """
         held: list[int] = []
         try:
             while True:
-                lid, process = self._call_newsession(slot, chain)
+                lid, process = self._call_newsession(slot, lineage.chain)
                 sid = pack_sid(slot.hid, lid)
                 if lid in slot.sym.sessions or sid in held:
-                    raise DriverBug(f"driver {slot.name}: session number {lid} is in use already")
-                if sid not in self.table:
+                    raise self._number_in_use(slot, lid)
+                if sid not in self.table or lineage.is_alias(sid, self.table):
                     return sid, process
                 held.append(sid)
         finally:
             for sid in held:
                 self._tell_driver(slot, sid)
 
-    def enter(self, session: Session) -> Session:
-        """Enter a virtual session, whose slot never leaves, in the tables."""
-        session.process = promised(session.chain, session.process, self._done)
+    def _number_in_use(self, slot: Slot, lid: int) -> DriverBug:
+        self._bugs.report(Rule.SESSION_NUMBER, slot.name)
+        return DriverBug(f"driver {slot.name}: session number {lid} is in use already")
+
+    def enter(self, session: Session) -> bool:
+        """
+        Enter a virtual session, whose slot never leaves, in the tables.
+
+        Returns:
+            False if its SID is one that leads to another session; then nothing was done.
+        """
+        process = session.process
+        session.process = promised(session.chain, process, self._done)
         with session.slot.lock:
-            session.refresh(watched=self.watched)
-            session.slot.sym.sessions[session.lid] = session
-            session.slot.names += 1
-            self.table[session.sid] = session
-            session.chain.hold()
-        return session
+            free = session.sid not in self.table
+            if free:
+                self._enter(session)
+        if not free:
+            session.process = process
+        return free
+
+    def _enter(self, session: Session) -> None:
+        """Enter a session in the tables; its slot's lock is held."""
+        session.refresh(watched=self.watched)
+        session.lineage.begin(session)
+        session.lineage.take_back(session.sid)
+        session.slot.sym.sessions[session.lid] = session
+        self.table[session.sid] = session
+        session.chain.hold()
 
     def _call_newsession(self, slot: Slot, chain: Chain) -> tuple[int, Process | None]:
         assert slot.sym.newsession is not None
@@ -284,17 +307,14 @@ class Sessions:
             if session.state is not SessionState.DRAINING or session.inflight:
                 return
             session.move(SessionEvent.DRAINED)
-            former, session.aliases = session.aliases, []
-        for each in (session, *former):
-            if each is not session:
-                each.move(SessionEvent.FREE)
-            self._unname(each)
+        lineage = session.lineage
+        if lineage.stand_in is not None:
+            lineage.stand_in.move(SessionEvent.FREE)
+        for sid in lineage.sids():
+            self.table.pop(sid, None)
         session.chain.abandon()
-        self.freed.add()
-
-    def _unname(self, session: Session) -> None:
-        if self.table.pop(session.sid, None) is not None:
-            self._drivers.forget(session.slot)
+        if not lineage.is_part:
+            self.freed.add()
 
     def _tell_driver(self, slot: Slot, sid: int) -> None:
         if slot.sym.freesession is None:
@@ -324,7 +344,8 @@ class Sessions:
 
     def hand_back(self, crp: Cryptop, session: Session) -> None:
         """Take a session back from a driver that completed its request with EAGAIN."""
-        session.avoid = session.slot.hid if session.slot.state is SlotState.ACTIVE else -1
+        if session.target is None:
+            session.lineage.avoid = session.slot
         self.orphan(session)
         self.redirect(crp, session)
 
@@ -337,7 +358,8 @@ class Sessions:
         elif session.latest().state in (SessionState.DRAINING, SessionState.FREED):
             crp.fail(errno.ENOENT, f"session {sid_text(crp.sid)} has been freed")
         else:
-            crp.fail(errno.ENODEV, "the session's driver left and no other takes it over")
+            crp.fail(errno.ENODEV, _stranded(session.lineage))
+            session.lineage.avoid = None  # better than nobody, for the next request
 
     def successor(self, session: Session) -> Session | None:
         """Return the live session to use instead, opening it if this is the first to ask."""
@@ -361,27 +383,42 @@ class Sessions:
         return new
 
     def _migrate(self, session: Session) -> Session | None:
-        # The class asked for is kept if it can be; a session is worth more than its class.
-        for hard in dict.fromkeys((session.hard, 0)):
+        try:
+            new = self._place(session.lineage)
+        except CryptoError as error:
+            log.warning("session_stranded", sid=session.sid, reason=error.strerror)
+            return None
+        self._succeed(session, new)
+        return new
+
+    def unite(self, session: Session) -> bool:
+        """
+        Move a virtual session to a single driver, if one takes its whole chain by now.
+
+        Returns:
+            Whether it has moved.
+        """
+        with session.lock:
+            if session.state is not SessionState.LIVE or self.closed:
+                return False
             try:
-                new = self._place(session.chain, hard, avoid=session.avoid)
-            except CryptoError as error:
-                failure = error
-                continue
-            new.hard = session.hard
+                new = self.place_on_one(session.lineage)
+            except CryptoError:
+                return False
+            with session.slot.lock:
+                session.move(SessionEvent.DRIVER_LEFT)
             self._succeed(session, new)
-            return new
-        log.warning("session_stranded", sid=session.sid, reason=failure.strerror)
-        return None
+        self._observers.migrated(session.sid, new.sid)
+        return True
+
+    @property
+    def changes(self) -> int:
+        """What goes up whenever a driver offers something."""
+        return self._drivers.changes
 
     def _succeed(self, session: Session, new: Session) -> None:
-        new.aliases = [*session.aliases, session]
-        session.aliases = []
-        while len(new.aliases) > MAX_ALIASES:
-            self._unname(new.aliases.pop(0))
-        session.target = new
         session.move(SessionEvent.MIGRATE)
-        new.born = session.born
+        session.lineage.succeed(new, self.table)
         session.slot.local.counts.migrated += 1
         log.info("session_migrated", sid=session.sid, new_sid=new.sid, driver=new.slot.name)
 
@@ -412,9 +449,23 @@ class Sessions:
             session.after_fork(watched=self.watched)
 
 
-def _no_driver(chain: Chain, reasons: dict[str, str], refusal: CryptoError | None) -> CryptoError:
-    names = " + ".join(facts.name for facts in chain.facts)
-    why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or "none is attached"
+def _stranded(lineage: Lineage) -> str:
+    """Say why nobody takes a session over, and what would help."""
+    if lineage.pin is not None:
+        name = lineage.pin.name
+        return f"the session is for driver {name} alone, which left or handed it back; attach it"
+    if lineage.hard:
+        kind = "hardware" if lineage.hard > 0 else "software"
+        return f"the session's driver left and no other {kind}, as was asked for, takes it over"
+    return "the session's driver left and no other takes it over"
+
+
+def _no_driver(
+    lineage: Lineage, reasons: dict[str, str], refusal: CryptoError | None
+) -> CryptoError:
+    names = " + ".join(facts.name for facts in lineage.chain.facts)
+    nobody = "none is attached" if lineage.pin is None else f"{lineage.pin.name} is not attached"
+    why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or nobody
     error = NoDriverError(
         f"no driver serves {names}: {why}",
         reasons,

@@ -1,9 +1,8 @@
 """
 The driver table: slots by id, lowest free first, growing as needed; and the sessions on them.
 
-Slots and sessions point at each other, so they are in one room. After a migration the old session
-stays, under its SID, as an alias of the new one until that is freed: a consumer that has not heard
-yet is told.
+Slots and sessions point at each other, so they are in one room. After a migration the old SID stays
+an alias of the new session until that is freed: a consumer that has not heard yet is told.
 
 Locking: the table's lock guards which slot is whose; each slot's lock guards its queue, its
 sessions and its state. Order: session, table, slot. No driver or consumer code runs under a
@@ -12,17 +11,18 @@ slot's lock.
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from opencrypto._core.queues import RequestQueue
 from opencrypto._core.returns import let_go
 from opencrypto._measure.counters import Counts, LocalCounts, ThreadCounts, sum_counts
 from opencrypto._request.key import Cryptkop
-from opencrypto._request.sid import LID, lid_of
+from opencrypto._request.sid import LID, hid_of, lid_of
 from opencrypto._request.symmetric import Cryptoini, Cryptop, alg_name
 from opencrypto._rules.chain import Chain, key_serial
 from opencrypto._state import SESSION, SLOT, SessionEvent, SessionState, SlotEvent, SlotState, step
@@ -33,8 +33,12 @@ from opencrypto.exceptions import DriverBug, UsageError
 NewSession = Callable[[Sequence[Cryptoini]], "int | tuple[int, Process]"]
 
 
-MAX_ALIASES: Final = 32
-"""How many former SIDs of one live session are kept; the oldest go first."""
+MAX_ALIASES: Final = 4096
+"""
+How many former SIDs of a session lead to it, beside its first one, which always does.
+
+Each costs some 100 bytes until the session is freed; the oldest go first.
+"""
 
 MAX_NAMES: Final = 256
 """How many names of drivers that left are remembered with their counts."""
@@ -43,9 +47,95 @@ MAX_DEPARTED: Final = 16
 """How many drivers that left keep counts of their own; those of earlier ones are added up."""
 
 
+class Pin(NamedTuple):
+    """The one driver that a session is for: its name and class, not the object or its id."""
+
+    name: str
+    tier: int
+
+
+class Lineage:
+    """
+    What a consumer has opened: a session through all its moves from driver to driver.
+
+    Attributes:
+        chain: The algorithms, with the keys.
+        hard: The class of drivers asked for, as `Framework.newsession` takes it. It is kept for
+            life.
+        pin: The driver asked for, if one was. It is kept for life too.
+        is_part: Whether the framework opened it for itself, as a part of a virtual session.
+        born: When it was opened; seconds of `time.monotonic`.
+        first: The SID that it was opened with.
+        former: Later SIDs that it has no more, oldest first.
+        newest: The session that it is now; None before there is one.
+        stand_in: What `first` and `former` name, once it has moved: never live, so that requests
+            are sent on. There is one for all of them: a former SID costs an entry of the table.
+        avoid: The driver that handed it back last, until it has moved.
+    """
+
+    __slots__ = (
+        "avoid", "born", "chain", "first", "former", "hard", "is_part", "newest", "pin", "stand_in",
+    )  # fmt: skip
+
+    def __init__(
+        self, chain: Chain, hard: int, pin: Pin | None = None, *, is_part: bool = False
+    ) -> None:
+        self.chain = chain
+        self.hard = hard
+        self.pin = pin
+        self.is_part = is_part
+        self.born = time.monotonic()
+        self.first = 0
+        self.former: deque[int] = deque()
+        self.newest: Session | None = None
+        self.stand_in: Session | None = None
+        self.avoid: Slot | None = None
+
+    def admits(self, slot: Slot) -> bool:
+        """Tell whether the session may be on a driver at all, whatever that can do."""
+        return slot is not self.avoid and self.pin in (None, (slot.name, slot.tier))
+
+    def begin(self, session: Session) -> None:
+        """Note its first session; a later one takes over by `succeed`."""
+        if self.newest is None:
+            self.newest = session
+            self.first = session.sid
+
+    def succeed(self, new: Session, table: dict[int, Session]) -> None:
+        """Have a session take over, and the SID of the one before lead to it."""
+        old = self.newest
+        assert old is not None
+        if self.stand_in is None:
+            self.stand_in = Session(old.sid, new.slot, self, _moved, old.kind)
+            for event in (SessionEvent.DRIVER_LEFT, SessionEvent.MIGRATE):
+                self.stand_in.move(event)
+        self.stand_in.slot = new.slot  # whose counts have what comes under former SIDs
+        self.avoid = None
+        if old.sid != self.first:
+            self.former.append(old.sid)
+        if len(self.former) > MAX_ALIASES:
+            table.pop(self.former.popleft(), None)
+        table[old.sid] = self.stand_in
+        self.newest = new  # last: who finds it there may have it move on
+
+    def is_alias(self, sid: int, table: dict[int, Session]) -> bool:
+        """Tell whether a SID is one that it had, and has no more."""
+        return self.stand_in is not None and table.get(sid) is self.stand_in
+
+    def take_back(self, sid: int) -> None:
+        """Note that one of its former SIDs becomes its present one."""
+        if sid in self.former:
+            self.former.remove(sid)
+
+    def sids(self) -> list[int]:
+        """List all SIDs that lead to it."""
+        present = () if self.newest is None else (self.newest.sid,)
+        return [self.first, *self.former, *present]
+
+
 class Session:
     """
-    One session on one driver.
+    One session on one driver; with those before and after it, it is a `Lineage`.
 
     Attributes:
         inflight: Its requests that the framework holds. Membership is the use count, and taking a
@@ -53,23 +143,16 @@ class Session:
         straight: Its next request may go straight to the driver. Written under the slot's lock;
             read without, after entering `inflight`, which is the order that makes it safe.
         queued: How many of `inflight` are queued or being handed over. Under the slot's lock.
-        lock: Guards `state`, `target` and `aliases` against two migrations or frees at once.
-            Taken before the slot's lock, never after.
-        target: The session that took over, once migrated.
-        aliases: Former sessions that this one took over from, oldest first.
+        lock: Guards `state`, and its lineage while this is the newest of that, against two
+            migrations or frees at once. Taken before the slot's lock, never after.
         kind: The number of its chain of algorithms, for counting (`ChainNumbers`).
-        born: When it was opened, before all migrations; seconds of `time.monotonic`.
-        avoid: The driver that handed this session back, if it is still there.
     """
 
     __slots__ = (
-        "aliases",
-        "avoid",
-        "born",
         "chain",
-        "hard",
         "inflight",
         "kind",
+        "lineage",
         "lock",
         "process",
         "queued",
@@ -77,33 +160,27 @@ class Session:
         "slot",
         "state",
         "straight",
-        "target",
     )  # fmt: skip
 
     def __init__(
         self,
         sid: int,
         slot: Slot,
-        chain: Chain,
-        hard: int,
+        lineage: Lineage,
         process: Callable[[Cryptop, int], int],
         kind: int = 0,
     ) -> None:
         self.sid = sid
         self.slot = slot
-        self.chain = chain
-        self.hard = hard
+        self.lineage = lineage
+        self.chain = lineage.chain
         self.process = process
         self.kind = kind
-        self.born = time.monotonic()
         self.inflight: set[Cryptop] = set()
         self.queued = 0
         self.straight = True
         self.state = SessionState.LIVE
         self.lock = threading.Lock()
-        self.target: Session | None = None
-        self.aliases: list[Session] = []
-        self.avoid: int = -1
 
     @property
     def lid(self) -> int:
@@ -131,10 +208,13 @@ class Session:
 
     def latest(self) -> Session:
         """Return the session that this one has become, through any number of migrations."""
-        session = self
-        while session.target is not None:
-            session = session.target
-        return session
+        return self.lineage.newest or self
+
+    @property
+    def target(self) -> Session | None:
+        """The session that has taken over from this one, if it has moved."""
+        newest = self.latest()
+        return None if newest is self else newest
 
     def __repr__(self) -> str:
         return f"<Session {self.sid:#x} {self.state} {self.chain!r} inflight={len(self.inflight)}>"
@@ -189,7 +269,6 @@ class Slot:
 
     Attributes:
         straight: Requests may go straight to the driver: it is active and not blocked.
-        names: How many SIDs in the session table name this slot; it is not reused before 0.
         calls: How many calls of newsession and freesession are under way; a driver that leaves is
             not closed before they have returned.
         closing: Somebody detaches the driver; for the second who tries.
@@ -211,7 +290,6 @@ class Slot:
         "local",
         "lock",
         "name",
-        "names",
         "state",
         "straight",
         "sym",
@@ -223,17 +301,12 @@ class Slot:
         self.hid = hid
         self.lock = threading.Lock()
         self.state = SlotState.FREE
-        self.reset()
-
-    def reset(self) -> None:
-        """Make the slot as new."""
-        self.name = f"driver{self.hid}"
+        self.name = f"driver{hid}"
         self.driver: Driver | None = None
         self.flags = 0
         self.tier = 0
         self.sync = False
         self.straight = False
-        self.names = 0
         self.calls = 0
         self.closing = False
         self.drained = threading.Event()
@@ -269,11 +342,6 @@ class Slot:
                 return f"{refusal} for {alg_name(cri.alg)}"
         return driver.refusal(chain.inis, chain.profile)
 
-    @property
-    def gone(self) -> bool:
-        """Whether the driver has left, and only SIDs of former sessions still name the slot."""
-        return self.state is SlotState.CLEANUP and self.driver is None and self.drained.is_set()
-
     def after_fork(self) -> None:
         """Begin, in a forked child, with no request and no call: they are the parent's."""
         self.lock = threading.Lock()
@@ -294,34 +362,47 @@ class Slot:
 
 
 class DriverTable:
-    """All slots. Iterating gives those in use, by id."""
+    """
+    All slots. Iterating gives them by id.
+
+    Attributes:
+        sids: All sessions by SID; former SIDs have the stand-in of what they became. No driver gets
+            an id that one of them names.
+        changes: Goes up whenever a driver offers something.
+    """
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self._slots: list[Slot] = []
-        # The counts of drivers whose slots are free again; under the lock. They are summed late:
-        # a request that met its session while that was being freed may still be counted.
-        self._departed: deque[tuple[str, Counts]] = deque()
+        self.sids: dict[int, Session] = {}
+        self._slots: dict[int, Slot] = {}
+        # Slots of drivers that left, for their counts; under the lock. They are summed late: a
+        # request that met its session while that was being freed may still be counted.
+        self._departed: deque[Slot] = deque()
         self._long_gone: dict[str, Counts] = {}
-        self.changes = 0  # goes up whenever a driver offers something
+        self.changes = 0
 
     def reserve(self, flags: int, name: str = "") -> Slot:
-        """Take the lowest free slot, growing the table if there is none."""
+        """
+        Make a slot under the lowest id that is free.
+
+        An id is free if no driver has it, and no SID names it: not even one of a session that
+        moved away long ago, which would else come to name another's session.
+        """
         with self.lock:
-            slot = next((s for s in self._slots if s.state is SlotState.FREE), None)
-            if slot is None:
-                slot = Slot(len(self._slots))
-                self._slots.append(slot)
-            slot.reset()
+            named = {hid_of(sid) for sid in list(self.sids)}
+            slot = Slot(
+                next(n for n in itertools.count() if n not in self._slots and n not in named)
+            )
             slot.flags = flags
             slot.tier = driver_class(flags)
             slot.sync = bool(flags & CRYPTOCAP_F_SYNC)
-            slot.name = self._unique(name or slot.name, slot)
+            slot.name = self._unique(name or slot.name)
             slot.move(SlotEvent.GET_DRIVERID)
+            self._slots[slot.hid] = slot
             return slot
 
-    def _unique(self, name: str, slot: Slot) -> str:
-        taken = {s.name for s in self if s is not slot and not s.gone}
+    def _unique(self, name: str) -> str:
+        taken = {s.name for s in self}
         unit, result = 1, name
         while result in taken:
             unit += 1
@@ -335,10 +416,9 @@ class DriverTable:
         Raises:
             UsageError: no driver has this id.
         """
-        if isinstance(hid, int) and 0 <= hid < len(self._slots):
-            slot = self._slots[hid]
-            if slot.state is not SlotState.FREE:
-                return slot
+        slot = self._slots.get(hid) if isinstance(hid, int) else None
+        if slot is not None:
+            return slot
         raise UsageError(f"no driver has the id {hid!r}; take one from get_driverid()")
 
     def find(self, which: int | str | Driver) -> Slot:
@@ -349,20 +429,13 @@ class DriverTable:
             UsageError: there is none.
         """
         for slot in self:
-            same = which in (slot.hid, slot.name) or (which is slot.driver and which is not None)
-            if same and not slot.gone:
+            if which in (slot.hid, slot.name) or (which is slot.driver and which is not None):
                 return slot
-        names = ", ".join(s.name for s in self if not s.gone) or "none"
+        names = ", ".join(s.name for s in self) or "none"
         raise UsageError(f"no driver {which!r} is attached (attached: {names})")
 
     def __iter__(self) -> Iterator[Slot]:
-        return iter([slot for slot in self._slots if slot.state is not SlotState.FREE])
-
-    def forget(self, slot: Slot) -> None:
-        """Note that a SID names a slot no more; free the slot if it was the last one to."""
-        with slot.lock:
-            slot.names -= 1
-        self.release(slot)
+        return iter([slot for _, slot in sorted(self._slots.items())])
 
     def check_drained(self, slot: Slot) -> None:
         """Note whether a driver that leaves has answered everything, and free its slot if so."""
@@ -374,20 +447,29 @@ class DriverTable:
             self.release(slot)
 
     def release(self, slot: Slot) -> None:
-        """Free the slot of a driver that left, once nothing names it."""
+        """Drop the slot of a driver that left, once that has nothing more to say."""
         with self.lock, slot.lock:
             left = slot.state is SlotState.CLEANUP and slot.drained.is_set()
-            if left and not slot.names and slot.driver is None:
-                self._depart(slot.name, slot.counts)
+            if left and slot.driver is None:
+                self._depart(slot)
                 slot.move(SlotEvent.EMPTY)
+                del self._slots[slot.hid]
 
-    def _depart(self, name: str, counts: Counts) -> None:
-        self._departed.append((name, counts))
+    def _depart(self, slot: Slot) -> None:
+        self._departed.append(slot)
         if len(self._departed) > MAX_DEPARTED:
-            oldest, counts = self._departed.popleft()
-            if oldest not in self._long_gone and len(self._long_gone) >= MAX_NAMES:
-                oldest = "others"
-            self._long_gone.setdefault(oldest, Counts()).absorb(counts)
+            # Requests of sessions that nobody takes over still count with the driver they had.
+            counting = {session.slot for session in list(self.sids.values())}
+            oldest = next((each for each in self._departed if each not in counting), None)
+            if oldest is not None:
+                self._departed.remove(oldest)
+                self._absorb(oldest)
+
+    def _absorb(self, slot: Slot) -> None:
+        name = slot.name
+        if name not in self._long_gone and len(self._long_gone) >= MAX_NAMES:
+            name = "others"
+        self._long_gone.setdefault(name, Counts()).absorb(slot.counts)
 
     def counts(self) -> tuple[dict[str, tuple[Slot, ThreadCounts]], dict[str, ThreadCounts]]:
         """
@@ -395,30 +477,29 @@ class DriverTable:
 
         Each driver is in one of them, whatever comes and goes meanwhile, so no sum ever falls.
         """
-        present = {}
         gone: dict[str, ThreadCounts] = {}
         with self.lock:
-            left = self.departed()
-            for slot in self:
-                if slot.gone:  # asked once: it may go as we look
-                    left.append((slot.name, slot.counts))
-                else:
-                    present[slot.name] = slot, slot.counts.total()
-            for name, counts in left:
+            present = {slot.name: (slot, slot.counts.total()) for slot in self}
+            for name, counts in self.departed():
                 counts.add_to(gone.setdefault(name, sum_counts([])))
         return present, gone
 
     def departed(self) -> list[tuple[str, Counts]]:
-        """Return what is kept of the drivers whose slots are free again, by the names they had."""
-        return [*self._long_gone.items(), *self._departed]
+        """Return what is kept of the drivers that are in the table no more, by their names."""
+        left = ((slot.name, slot.counts) for slot in self._departed)
+        return [*self._long_gone.items(), *left]
 
     def after_fork(self) -> None:
         """Go on in a forked child: see `Slot.after_fork`."""
         self.lock = threading.Lock()
-        for slot in self._slots:
+        for slot in (*self, *self._departed):
             slot.after_fork()
-        for _, counts in (*self._departed, *self._long_gone.items()):
+        for counts in self._long_gone.values():
             counts.after_fork()
+
+
+def _moved(crp: Cryptop, hint: int) -> int:
+    raise AssertionError("requests under a former SID are sent on, and served by nobody")
 
 
 def check_lid(lid: Any, slot: Slot) -> int:

@@ -4,7 +4,13 @@ Virtual sessions: a chain that no single driver has, served by several.
 To the rest of the framework a virtual session is a session like any other, of a driver that is
 in no table; to the drivers its parts are sessions like any other, opened by a consumer. So all
 that holds for sessions holds for it: one completion per request, order, freeing with the last
-request; and a part whose driver leaves moves to another one, as any session does.
+request; and a part whose driver leaves moves to another one, of the class that the session is for,
+as any session does. Once a driver has come that takes the whole chain, the next request has the
+session move there.
+
+A part has each algorithm once. So a descriptor handed to a part means the one place there is for
+its algorithm, whatever key it carries: which place of the whole chain it means is decided once,
+for the whole request.
 
 A request is carried out by one request per stage of descriptors that belong to the same part, each
 dispatched when the one before is complete. What can be refused is refused before the first; what
@@ -21,12 +27,12 @@ from typing import Final
 
 from opencrypto._core import selection as _select
 from opencrypto._core.sessions import Sessions
-from opencrypto._core.slots import Session, Slot
+from opencrypto._core.slots import Lineage, Session, Slot
 from opencrypto._request.buffer import byteview
 from opencrypto._request.sid import LID, lid_of, pack_sid
-from opencrypto._request.symmetric import Cryptodesc, Cryptoini, Cryptop
+from opencrypto._request.symmetric import Cryptodesc, Cryptop
 from opencrypto._rules.chain import Chain
-from opencrypto._rules.check import Step, check
+from opencrypto._rules.check import Plan, Step, check
 from opencrypto._rules.lending import Borrowed, lend
 from opencrypto._state import SlotEvent
 from opencrypto.constants import (
@@ -64,10 +70,6 @@ class Part:
         self.session = session
         self.positions = positions
 
-    def has_twice(self, alg: int) -> bool:
-        """Tell whether an algorithm stands more than once in this part."""
-        return len(self.session.chain.positions[alg]) > 1
-
 
 class Virtual:
     """All virtual sessions of a framework."""
@@ -81,7 +83,7 @@ class Virtual:
         self._sessions = sessions
         self._dispatch = dispatch
         self._done = done
-        self._lids = itertools.count(1)  # taking the next one is atomic
+        self.lids = itertools.count(1)  # taking the next one is atomic
         self._parts: dict[int, list[Part]] = {}
         self.slot = Slot(HID)
         self.slot.name = "virtual"
@@ -92,14 +94,15 @@ class Virtual:
 
     # Opening and freeing.
 
-    def compose(self, chain: Chain, hard: int, avoid: int) -> Session | None:
+    def compose(self, lineage: Lineage) -> Session | None:
         """Open a session on as few drivers as can be; None if they do not have all of its chain."""
-        units = _units(chain)
+        changes = self._sessions.changes  # before the drivers are asked, so that none is missed
+        units = _units(lineage.chain)
         opened: list[Part] = []
 
         def serve(start: int, end: int) -> Part | None:
             positions = sorted(itertools.chain.from_iterable(units[start:end]))
-            part = self._open(chain, positions, hard, avoid)
+            part = self._open(lineage, positions)
             if part is not None:
                 opened.append(part)
             return part
@@ -108,23 +111,38 @@ class Virtual:
         if parts is None:
             self._free(opened)
             return None
-        lid = next(self._lids) & LID
-        self._parts[lid] = parts
-        kind = self._sessions.chain_numbers.number(cri.alg for cri in chain.inis)
-        session = Session(
-            pack_sid(HID, lid), self.slot, chain, hard, self._process(chain, parts), kind
-        )
-        return self._sessions.enter(session)
+        kind = self._sessions.chain_numbers.number(cri.alg for cri in lineage.chain.inis)
+        process = self._process(lineage.chain, parts, changes)
+        return self._enter(Session(0, self.slot, lineage, process, kind), parts)
 
-    def _open(self, chain: Chain, positions: Sequence[int], hard: int, avoid: int) -> Part | None:
-        own = chain.part(positions)
+    def _open(self, lineage: Lineage, positions: Sequence[int]) -> Part | None:
+        algs = [lineage.chain.inis[position].alg for position in positions]
+        if len(set(algs)) < len(algs):
+            return None  # the places of one algorithm go to different parts: see the module
+        own = Lineage(lineage.chain.part(positions), lineage.hard, is_part=True)
+        own.avoid = lineage.avoid
         try:
-            session = self._sessions.place_on_one(own, hard, avoid=avoid)
+            session = self._sessions.place_on_one(own)
         except CryptoError:
-            own.abandon()
+            own.chain.abandon()
             return None
-        self._sessions.created.add()
+        own.avoid = None
         return Part(session, positions)
+
+    def _enter(self, session: Session, parts: list[Part]) -> Session:
+        """
+        Give a session the next number that leads to no other one, and enter it.
+
+        After 2**32 sessions the numbers begin again, and some of them are still in use.
+        """
+        while True:
+            lid = next(self.lids) & LID
+            if lid == 0 or self._parts.setdefault(lid, parts) is not parts:
+                continue
+            session.sid = pack_sid(HID, lid)
+            if self._sessions.enter(session):
+                return session
+            del self._parts[lid]
 
     def _freesession(self, sid: int) -> None:
         self._free(self._parts.pop(lid_of(sid), []))
@@ -161,10 +179,12 @@ class Virtual:
 
     # Requests.
 
-    def _process(self, chain: Chain, parts: Sequence[Part]) -> Process:
+    def _process(self, chain: Chain, parts: Sequence[Part], changes: int) -> Process:
         owners = {position: part for part in parts for position in part.positions}
+        seen = changes  # of drivers that came, when it was last tried to do without parts
 
         def process(crp: Cryptop, hint: int) -> int:
+            nonlocal seen
             try:
                 plan = check(crp, chain)
                 loan = lend(plan, chain)
@@ -172,16 +192,18 @@ class Virtual:
                 crp.fail_for(error)
                 self._done(crp)
                 return 0
-            if not self._all_live(parts):
+            united = False
+            if seen != self._sessions.changes:
+                seen = self._sessions.changes
+                united = self._sessions.unite(crp.holder)
+            if united or not self._all_live(parts):
                 # Nothing is done yet, so the whole session may move.
                 crp.fail(errno.EAGAIN)
                 self._done(crp)
                 return 0
             if loan is not None:
-                Borrowed(
-                    crp, loan
-                )  # each of its drivers would make a copy of its own, at another time
-            Pipeline(crp, _stages(plan.steps, chain, owners), self._dispatch, self._done).advance()
+                Borrowed(crp, loan)  # its drivers' own copies would be made at different times
+            Pipeline(crp, _stages(plan, chain, owners), self._dispatch, self._done).advance()
             return 0
 
         return process
@@ -215,9 +237,9 @@ class Stage:
 
     def add(self, step: Step) -> None:
         """Let a step join, both its halves if it is an authenticated cipher."""
-        self.desc.append(self._described(step))
+        self.desc.append(step.crd)
         if step.partner is not None:
-            self.desc.append(self._described(step.partner))
+            self.desc.append(step.partner.crd)
         authenticator = _authenticator(step)
         if authenticator.mac_at >= 0:
             if self.mac_at < 0:
@@ -230,16 +252,6 @@ class Stage:
             None
             if self.mac_at < 0 or crp.mac is None
             else byteview(crp.mac, writable=False)[self.mac_at :]
-        )
-
-    def _described(self, step: Step) -> Cryptodesc:
-        crd = step.crd
-        if not self.part.has_twice(crd.ini.alg):
-            return crd
-        # The algorithm stands twice in the part; the key says which of the two places is meant.
-        cri = self.chain.inis[step.position]
-        return Cryptodesc(
-            crd.skip, crd.len, crd.inject, crd.flags, Cryptoini(cri.alg, cri.key, iv=crd.ini.iv)
         )
 
 
@@ -301,10 +313,10 @@ def _authenticator(step: Step) -> Step:
     return step if step.partner is None else step.partner
 
 
-def _stages(steps: Sequence[Step], chain: Chain, owners: dict[int, Part]) -> list[Stage]:
+def _stages(plan: Plan, chain: Chain, owners: dict[int, Part]) -> list[Stage]:
     """Divide a request's steps into stages."""
     stages: list[Stage] = []
-    for step in steps:
+    for step in plan.steps:
         part = owners[step.position]
         if not stages or not stages[-1].takes(step, part):
             stages.append(Stage(part, chain))

@@ -23,6 +23,7 @@ from opencrypto import (
     Cryptop,
     Framework,
     Mbuf,
+    Profile,
     aio,
     chain,
     client,
@@ -352,7 +353,8 @@ def test_what_a_session_cannot_do_was_ignored(name: str, case: str) -> None:
     """It is refused, with what to do."""
     call, inis = REFUSED[case]
     refusal = pytest.raises(UsageError, match=r"use|add|takes")
-    with attached(name) as fw, Session(inis, framework=fw) as session, refusal:
+    weak = Profile(weak_auth=True)
+    with attached(name) as fw, Session(inis, framework=fw, profile=weak) as session, refusal:
         call(session)
 
 
