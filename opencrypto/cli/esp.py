@@ -114,8 +114,7 @@ def _summary(flow: Flow, passed: int, seconds: float, *, as_json: bool, verb: st
     ]
     show.table(("", "count"), rows)
     if flow.lost:
-        typer.echo(
-            f"opencrypto: {flow.lost} packets were dropped for the reasons above; "
-            "compare the SA file with the other end's",
-            err=True,
+        show.warn(
+            f"{flow.lost} packets were dropped for the reasons above; "
+            "compare the SA file with the other end's"
         )

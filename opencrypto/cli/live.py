@@ -26,15 +26,6 @@ Values: TypeAlias = Mapping[str, Any]
 HINT = "start the program with OPENCRYPTO_CONTROL=1, or name its socket with --socket"
 
 
-def clean(text: object) -> str:
-    """
-    Make text of another process fit for a terminal.
-
-    Whoever asks may be root, and whoever answers anybody: no escape sequence gets through.
-    """
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(text))
-
-
 def living() -> Iterator[tuple[Client, dict[str, Any]]]:
     """Yield a connection to each framework that answers, and what it says of itself."""
     for path in find_sockets():
@@ -65,7 +56,7 @@ def connect(pid: int | None, socket: Path | None) -> Client:
         which = "no live framework" if pid is None else f"no live framework of process {pid}"
         raise UsageError(f"{which} was found; {HINT}")
     if len(found) > 1:
-        names = "; ".join(f"{path} ({clean(h.get('program'))})" for path, h in found.items())
+        names = "; ".join(f"{path} ({h.get('program')})" for path, h in found.items())
         alike = len({hello.get("pid") for hello in found.values()}) == 1
         how = "--socket, since they are of one process" if alike else "--pid or --socket"
         raise UsageError(f"there are several: name one with {how}: {names}")

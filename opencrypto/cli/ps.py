@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import time
 
-import typer
-
 from opencrypto.cli import live, show
 
 
@@ -18,7 +16,7 @@ def ps(as_json: live.Json = False) -> None:
         show.as_json({"frameworks": found})
         return
     if not found:
-        typer.echo(f"opencrypto: no live framework was found; {live.HINT}", err=True)
+        show.warn(f"no live framework was found; {live.HINT}")
         return
     now = time.time()
     show.lines(
@@ -26,12 +24,12 @@ def ps(as_json: live.Json = False) -> None:
         [
             (
                 str(h.get("pid")),
-                live.clean(h.get("program")),
+                str(h.get("program")),
                 live.since(now - float(h.get("started", now))),
                 str(h.get("sessions")),
                 live.short(float(h.get("ops", 0))),
-                live.clean(" ".join(map(str, h.get("drivers", ())))),
-                live.clean(h["socket"]),
+                " ".join(map(str, h.get("drivers", ()))),
+                h["socket"],
             )
             for h in found
         ],

@@ -11,7 +11,7 @@ from typing import Annotated, Final
 
 import typer
 
-from opencrypto.cli import live, sample
+from opencrypto.cli import live, sample, show
 from opencrypto.cli.sample import Change
 from opencrypto.exceptions import UsageError
 
@@ -70,11 +70,11 @@ def stat(
             new = sample.read(client)
             row = numbers(Change(old, new, age=time.time() - started))
             if as_json:
-                typer.echo(json.dumps(row))
+                show.say(json.dumps(row))
             else:
                 if line % HEADER_EVERY == 0:
-                    typer.echo(" ".join(f"{name:>{WIDTH}}" for name in COLUMNS))
-                typer.echo(" ".join(f"{live.short(value):>{WIDTH}}" for value in row.values()))
+                    show.say(" ".join(f"{name:>{WIDTH}}" for name in COLUMNS))
+                show.say(" ".join(f"{live.short(value):>{WIDTH}}" for value in row.values()))
             if wanted is not None and line + 1 >= wanted:
                 return
             old = new
