@@ -10,18 +10,20 @@ straight, and so is what is already open here (``/dev/stdout``).
 from __future__ import annotations
 
 import errno
+import fcntl
 import io
 import os
 import re
 import secrets
 import stat
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePath
 from typing import IO, TYPE_CHECKING, Final, ParamSpec, TypeVar
 
-from opencrypto.exceptions import UsageError
+from opencrypto.exceptions import BusyError, UsageError
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-__all__ = ["PRIVATE", "PUBLIC", "read_private", "writing"]
+__all__ = ["PRIVATE", "PUBLIC", "HeldFile", "read_private", "writing"]
 
 PRIVATE: Final = 0o600
 """The mode of what only its owner may read: decrypted packets, traces, state."""
@@ -187,6 +189,133 @@ def _sync_folder(folder: int) -> None:
         pass  # some file systems have nothing to do for it, and say so with an error
     finally:
         os.close(handle)
+
+
+_parting = contextmanager(_by_part)
+
+
+class HeldFile:
+    """
+    A private file that one process at a time has, and replaces as a whole.
+
+    Who has it holds a lock (flock) on what has the name now; what is to take the name is locked
+    before it does, so that there is no moment without.
+
+    Args:
+        path: What it is called; it need not be there yet.
+
+    Attributes:
+        content: What was in it; None if there was none.
+
+    Raises:
+        BusyError: another process has it.
+        UsageError: it is another user's, others may read it, or it is no regular file.
+        OSError: it cannot be read.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._folder = -1
+        self._said = Path(path)
+        self._pid = os.getpid()
+        self._handle: int | None = None
+        self.content: bytes | None = None
+        with ExitStack() as held:
+            folder, self._name = _placed(self._said, held)
+            if not self._name:
+                os.close(folder)
+                raise self._refused("is no regular file; name one")
+            self._folder = os.dup(folder)
+        try:
+            self._take()
+        except BaseException:
+            self.close()
+            raise
+
+    def _refused(self, why: str) -> UsageError:
+        return UsageError(f"{self._said} {why}")
+
+    def _busy(self) -> BusyError:
+        return BusyError(f"{self._said} is in use by another process; wait for it, or name another")
+
+    def _take(self) -> None:
+        """Open and lock what is there, if anything is, and read it."""
+        while (found := _lstat(self._name, self._folder)) is not None:
+            if not stat.S_ISREG(found.st_mode):
+                raise self._refused("is no regular file; name one")
+            self._let_go()
+            try:
+                self._handle = _named(
+                    self._said, os.open, self._name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC,
+                    dir_fd=self._folder,
+                )  # fmt: skip
+            except FileNotFoundError:
+                continue  # gone meanwhile
+            _check_private(self._said, os.fstat(self._handle), "state")
+            self._lock(self._handle)
+            if self._has_the_name():
+                with io.FileIO(self._handle, closefd=False) as file:
+                    self.content = file.read()
+                return
+            # Another process has replaced it between our opening and our locking it.
+
+    def _lock(self, handle: int) -> None:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise self._busy() from None
+
+    def _has_the_name(self) -> bool:
+        assert self._handle is not None
+        ours, found = os.fstat(self._handle), _lstat(self._name, self._folder)
+        return found is not None and (found.st_dev, found.st_ino) == (ours.st_dev, ours.st_ino)
+
+    def replace(self, content: bytes) -> None:
+        """
+        Have it hold something else, on the disk when this returns. If it fails nothing changes.
+
+        Raises:
+            UsageError: a forked child asks, or somebody has put another file in its place.
+            BusyError: it was new, and another process has made it meanwhile.
+            OSError: it cannot be written.
+        """
+        if os.getpid() != self._pid:
+            raise self._refused("is the parent's; name another")
+        if self._handle is not None and not self._has_the_name():
+            raise self._refused("was removed or exchanged while it was in use")
+        handle = None
+        new = self._handle is None
+        try:
+            with _parting(self._folder, self._name, self._said, PRIVATE, new=new) as file:
+                file.write(content)
+                handle = os.dup(file.fileno())  # the lock is that of both
+                self._lock(handle)
+        except FileExistsError:
+            if handle is not None:
+                os.close(handle)
+            raise self._busy() from None
+        except BaseException:
+            if handle is not None:
+                os.close(handle)
+            raise
+        self._let_go()
+        self._handle = handle
+
+    def _let_go(self) -> None:
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            os.close(handle)
+
+    def __del__(self) -> None:
+        if self._folder >= 0:
+            warnings.warn(f"{self._said} was not closed", ResourceWarning, 2, self)
+            self.close()
+
+    def close(self) -> None:
+        """Leave the file to others. Closing again does nothing."""
+        self._let_go()
+        folder, self._folder = self._folder, -1
+        if folder >= 0:
+            os.close(folder)
 
 
 # What is no regular file.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from opencrypto import UsageError, files
-from opencrypto_esp.sa import Address, Mode, Network, SecurityAssociation
+from opencrypto_esp.sa import Address, Direction, Mode, Network, SecurityAssociation
 
 _KEYS: Final = ("encryption_key", "integrity_key")
 _SELECTORS: Final = ("source", "destination")
@@ -102,7 +102,9 @@ def _value(where: str, name: str, value: object) -> object:
         raise UsageError(f"{where} must be text in quotes")
     if name in _WORDS:
         return value
-    return _mode(where, value) if name == "mode" else _address(where, value)
+    if name == "mode":
+        return _mode(where, value)
+    return _direction(where, value) if name == "direction" else _address(where, value)
 
 
 def _key(where: str, value: object) -> bytes:
@@ -120,6 +122,13 @@ def _mode(where: str, value: str) -> Mode:
         return Mode(value)
     except ValueError:
         raise UsageError(f"{where} is 'transport' or 'tunnel'") from None
+
+
+def _direction(where: str, value: str) -> Direction:
+    try:
+        return Direction(value)
+    except ValueError:
+        raise UsageError(f"{where} is 'out' or 'in'") from None
 
 
 def _address(where: str, value: str) -> Address:
