@@ -64,7 +64,7 @@ def stat(
         wait = 1.0
     wanted = 1 if wait is None else count
     with live.connect(pid, socket) as client:
-        started = float(client.call("hello").get("started", time.time()))
+        started = client.hello()["started"]
         old = None
         for line in itertools.count():
             new = sample.read(client)

@@ -77,7 +77,7 @@ def _read(client: Client, name: str, describe: bool) -> dict[str, Any]:
     wanted = [name] if name else []
     if not describe:
         return client.get(*wanted)
-    return {node["name"]: _sentence(node) for node in client.call("nodes", names=wanted)}
+    return {node["name"]: _sentence(node) for node in client.nodes(*wanted)}
 
 
 def _sentence(node: dict[str, Any]) -> str:

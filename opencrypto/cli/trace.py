@@ -52,7 +52,7 @@ def record(
         live.connect(pid, socket) as client,
         files.writing(file, files.PRIVATE, new=True) as out,
     ):
-        fields = client.call("trace", action="start")["fields"]
+        fields = client.trace("start")["fields"]
         head = {"format": FORMAT, "version": VERSION, "fields": fields}
         out.write(_line(head))
         written = 0
@@ -87,9 +87,9 @@ def _entries(client: Client, seconds: float, lost: list[int]) -> Iterator[list[A
     stopped = False
     while True:
         if not stopped and time.monotonic() >= end:
-            client.call("trace", action="stop")
+            client.trace("stop")
             stopped = True
-        answer = client.call("trace", action="read")
+        answer = client.trace("read")
         lost[0] = answer["lost"]
         yield answer["entries"]
         if not answer["left"]:
