@@ -4,7 +4,6 @@ Packet captures: pcap and pcapng in, pcap out, by dpkt; and the IP packet in eac
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
@@ -13,6 +12,7 @@ from typing import BinaryIO, Final, TypeAlias
 
 import dpkt
 
+from opencrypto import files
 from opencrypto.exceptions import OperationError
 
 Time: TypeAlias = float | Decimal
@@ -147,18 +147,10 @@ def writing(path: Path, capture: Capture) -> Iterator[Callable[[bytes, Time], No
     """
     Write a pcap file for frames of a capture; yields ``write(frame, time)``.
 
-    A regular file appears under its name only when all is written.
+    It is for its owner alone, and written as `opencrypto.files.writing` says.
     """
-    straight = path.exists() and not path.is_file()  # a pipe or a device cannot be renamed onto
-    part = path if straight else path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            writer = dpkt.pcap.Writer(
-                file, snaplen=_SNAPLEN, linktype=capture.linktype, nano=capture.nano
-            )
-            yield writer.writepkt_time
-        if not straight:
-            part.replace(path)
-    finally:
-        if not straight:
-            part.unlink(missing_ok=True)
+    with files.writing(path, files.PRIVATE) as file:
+        writer = dpkt.pcap.Writer(
+            file, snaplen=_SNAPLEN, linktype=capture.linktype, nano=capture.nano
+        )
+        yield writer.writepkt_time

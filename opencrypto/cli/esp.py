@@ -18,7 +18,7 @@ from opencrypto import Framework
 from opencrypto.cli import show
 from opencrypto.cli.captures import Capture, Time, reading, writing
 from opencrypto.exceptions import UsageError
-from opencrypto_esp import Esp, Flow, Result, load_sas
+from opencrypto_esp import Direction, Esp, Flow, Result, load_sas, one_way
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -31,6 +31,14 @@ Out = Annotated[Path, typer.Argument(metavar="OUT", help="The capture to write: 
 Sa = Annotated[
     Path, typer.Option("--sa", metavar="FILE", help="TOML file of SAs; only you may read it.")
 ]
+StateFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--state",
+        metavar="FILE",
+        help="Keep sequence numbers and windows in FILE, for the next run.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
 
 _EVERY = 256
@@ -38,23 +46,31 @@ _EVERY = 256
 
 
 @app.command()
-def protect(source: In, target: Out, sa: Sa, as_json: Json = False) -> None:
+def protect(
+    source: In, target: Out, sa: Sa, state: StateFile = None, as_json: Json = False
+) -> None:
     """Protect every IP packet of IN, and write it to OUT."""
-    _run(source, target, sa, as_json=as_json, inbound=False)
+    _run(source, target, sa, state, as_json=as_json, direction=Direction.OUT)
 
 
 @app.command()
-def unprotect(source: In, target: Out, sa: Sa, as_json: Json = False) -> None:
+def unprotect(
+    source: In, target: Out, sa: Sa, state: StateFile = None, as_json: Json = False
+) -> None:
     """Verify and decrypt every ESP packet of IN, and write what it protected to OUT."""
-    _run(source, target, sa, as_json=as_json, inbound=True)
+    _run(source, target, sa, state, as_json=as_json, direction=Direction.IN)
 
 
-def _run(source: Path, target: Path, sa: Path, *, as_json: bool, inbound: bool) -> None:
-    sas = load_sas(sa)
+def _run(
+    source: Path, target: Path, sa: Path, state: Path | None, *, as_json: bool,
+    direction: Direction,
+) -> None:  # fmt: skip
+    sas = one_way(load_sas(sa), direction)
+    inbound = direction is Direction.IN
     if target.exists() and source.exists() and target.samefile(source):
         raise UsageError(f"{target} is the capture to be read; name another file to write")
-    with Framework() as framework, Esp(framework, sas) as esp:
-        esp.open(inbound=inbound)
+    with Framework() as framework, Esp(framework, sas, state=state) as esp:
+        esp.open()
         start = time.perf_counter()
         with reading(source) as capture, writing(target, capture) as write:
             work = esp.unprotect if inbound else esp.protect
@@ -114,8 +130,7 @@ def _summary(flow: Flow, passed: int, seconds: float, *, as_json: bool, verb: st
     ]
     show.table(("", "count"), rows)
     if flow.lost:
-        typer.echo(
-            f"opencrypto: {flow.lost} packets were dropped for the reasons above; "
-            "compare the SA file with the other end's",
-            err=True,
+        show.warn(
+            f"{flow.lost} packets were dropped for the reasons above; "
+            "compare the SA file with the other end's"
         )

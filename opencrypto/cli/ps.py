@@ -6,33 +6,37 @@ from __future__ import annotations
 
 import time
 
-import typer
-
 from opencrypto.cli import live, show
+from opencrypto.control import look
 
 
 def ps(as_json: live.Json = False) -> None:
     """List the live frameworks that have a control socket."""
-    found = [hello | {"socket": str(client.path)} for client, hello in live.living()]
+    paths, refused = look()
+    asked = live.living(paths)
+    found = [{**each.hello, "socket": str(each.path)} for each in asked if not each.trouble]
+    troubles = [*refused, *(each.trouble for each in asked if each.trouble)]
     if as_json:
-        show.as_json({"frameworks": found})
+        show.as_json({"frameworks": found, "refused": troubles})
         return
+    for sentence in troubles:
+        show.warn(sentence)
     if not found:
-        typer.echo(f"opencrypto: no live framework was found; {live.HINT}", err=True)
+        show.warn(f"no live framework was found; {live.HINT}")
         return
     now = time.time()
     show.lines(
         ("pid", "program", "up", "sessions", "requests", "drivers", "socket"),
         [
             (
-                str(h.get("pid")),
-                live.clean(h.get("program")),
-                live.since(now - float(h.get("started", now))),
-                str(h.get("sessions")),
-                live.short(float(h.get("ops", 0))),
-                live.clean(" ".join(map(str, h.get("drivers", ())))),
-                live.clean(h["socket"]),
+                str(hello["pid"]),
+                hello["program"],
+                live.since(now - hello["started"]),
+                str(hello["sessions"]),
+                live.short(hello["ops"]),
+                " ".join(hello["drivers"]),
+                hello["socket"],
             )
-            for h in found
+            for hello in found
         ],
     )

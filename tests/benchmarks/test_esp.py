@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from opencrypto import Framework
-from opencrypto_esp import Esp
+from tests.consumers.esp.ends import Ends
 from tests.consumers.esp.packets import ipv4, key, make_sa
 from tests.consumers.esp.test_scapy import EXPERIMENT, parse, theirs
 
@@ -39,7 +39,7 @@ def test_protect_is_20_times_scapys(encryption: str, length: int, size: int) -> 
         # Taking the packets apart is not counted against scapy.
         parsed = [parse(packet) for packet in packets[:200]]
         scapys = rate(lambda: [peer.encrypt(packet) for packet in parsed], len(parsed))
-    with Framework() as framework, Esp(framework, [sa]) as esp:
+    with Framework() as framework, Ends(framework, [sa]) as esp:
         ours = rate(lambda: [esp.protect(packet) for packet in packets], len(packets))
         many = rate(lambda: list(esp.protect_many(packets)), len(packets))
         wires = [esp.protect(packet).packet or b"" for packet in packets * (ROUNDS + 1)]

@@ -20,6 +20,7 @@ ORDER = (
     # Ground: names, numbers, facts; the logger, the states as tables, and what has threads.
     "_log _hookimpl constants",
     "exceptions",
+    "files",
     "xform",
     "_state",
     "_threads",
