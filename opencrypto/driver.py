@@ -167,6 +167,7 @@ class Driver:
             called before `process` returns; ACCEL_SOFTWARE beside SOFTWARE for fast libraries.
         capabilities: Algorithm number to `Capability`.
         keyops: The key operations it has, ``CRK_*``.
+        withheld: Those it does not offer because it cannot do them safely on this host, and why.
         selftest: Whether known answers are run when it is attached. None: if it comes as a plugin,
             not if it is attached by hand. False is for drivers that find out late what they have,
             and try each algorithm themselves before its first session.
@@ -179,6 +180,7 @@ class Driver:
     flags: int = CRYPTOCAP_F_SOFTWARE | CRYPTOCAP_F_SYNC
     capabilities: Mapping[int, Capability] = {}
     keyops: Collection[int] = ()
+    withheld: Mapping[int, str] = {}
     selftest: bool | None = None
     remarks: Collection[str] = ()
 

@@ -30,7 +30,7 @@ from opencrypto_swcrypto import (
     _xcbc,
     _xts,
 )
-from opencrypto_swcrypto._key_engine import KEYOPS, KeyEngine
+from opencrypto_swcrypto._key_engine import KEYOPS, KeyEngine, withheld
 
 LIBRARY: Final = f"pycryptodome {Crypto.__version__}"
 
@@ -85,7 +85,8 @@ class SwcryptoDriver(ChainDriver):
             for half in sorted(AEAD_PARTNERS.get(alg, ()))
         },
     }
-    keyops = KEYOPS
+    withheld = withheld()
+    keyops = KEYOPS - withheld.keys()
 
     def __init__(self) -> None:
         super().__init__()

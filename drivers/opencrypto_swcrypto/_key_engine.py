@@ -13,14 +13,13 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
 
+from Crypto.Math.Numbers import Integer
+
 from opencrypto import Crparam, Cryptkop, Driver
 from opencrypto.constants import CRYPTO_ASYMQ, ERESTART, Kop
 from opencrypto.driver import WorkerPool
-from opencrypto.exceptions import CryptoError, LimitError, OutputTooSmall
-from opencrypto_swcrypto import _keymath
-
-MAX_BITS: Final = 16384
-"""The longest input, in **bits**: about a second of work for a power."""
+from opencrypto.exceptions import CryptoError
+from opencrypto_swcrypto import _dsa, _integers, _keymath, _powers, _rsa
 
 MAX_RANDOM_BITS: Final = 8 * 1024 * 1024
 """The most random **bits** of one request: a mebibyte of bytes."""
@@ -28,13 +27,13 @@ MAX_RANDOM_BITS: Final = 8 * 1024 * 1024
 DEPTH: Final = 64
 """How many requests wait for a worker before the driver answers ERESTART."""
 
-Operation: TypeAlias = Callable[..., "int | tuple[int, ...] | bool"]
+Operation: TypeAlias = Callable[..., "Integer | tuple[Integer, ...] | bool"]
 
 SLOW: Final[Mapping[int, Operation]] = {
     Kop.MOD_EXP: _keymath.power,
-    Kop.MOD_EXP_CRT: _keymath.power_crt,
-    Kop.DSA_SIGN: _keymath.dsa_sign,
-    Kop.DSA_VERIFY: _keymath.dsa_verify,
+    Kop.MOD_EXP_CRT: _rsa.power_crt,
+    Kop.DSA_SIGN: _dsa.dsa_sign,
+    Kop.DSA_VERIFY: _dsa.dsa_verify,
     Kop.DH_COMPUTE_KEY: _keymath.dh_shared,
     Kop.MOD_MULTINV: _keymath.mod_inverse,
 }
@@ -47,11 +46,16 @@ QUICK: Final[Mapping[int, Operation]] = {
     Kop.MOD: _keymath.mod,
 }
 
-KEYOPS: Final = frozenset({*SLOW, *QUICK, Kop.RANDOM})
+_OPERATIONS: Final = {**SLOW, **QUICK}
+
+KEYOPS: Final = frozenset({*_OPERATIONS, Kop.RANDOM})
 """All twelve."""
 
-_OPERATIONS: Final = {**SLOW, **QUICK}
-_WITH_DIGEST: Final = frozenset({Kop.DSA_SIGN, Kop.DSA_VERIFY})
+
+def withheld() -> dict[int, str]:
+    """Return the operations that this host's library is not trusted with, and why."""
+    reason = _powers.refusal()
+    return dict.fromkeys(sorted(_OPERATIONS), reason) if reason else {}
 
 
 class KeyEngine:
@@ -91,44 +95,23 @@ def compute(krp: Cryptkop) -> None:
     Carry a key operation out, in the calling thread.
 
     Raises:
-        CryptoError: bad values (EINVAL), too long ones (EFBIG), too little room (ERANGE);
-            no output was written.
+        CryptoError: bad values (EINVAL), too long ones (EFBIG), too little room (ERANGE), a result
+            that does not verify (EIO); no output was written.
     """
     if krp.op == Kop.RANDOM:
         _random(krp.outputs[0])
         return
-    inputs = krp.inputs
-    for parameter in inputs:
-        _check_size(parameter, MAX_BITS)
-    values: list[int | bytes] = [parameter.to_int() for parameter in inputs]
-    if krp.op in _WITH_DIGEST:
-        values[0] = inputs[0].to_bytes()
-    result = _OPERATIONS[krp.op](*values)
+    result = _OPERATIONS[krp.op](*_integers.inputs_of(krp))
     if isinstance(result, bool):
         krp.verdict = result
         return
-    _store(krp.outputs, result if isinstance(result, tuple) else (result,))
-
-
-def _check_size(parameter: Crparam, limit: int) -> None:
-    if parameter.nbits > limit:
-        raise LimitError(
-            f"a parameter of {parameter.nbits} bits; {limit} is the limit", errno=errno.EFBIG
-        )
-
-
-def _store(outputs: list[Crparam], results: tuple[int, ...]) -> None:
-    for output, result in zip(outputs, results, strict=True):
-        if result.bit_length() > output.nbits:
-            raise OutputTooSmall(
-                f"the result does not fit the {output.nbits} bits of an output; give more bits",
-                errno=errno.ERANGE,
-            )
-    for output, result in zip(outputs, results, strict=True):
-        output.store(result)
+    results = result if isinstance(result, tuple) else (result,)
+    packed = [_integers.packed(*pair) for pair in zip(results, krp.outputs, strict=True)]
+    for data, output in zip(packed, krp.outputs, strict=True):
+        _integers.store(data, output)
 
 
 def _random(output: Crparam) -> None:
-    _check_size(output, MAX_RANDOM_BITS)
+    _integers.check_size(output, MAX_RANDOM_BITS)
     value = int.from_bytes(os.urandom((output.nbits + 7) // 8))
     output.store(value & ((1 << output.nbits) - 1))

@@ -34,7 +34,8 @@ class DriverInfo(NamedTuple):
         keyops: Names of its key operations, likewise.
         implementations: Names of algorithms that something with a name of its own serves, and it.
         absent: Names of algorithms that turned out not to be there after all, and why.
-        failed: Names of what it is not trusted with, and why: its known answers failed.
+        failed: Names of what it is not trusted with, and why: its known answers failed, or it
+            withholds a key operation itself.
         remarks: What it says of itself, such as why it hands sessions back.
         sessions: How many it has open.
         queued: How many requests wait for it.
@@ -83,12 +84,19 @@ def _info(slot: Slot) -> DriverInfo:
         keyops=tuple(KOPS[op].name for op in sorted(slot.keys.ops)),
         implementations=_known(slot, lambda capability: capability.implementation),
         absent=_known(slot, lambda capability: capability.absence),
-        failed=tuple((FACTS[alg].name, slot.sym.failed[alg]) for alg in sorted(slot.sym.failed)),
+        failed=_failed(slot),
         remarks=tuple(slot.driver.remarks) if slot.driver is not None else (),
         sessions=len(slot.sym.sessions),
         queued=len(slot.sym.queue),
         blocked=slot.sym.queue.blocked,
     )
+
+
+def _failed(slot: Slot) -> tuple[tuple[str, str], ...]:
+    """Return what a driver is not trusted with, algorithms before key operations, and why."""
+    withheld = slot.driver.withheld if slot.driver is not None else {}
+    algs = [(FACTS[alg].name, slot.sym.failed[alg]) for alg in sorted(slot.sym.failed)]
+    return (*algs, *((KOPS[op].name, withheld[op]) for op in sorted(withheld) if op in KOPS))
 
 
 def _known(slot: Slot, what: Callable[[Capability], str]) -> tuple[tuple[str, str], ...]:

@@ -61,8 +61,11 @@ def _lacking(info: DriverInfo) -> Iterator[tuple[str, str]]:
     """Say what a driver is without: itself, algorithms, or what it remarks."""
     if info.reason:
         yield info.name, info.reason
+    together: dict[str, list[str]] = {}
     for alg, why in (*info.absent, *info.failed):
-        yield f"{info.name} {alg}", why
+        together.setdefault(why, []).append(alg)
+    for why, algs in together.items():
+        yield f"{info.name} {' '.join(algs)}", why
     for remark in info.remarks:
         yield info.name, remark
 

@@ -79,6 +79,18 @@ class KeyOperations(ContractBase):
             require(max(bytes_of) < 8, "K1", "bits beyond the three asked for were set")
             require(len(bytes_of) > 1, "K1", "three random bits are always the same")
 
+    @clause("K1", each_of(lambda: (c for c in samples.known() if c.op == Kop.DSA_SIGN)))
+    def test_K1_no_nonce_serves_two_digests(self, case: KeyCase) -> None:
+        """The same r for two digests gives the private key away."""
+        digests = [bytes([n]) * 32 for n in range(4)]
+        with self.rig() as rig:
+            _sane(rig, case.op)
+            signed = [
+                rig.keys.run(samples.sign("", {"digest": each}).request()) for each in digests
+            ]
+            of_nonces = {krp.outputs[0].to_int() for krp in signed}
+            require(len(of_nonces) == len(digests), "K1", "one nonce has signed two digests")
+
     # K2: lengths are in bits.
 
     @clause("K2", each_result)

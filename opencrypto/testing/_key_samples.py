@@ -200,17 +200,39 @@ def impossible() -> Iterator[KeyCase]:
         yield KeyCase(op, "m-0", (5, 0))
     yield KeyCase(Kop.MOD_MULTINV, "no-inverse", (p, p * q))
     yield KeyCase(Kop.MOD_MULTINV, "of-0", (0, p))
-    yield KeyCase(Kop.MOD_EXP_CRT, "p-0", (0, q, 5, 3, 3, 3))
+    yield from no_private_operation()
     yield KeyCase(Kop.DH_COMPUTE_KEY, "p-0", (5, 3, 0))
     yield KeyCase(Kop.DH_COMPUTE_KEY, "public-0", (5, 0, p))
     yield KeyCase(Kop.DH_COMPUTE_KEY, "public-1", (5, 1, p))
     yield KeyCase(Kop.DH_COMPUTE_KEY, "public-p-1", (6, p - 1, p))
+    yield KeyCase(Kop.DH_COMPUTE_KEY, "private-p-1", (p - 1, 3, p))
     for name in ("p", "q", "g"):
         yield sign(f"{name}-0", {name: 0})
         inputs = verify("", True, {name: 0}).inputs
         yield KeyCase(Kop.DSA_VERIFY, f"{name}-0", inputs)
+    for what, y in (("0", 0), ("1", 1), ("p-1", dsa["p"] - 1)):
+        yield KeyCase(Kop.DSA_VERIFY, f"y-{what}", verify("", True, {"y": y}).inputs)
     yield sign("x-0", {"x": 0})
+    yield sign("x-q", {"x": dsa["q"]})
     yield sign("q-divides-not", {"q": dsa["q"] + 2})
+
+
+def no_private_operation() -> Iterator[KeyCase]:
+    """Give what is no input, or no key, of RSA's private operation by its primes."""
+    right = dict(zip(KOPS[Kop.MOD_EXP_CRT].inputs, crt(5).inputs, strict=True))
+    p, q, _, dp, *_ = (each for each in right.values() if isinstance(each, int))
+    wrong: Mapping[str, Mapping[str, int]] = {
+        "p-0": {"p": 0},
+        "p-even": {"p": p + 1, "pinv": pow(q, -1, p + 1)},
+        "p-q": {"p": q, "pinv": 1},
+        "i-n": {"i": p * q},
+        "dp-0": {"dp": 0},
+        "dp-even": {"dp": dp + 1},
+        "dp-of-another-key": {"dp": dp ^ 1 << 77},
+        "pinv-0": {"pinv": 0},
+    }
+    for what, parts in wrong.items():
+        yield KeyCase(Kop.MOD_EXP_CRT, what, tuple({**right, **parts}.values()))
 
 
 def verdicts() -> Iterator[KeyCase]:

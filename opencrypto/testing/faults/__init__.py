@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from opencrypto.testing.faults import claims, completion, keys, life, places
+from opencrypto.testing.faults import claims, completion, keys, keysafety, life, places
 from opencrypto.testing.faults.claims import *
 from opencrypto.testing.faults.completion import *
 from opencrypto.testing.faults.fault import Fault
 from opencrypto.testing.faults.keys import *
+from opencrypto.testing.faults.keysafety import *
 from opencrypto.testing.faults.life import *
 from opencrypto.testing.faults.places import *
 
@@ -25,10 +26,11 @@ __all__ += completion.__all__
 __all__ += places.__all__
 __all__ += life.__all__
 __all__ += keys.__all__
+__all__ += keysafety.__all__
 
 FAULTS: Final[tuple[type[Fault], ...]] = tuple(
     getattr(room, name)
-    for room in (claims, completion, places, life, keys)
+    for room in (claims, completion, places, life, keys, keysafety)
     for name in room.__all__
 )
 """Every fault there is, in the order of the clauses."""

@@ -10,6 +10,14 @@ from opencrypto import Framework
 from tests.support import missing
 
 
+def require_trusted() -> None:
+    """Skip where the library is too old for key operations, as the lowest that works is."""
+    from opencrypto_swcrypto import _powers
+
+    if reason := _powers.refusal():
+        pytest.skip(reason, allow_module_level=True)
+
+
 @pytest.fixture(
     scope="module", params=["pycryptodome", pytest.param("gmpy2", marks=pytest.mark.slow)]
 )
@@ -17,6 +25,7 @@ def framework(request: pytest.FixtureRequest) -> Iterator[Framework]:
     """Open a framework with the software driver, whose powers one library does."""
     from opencrypto_swcrypto import _keymath, _powers
 
+    require_trusted()
     if request.param == "gmpy2" and find_spec("gmpy2") is None:
         missing("gmpy2", "pip install 'opencrypto[gmpy2]'")
     power = _powers.by_gmpy2() if request.param == "gmpy2" else pow

@@ -1,6 +1,7 @@
 """The software driver's arithmetic, on edge values, against Python's own."""
 
 import errno
+import math
 
 import pytest
 from hypothesis import assume, given, settings
@@ -82,12 +83,14 @@ PRIMES = [3, 5, 7, 251, 65537, 2**61 - 1, 2**127 - 1, 2**255 - 19, 2**521 - 1]
 @settings(max_examples=examples(60), deadline=None)
 @given(st.sampled_from(PRIMES), st.sampled_from(PRIMES), st.integers(0), st.integers(0))
 def test_powers_by_primes_are_pythons(framework: Framework, p: int, q: int, i: int, d: int) -> None:
-    """MOD_EXP_CRT is pow(i, d, p * q) for i without a factor of either."""
+    """MOD_EXP_CRT is pow(i, d, p * q), multiples of a prime among the i, if d is an exponent."""
     assume(p != q)
-    assume(i % p and i % q)
-    inputs = [p, q, i, d % (p - 1), d % (q - 1), pow(q, -1, p)]
     n = p * q
-    assert answer(framework, Kop.MOD_EXP_CRT, inputs, n) == pow(i, d, n)
+    inputs = [p, q, i % n, d % (p - 1), d % (q - 1), pow(q, -1, p)]
+    if math.gcd(d, (p - 1) * (q - 1)) == 1:
+        assert answer(framework, Kop.MOD_EXP_CRT, inputs, n) == pow(i, d, n)
+    else:
+        run(framework, Kop.MOD_EXP_CRT, inputs, [n.bit_length()], status=errno.EINVAL)
 
 
 # A sound, small domain: 11 divides 23 - 1, and 4 has the order 11.
@@ -111,10 +114,16 @@ DIGEST = b"\x05"
         (Kop.MOD_EXP_CRT, [7, 5, 1, 1, 1, 1], "not the inverse"),
         (Kop.DH_COMPUTE_KEY, [3, 4, 0], "odd prime"),
         (Kop.DH_COMPUTE_KEY, [3, 4, 24], "odd prime"),
-        (Kop.DH_COMPUTE_KEY, [0, 4, 23], "is 0"),
+        (Kop.DH_COMPUTE_KEY, [3, 4, 21], "odd prime"),
+        (Kop.DH_COMPUTE_KEY, [3, 4, 561], "odd prime"),
+        (Kop.DH_COMPUTE_KEY, [0, 4, 23], "private key is not between"),
+        (Kop.DH_COMPUTE_KEY, [22, 4, 23], "private key is not between"),
+        (Kop.DH_COMPUTE_KEY, [25, 4, 23], "private key is not between"),
         (Kop.DH_COMPUTE_KEY, [3, 0, 23], "not between"),
         (Kop.DH_COMPUTE_KEY, [3, 1, 23], "not between"),
         (Kop.DH_COMPUTE_KEY, [3, 22, 23], "not between"),
+        (Kop.DH_COMPUTE_KEY, [3, 23, 23], "not between"),
+        (Kop.DH_COMPUTE_KEY, [3, 27, 23], "not between"),
         (Kop.DH_COMPUTE_KEY, [11, 4, 23], "small subgroup"),
         (Kop.DSA_SIGN, [DIGEST, 0, Q, G, X], "odd primes"),
         (Kop.DSA_SIGN, [DIGEST, P, 0, G, X], "odd primes"),

@@ -13,7 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opencrypto_swcrypto import _powers
+from tests.core.keys.powers import require_trusted
 from tests.support import examples, missing
+
+require_trusted()
 
 ASK = """
 import sys
