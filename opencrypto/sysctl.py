@@ -71,6 +71,11 @@ def shown(value: int | str) -> str:
     return text if len(value) <= LONGEST_SHOWN else f"{text}... ({len(value)} characters)"
 
 
+def _meet(prefix: str, name: str) -> bool:
+    """Tell whether a branch has names under this one, or this one in it."""
+    return prefix.startswith(name) or name.startswith(prefix)
+
+
 def sentence(description: str) -> str:
     """Begin a node's description with a capital letter, for those who show it by itself."""
     return description[:1].upper() + description[1:]
@@ -116,8 +121,8 @@ class Sysctl(MutableMapping[str, Value]):
         For who must not be kept long: what is not asked for is among them, and a name may come
         twice.
         """
-        for start, branch in self._branches:
-            if not names or any(start.startswith(n) or n.startswith(start) for n in names):
+        for prefixes, branch in self._branches:
+            if not names or any(_meet(prefix, name) for prefix in prefixes for name in names):
                 yield from branch()
 
     def below(self, name: str) -> dict[str, Node]:
