@@ -331,7 +331,7 @@ class DriverTable:
         Raises:
             UsageError: no driver has this id.
         """
-        if isinstance(hid, int) and 0 <= hid < len(self._slots):
+        if isinstance(hid, int) and not isinstance(hid, bool) and 0 <= hid < len(self._slots):
             slot = self._slots[hid]
             if slot.state is not SlotState.FREE:
                 return slot
@@ -345,7 +345,7 @@ class DriverTable:
             UsageError: there is none.
         """
         for slot in self:
-            same = which in (slot.hid, slot.name) or (which is slot.driver and which is not None)
+            same = which is slot.driver or which == (slot.hid if type(which) is int else slot.name)
             if same and not slot.gone:
                 return slot
         names = ", ".join(s.name for s in self if not s.gone) or "none"
