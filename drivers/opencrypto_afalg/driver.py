@@ -240,7 +240,7 @@ class AfalgDriver(Driver):
             except KernelRefused as refusal:
                 self._note(refusal)
                 crp.fail(errno.EAGAIN, refusal.what)
-            except (AttributeError, TypeError, ValueError):
+            except (AttributeError, LookupError, TypeError, ValueError):
                 if not session.faults(crp):
                     raise
 
@@ -256,7 +256,7 @@ class AfalgDriver(Driver):
             desc = crp.desc
             try:
                 long = (desc[0].len if len(desc) == 1 else sum([crd.len for crd in desc])) > inline
-            except (AttributeError, TypeError):
+            except (AttributeError, LookupError, TypeError):
                 long = False  # the request is malformed, which `run` will put into words
             if long:
                 return 0 if submit(partial(work, crp), more=bool(hint)) else ERESTART

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from opencrypto import CryptoError, DriverUnavailable, UsageError
+from opencrypto.chain import BytesLike, byteview, flat
 from opencrypto.driver import renew_after_fork
 from opencrypto_afalg.catalogue import reason_of
 from opencrypto_afalg.kernel import Kernel
@@ -42,18 +43,19 @@ class KernelRng:
         kernel: The kernel to ask; another one in tests.
 
     Raises:
-        UsageError: the name is not in `GENERATORS`.
+        UsageError: the name is not in `GENERATORS`, or the seed is not bytes-like.
         DriverUnavailable: this kernel has no such generator, or does not allow it.
     """
 
     def __init__(
-        self, name: str = "stdrng", *, seed: bytes = b"", kernel: Kernel | None = None
+        self, name: str = "stdrng", *, seed: BytesLike = b"", kernel: Kernel | None = None
     ) -> None:
-        if name not in GENERATORS:
+        if not isinstance(name, str) or name not in GENERATORS:
             raise UsageError(f"{name!r} is no generator; one of {', '.join(sorted(GENERATORS))}")
         self._name = name
         self._lock = threading.Lock()  # guards _operation against a read while it is replaced
         self._operation: socket.socket | None = None
+        self._closed = False
         try:
             self._transform = (kernel or Kernel()).socket()
         except OSError as error:
@@ -66,7 +68,7 @@ class KernelRng:
             raise DriverUnavailable(reason_of(error, name)) from None
         try:
             self.reseed(seed)
-        except CryptoError:
+        except BaseException:
             self._transform.close()
             raise
         renew_after_fork(self)
@@ -75,26 +77,34 @@ class KernelRng:
         """Renew the lock in a forked child. Both read from one generator: never the same bytes."""
         self._lock = threading.Lock()
 
-    def reseed(self, seed: bytes = b"") -> None:
+    def reseed(self, seed: BytesLike = b"") -> None:
         """
         Seed the generator anew, with a personalization string or with nothing of ours.
 
         Without this call, which the constructor makes, the kernel gives nothing.
+
+        Raises:
+            UsageError: the seed is not bytes-like, or the generator is closed.
+            CryptoError: the kernel does not take it.
         """
         self._set(ALG_SET_KEY, seed, "a seed")
 
-    def set_entropy(self, data: bytes) -> None:
+    def set_entropy(self, data: BytesLike) -> None:
         """
         Replace a DRBG's entropy and nonce, which makes it deterministic: for validation only.
 
         Raises:
             CryptoError: ENOPROTOOPT where the kernel is not built for it, which is the rule
                 (CONFIG_CRYPTO_USER_API_RNG_CAVP); EACCES or EPERM without CAP_SYS_ADMIN.
+            UsageError: as `reseed`.
         """
         self._set(ALG_SET_DRBG_ENTROPY, data, "entropy")
 
-    def _set(self, option: int, data: bytes, what: str) -> None:
+    def _set(self, option: int, data: BytesLike, what: str) -> None:
+        data = flat(data, what)
         with self._lock:
+            if self._closed:
+                raise UsageError("the generator is closed; make a new one")
             # The kernel refuses while an operation socket is open.
             if self._operation is not None:
                 self._operation.close()
@@ -107,7 +117,7 @@ class KernelRng:
                 self._operation = self._transform.accept()[0]
                 self._operation.setblocking(True)
 
-    def read(self, size: int, *, additional: bytes = b"") -> bytes:
+    def read(self, size: int, *, additional: BytesLike = b"") -> bytes:
         """
         Return `size` random bytes.
 
@@ -116,17 +126,27 @@ class KernelRng:
             additional: Additional input of SP 800-90A; only after `set_entropy`.
 
         Raises:
+            UsageError: `size` is no whole number, or negative; `additional` is not bytes-like; the
+                generator is closed.
             CryptoError: the kernel gives none.
         """
+        if isinstance(size, bool) or not isinstance(size, int):
+            raise UsageError(f"a number of random bytes is an int, not {type(size).__name__}")
         if size < 0:
             raise UsageError(f"{size} random bytes; ask for 0 or more")
         gathered = bytearray(size)
         self.fill(gathered, additional=additional)
         return bytes(gathered)
 
-    def fill(self, buffer: bytearray | memoryview, *, additional: bytes = b"") -> None:
-        """Fill a buffer with random bytes, as `read`."""
-        view = memoryview(buffer).cast("B")
+    def fill(self, buffer: bytearray | memoryview, *, additional: BytesLike = b"") -> None:
+        """
+        Fill a buffer with random bytes, as `read`.
+
+        Raises:
+            UsageError: the buffer is not writable, or not in one piece; and as `read`.
+            CryptoError: as `read`.
+        """
+        view, additional = byteview(buffer), flat(additional, "additional input")
         with self._lock:
             if self._operation is None:
                 raise UsageError("the generator is closed; make a new one")
@@ -145,6 +165,7 @@ class KernelRng:
     def close(self) -> None:
         """Let the generator go. Closing again does nothing."""
         with self._lock:
+            self._closed = True
             if self._operation is not None:
                 self._operation.close()
                 self._operation = None

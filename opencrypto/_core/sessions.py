@@ -25,7 +25,7 @@ from opencrypto._rules.chain import Chain, as_inis
 from opencrypto._rules.profile import Profile
 from opencrypto._state import SessionEvent, SessionState, SlotState
 from opencrypto.driver import Driver, Process, Rule
-from opencrypto.exceptions import CryptoError, DriverBug, NoDriverError, UnknownSession
+from opencrypto.exceptions import CryptoError, DriverBug, NoDriverError, UnknownSession, UsageError
 
 Compose = Callable[[Lineage], Session | None]
 """Opens a session on several drivers, or returns None."""
@@ -71,6 +71,8 @@ class Sessions:
         profile: Profile | None = None,
     ) -> Session:
         """Open a session on the best driver that takes its chain, or on several together."""
+        if isinstance(hard, bool) or not isinstance(hard, int):
+            raise UsageError(f"hard is a number, > 0 for hardware only, not {hard!r}")
         chain = Chain(as_inis(ini), profile=profile)
         try:
             session = self._place(Lineage(chain, hard, self._pin(driver)))

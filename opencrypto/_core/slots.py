@@ -416,7 +416,7 @@ class DriverTable:
         Raises:
             UsageError: no driver has this id.
         """
-        slot = self._slots.get(hid) if isinstance(hid, int) else None
+        slot = self._slots.get(hid) if type(hid) is int else None
         if slot is not None:
             return slot
         raise UsageError(f"no driver has the id {hid!r}; take one from get_driverid()")
@@ -429,7 +429,8 @@ class DriverTable:
             UsageError: there is none.
         """
         for slot in self:
-            if which in (slot.hid, slot.name) or (which is slot.driver and which is not None):
+            named = which == (slot.hid if type(which) is int else slot.name)
+            if named or (which is slot.driver and which is not None):
                 return slot
         names = ", ".join(s.name for s in self) or "none"
         raise UsageError(f"no driver {which!r} is attached (attached: {names})")

@@ -211,6 +211,8 @@ def _own(cri: Cryptoini, *, weak_keys: bool) -> Cryptoini:
     facts = FACTS.get(cri.alg)
     if facts is None:
         raise UsageError(f"{alg_name(cri.alg)} is unknown; use a CRYPTO_* constant")
+    if any(isinstance(each, bool) for each in (cri.alg, cri.klen, cri.mlen, cri.limit, cri.rnd)):
+        raise UsageError(f"{facts.name}: True and False are no numbers here; leave out what is 0")
     length = _key_length(cri, facts)
     if not facts.key_ok(length):
         raise UsageError(f"{facts.name} takes a key of {facts.keys_text()} bytes, not {length}")

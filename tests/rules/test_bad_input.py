@@ -431,3 +431,34 @@ def test_a_closed_framework_says_so() -> None:
         log = Log()
         fw.dispatch(request(sid, log))
         assert log.etypes == [errno.ENOENT]
+
+
+@pytest.mark.parametrize("field", ["alg", "klen", "mlen", "limit", "rnd"])
+@pytest.mark.parametrize("value", [True, False])
+def test_true_was_a_mac_of_one_byte(fw: Framework, field: str, value: bool) -> None:
+    """Of a session's parameters none is a yes or no: ``mlen=True`` cut its MACs to a byte."""
+    ini = Cryptoini(CRYPTO_SHA1_HMAC, bytes(20))
+    setattr(ini, field, value)
+    with pytest.raises(UsageError):
+        fw.newsession(ini)
+
+
+@pytest.mark.parametrize("hard", [True, False, "1", None, 1.0])
+def test_a_class_of_drivers_is_a_number(fw: Framework, hard: Any) -> None:
+    """True is no way to ask for hardware."""
+    with pytest.raises(UsageError, match="hard is a number"):
+        fw.newsession(Cryptoini(CRYPTO_SHA1_HMAC, bytes(20)), hard)
+
+
+@pytest.mark.parametrize("wrong", [True, False, 0.0, None, [0]])
+def test_true_detached_the_second_driver(wrong: Any) -> None:
+    """A driver is named by its id, its name or itself, and not by what equals one of them."""
+    with stepped(Toy("one"), Toy("two")) as fw:
+        with pytest.raises(UsageError, match="no driver"):
+            fw.detach(wrong)
+        with pytest.raises(UsageError, match="no driver"):
+            fw.unblock(wrong, 1)
+        if wrong is not None:
+            with pytest.raises(UsageError, match="no driver"):
+                fw.newsession(Cryptoini(CRYPTO_NULL_CBC, b"k"), driver=wrong)
+        assert [info.name for info in fw.drivers] == ["one", "two"]
