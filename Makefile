@@ -63,11 +63,12 @@ bench: $(STAMP) ## the tables of docs/performance.md
 	$(PYTEST) -m bench -s tests/benchmarks
 
 # Core, sessions, key operations, virtual sessions and storms, without a global interpreter lock.
+# Single-threaded code runs at half its speed there, so on a busy machine the state machines take minutes.
 FREETHREADED := tests/core tests/measure tests/test_threads.py tests/test_thread_failures.py
 
 freethreaded: ## the tests of threads on a free-threaded Python, which is built first
 	python=$$(tools/free-threaded-python) && $$python tools/show_drivers.py && \
-	  $$python -X gil=0 -m pytest -m 'not bench' -p no:cacheprovider $(FREETHREADED) \
+	  $$python -X gil=0 -m pytest -m 'not bench' --timeout 900 -p no:cacheprovider $(FREETHREADED) \
 	    --ignore tests/core/keys/test_interop.py
 
 # What an installer may put together by the floors of pyproject.toml must work, and not the newest alone.

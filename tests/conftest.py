@@ -6,20 +6,35 @@ an error by the filter in pyproject.toml. This file looks for what makes no warn
 """
 
 import gc
+import importlib
 import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 from hypothesis import settings
 
-from tests.support import examples
+from opencrypto.selftest import failures
+from tests.support import QUICK, examples
 
 # A busy neighbour makes a test late, which is no fault of ours; what hangs meets the timeout.
 settings.register_profile("opencrypto", deadline=None, max_examples=examples(100))
 settings.load_profile("opencrypto")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Spare the garbage collector what collecting makes, here and in every later round of it."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
+
 
 # The interpreter opens these once, when they are first needed, and keeps them.
 LAZY_FDS = ("/dev/null", "/dev/random", "/dev/urandom")
@@ -96,6 +111,24 @@ def _tidy_test(request: pytest.FixtureRequest) -> Iterator[None]:
     keeper = Housekeeper()
     yield
     keeper.check("this test")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _known_answers_once() -> Iterator[None]:
+    """
+    Run the known answers of the tree's drivers once in the everyday loop, for all its frameworks.
+
+    Those of a thousand frameworks, one for each test or so, took a third of the loop's time.
+    """
+    if not QUICK:
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        for package in ("opencrypto_null", "opencrypto_openssl", "opencrypto_swcrypto"):
+            for driver in importlib.import_module(package).opencrypto_drivers():
+                assert not failures(driver)
+                patch.setattr(type(driver), "selftest", False)
+        yield
 
 
 def source_roots_imported() -> list[str]:

@@ -14,7 +14,6 @@ import pkgutil
 import sys
 import threading
 import types
-import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -51,7 +50,7 @@ pytestmark = [
 ]
 
 LOCKS = (type(threading.Lock()), type(threading.RLock()))
-BUILT = (threading.Event, threading.Condition, threading.Semaphore, weakref.WeakSet)
+BUILT = (threading.Event, threading.Condition, threading.Semaphore)
 LEFT_OUT = (type, str, bytes, bytearray, int, memoryview, types.ModuleType, types.CodeType)
 CHAINS = (
     [(CRYPTO_AES_GCM_16, bytes(16)), (CRYPTO_AES_128_GMAC, bytes(16))],
@@ -72,7 +71,7 @@ def parts(thing: Any) -> Iterator[tuple[str, Any]]:
     """Yield what a container holds, a function closes over, or an object of ours has."""
     if isinstance(thing, Mapping):
         yield from ((f"[{key!r:.40}]", value) for key, value in list(thing.items()))
-    elif isinstance(thing, (list, tuple, set, frozenset, deque, weakref.WeakSet)):
+    elif isinstance(thing, (list, tuple, set, frozenset, deque)):
         yield from (("[]", value) for value in list(thing))
     if isinstance(thing, types.FunctionType):
         for cell in thing.__closure__ or ():

@@ -38,7 +38,8 @@ def test_a_driver_that_is_not_available_has_a_reason() -> None:
     assert openssl["reason"] in shown
 
 
-@pytest.mark.parametrize("file", ["sa", pytest.param("tunnel", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("file", ["sa", "tunnel"])
 def test_the_capture_comes_back(tmp_path: Path, file: str, request: Any) -> None:
     keys = request.getfixturevalue(file)
     wire, back = tmp_path / "wire.pcap", tmp_path / "back.pcap"
@@ -149,6 +150,7 @@ def test_no_driver_is_said_at_once(tmp_path: Path, sa: Path) -> None:
     assert "no driver serves AES_CBC" in done.stderr
 
 
+@pytest.mark.slow
 def test_no_key_in_the_debug_log(tmp_path: Path, sa: Path) -> None:
     done = run("--debug", "esp", "protect", DATA / "capture.pcap", tmp_path / "o", "--sa", sa)
     assert "driver_attached" in done.stderr

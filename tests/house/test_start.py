@@ -4,11 +4,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
 from opencrypto.cli.app import COMMANDS, load
+from tests.support import sample_of
 
 # The whole of what `import opencrypto` may load, by the top-level name. One more is a cost to every
 # program that starts: see docs/performance.md for how it is measured.
@@ -98,25 +99,29 @@ WARNING = ["WARNING", "event=driver_blocked driver=x"]
 ROOT = "logging.getLogger().addHandler(Keep())"
 
 
-@pytest.mark.parametrize(
-    ("setup", "lines"),
-    [
-        ("", []),
-        ("logging.getLogger().setLevel(1)", []),
-        (f"{ROOT}; logging.getLogger().setLevel(logging.ERROR)", []),
-        (f"{ROOT}; logging.disable()", []),
-        (f"{ROOT}; logging.getLogger('opencrypto').propagate = False", []),
-        ("logging.getLogger().addHandler(Keep(logging.ERROR))", []),
-        (ROOT, [WARNING]),
-        (f"{ROOT}; logging.getLogger('opencrypto').setLevel(logging.INFO)", [INFO, WARNING]),
-        ("logging.getLogger('opencrypto').addHandler(Keep())", [WARNING]),
-    ],
-    ids="unset level-alone errors-only disabled kept-to-itself deaf-handler root info own".split(),
+SETUPS: Final = dict(
+    zip(
+        "own root unset level-alone errors-only disabled kept-to-itself deaf-handler info".split(),
+        [
+            ("logging.getLogger('opencrypto').addHandler(Keep())", [WARNING]),
+            (ROOT, [WARNING]),
+            ("", []),
+            ("logging.getLogger().setLevel(1)", []),
+            (f"{ROOT}; logging.getLogger().setLevel(logging.ERROR)", []),
+            (f"{ROOT}; logging.disable()", []),
+            (f"{ROOT}; logging.getLogger('opencrypto').propagate = False", []),
+            ("logging.getLogger().addHandler(Keep(logging.ERROR))", []),
+            (f"{ROOT}; logging.getLogger('opencrypto').setLevel(logging.INFO)", [INFO, WARNING]),
+        ],
+        strict=True,
+    )
 )
-def test_structlog_comes_with_the_first_event_that_is_heard(
-    setup: str, lines: list[list[str]], tmp_path: Path
-) -> None:
+
+
+@pytest.mark.parametrize("name", sample_of([*SETUPS]))
+def test_structlog_comes_with_the_first_event_that_is_heard(name: str, tmp_path: Path) -> None:
     """The host's logging decides, and what it does not show costs nothing."""
+    setup, lines = SETUPS[name]
     assert heard(setup, tmp_path) == [lines, bool(lines)]
 
 
@@ -152,14 +157,16 @@ print(json.dumps(list(sys.modules)))
 
 @pytest.mark.parametrize(
     ("words", "rooms"),
-    [
-        ("--help", ""),
-        ("--version", ""),
-        ("drivers", "drivers"),
-        ("ps --json", "live ps"),
-        ("sysctl x --socket x", "live sysctl"),
-        ("trace show x", "live trace"),
-    ],
+    sample_of(
+        [
+            ("ps --json", "live ps"),
+            ("--help", ""),
+            ("--version", ""),
+            ("drivers", "drivers"),
+            ("sysctl x --socket x", "live sysctl"),
+            ("trace show x", "live trace"),
+        ]
+    ),
 )
 def test_a_command_loads_what_it_runs(words: str, rooms: str, tmp_path: Path) -> None:
     """The others' modules stay where they are, and so does what they need."""
