@@ -14,7 +14,9 @@ for the whole request.
 
 A request is carried out by one request per stage of descriptors that belong to the same part, each
 dispatched when the one before is complete. What can be refused is refused before the first; what
-fails later ends the request, and what precedes it in the chain has been done, as within a driver.
+fails later ends the request, and what precedes it in the chain has been done, as within a driver;
+where a step changes lengths the buffer is put back as it was, likewise. The parts then get regions
+in numbers: what "the rest" is, is found out here.
 The two halves of an authenticated cipher are never split.
 """
 
@@ -28,11 +30,11 @@ from typing import Final
 from opencrypto._core import selection as _select
 from opencrypto._core.sessions import Sessions
 from opencrypto._core.slots import Lineage, Session, Slot
-from opencrypto._request.buffer import byteview
+from opencrypto._request.buffer import Saved, byteview, total
 from opencrypto._request.sid import LID, lid_of, pack_sid
 from opencrypto._request.symmetric import Cryptodesc, Cryptop
 from opencrypto._rules.chain import Chain
-from opencrypto._rules.check import Plan, Step, check
+from opencrypto._rules.check import Plan, Step, check, settle
 from opencrypto._rules.lending import Borrowed, lend
 from opencrypto._state import SlotEvent
 from opencrypto.constants import (
@@ -203,7 +205,8 @@ class Virtual:
                 return 0
             if loan is not None:
                 Borrowed(crp, loan)  # its drivers' own copies would be made at different times
-            Pipeline(crp, _stages(plan, chain, owners), self._dispatch, self._done).advance()
+            stages = _stages(plan, chain, owners)
+            Pipeline(crp, chain, plan, stages, self._dispatch, self._done).advance()
             return 0
 
         return process
@@ -219,32 +222,57 @@ class Virtual:
 
 
 class Stage:
-    """Consecutive descriptors of a request that one part carries out."""
+    """
+    Consecutive descriptors of a request that one part carries out.
 
-    __slots__ = ("chain", "desc", "mac_at", "mac_end", "part")
+    A step that changes lengths is the last one of its stage, so that the next stage's are known.
+    """
+
+    __slots__ = ("chain", "mac_at", "mac_end", "part", "steps")
 
     def __init__(self, part: Part, chain: Chain) -> None:
         self.part = part
         self.chain = chain
-        self.desc: list[Cryptodesc] = []
+        self.steps: list[Step] = []
         self.mac_at = -1  # where its first MAC goes in ``crp.mac``, if there is one
         self.mac_end = -1
 
     def takes(self, step: Step, part: Part) -> bool:
-        """Tell whether a step may join: same part, and its MAC follows those before it."""
+        """Tell whether a step may join: same part and lengths, its MAC follows those before it."""
         at = _authenticator(step).mac_at
-        return part is self.part and (at < 0 or self.mac_at < 0 or at == self.mac_end)
+        follows = at < 0 or self.mac_at < 0 or at == self.mac_end
+        return part is self.part and follows and self.changing is None
 
     def add(self, step: Step) -> None:
         """Let a step join, both its halves if it is an authenticated cipher."""
-        self.desc.append(step.crd)
-        if step.partner is not None:
-            self.desc.append(step.partner.crd)
+        self.steps.append(step)
         authenticator = _authenticator(step)
         if authenticator.mac_at >= 0:
             if self.mac_at < 0:
                 self.mac_at = authenticator.mac_at
             self.mac_end = authenticator.mac_at + self.chain.macs[authenticator.position]
+
+    @property
+    def changing(self) -> Step | None:
+        """Its step that changes lengths, if it has one."""
+        last = self.steps[-1]
+        return last if self.chain.facts[last.position].kind is Kind.COMP else None
+
+    def settle(self, crp: Cryptop, plan: Plan) -> None:
+        """
+        Find out what those of its steps are about that come behind one that changes lengths.
+
+        Raises:
+            CryptoError: they do not fit what that has left.
+        """
+        for step in self.steps:
+            if step.late:
+                settle(crp, self.chain, plan, step)
+
+    def descriptors(self) -> list[Cryptodesc]:
+        """Describe its steps to the part: by the consumer's own descriptors where those will do."""
+        halves = ((step, step.partner) for step in self.steps)
+        return [_described(half) for pair in halves for half in pair if half is not None]
 
     def mac_view(self, crp: Cryptop) -> memoryview | None:
         """View the rest of ``crp.mac`` from this stage's first MAC on, if that is where it goes."""
@@ -258,17 +286,29 @@ class Stage:
 class Pipeline:
     """One request on its way through its parts."""
 
-    __slots__ = ("_crp", "_dispatch", "_done", "_next", "_retries", "_stages")
+    __slots__ = (
+        "_before", "_chain", "_crp", "_dispatch", "_done", "_ilen", "_next", "_olen", "_plan",
+        "_retries", "_stages",
+    )  # fmt: skip
 
     def __init__(
         self,
         crp: Cryptop,
+        chain: Chain,
+        plan: Plan,
         stages: Sequence[Stage],
         dispatch: Callable[[Cryptop], None],
         done: Callable[[Cryptop], None],
     ) -> None:
         self._crp = crp
+        self._chain = chain
+        self._plan = plan
         self._stages = stages
+        self._before = Saved(crp.buf, plan.parts) if plan.changing else None
+        self._olen = crp.olen
+        # For the counts of the parts' drivers; what the consumer says is only said.
+        size = total(plan.parts)
+        self._ilen = crp.ilen if type(crp.ilen) is int and 0 <= crp.ilen <= size else size
         self._dispatch = dispatch
         self._done = done
         self._next = 0
@@ -278,19 +318,25 @@ class Pipeline:
         """Dispatch the next stage, or complete the request after the last."""
         crp = self._crp
         if self._next == len(self._stages):
-            self._done(crp)
+            self._end()
             return
         stage = self._stages[self._next]
         self._next += 1
+        try:
+            stage.settle(crp, self._plan)
+        except CryptoError as error:
+            self._fail(error.errno or errno.EINVAL, error.strerror or "")
+            self._end()
+            return
         sub = Cryptop(
             stage.part.session.sid,
             crp.buf,
-            stage.desc,
+            stage.descriptors(),
             self._completed,
             crp.flags & ~OWN_FLAGS | CRYPTO_F_CBIMM,
             mac=stage.mac_view(crp),
         )
-        sub.ilen, sub.olen = crp.ilen, crp.olen
+        sub.ilen, sub.olen = self._ilen, crp.olen
         self._dispatch(sub)
 
     def _completed(self, sub: Cryptop) -> None:
@@ -302,11 +348,36 @@ class Pipeline:
             # Never EAGAIN from here: earlier stages have changed the buffer.
             if sub.etype == errno.EAGAIN:
                 sub.fail(errno.ENODEV, "the drivers pass a part of the session round in circles")
-            self._crp.fail(sub.etype, sub.error)
-            self._done(self._crp)
+            self._fail(sub.etype, sub.error)
+            if sub.etype == errno.ENOSPC:
+                self._crp.olen = sub.olen  # how much it takes
+            self._end()
             return
         self._crp.olen, self._crp.buf = sub.olen, sub.buf
+        changing = self._stages[self._next - 1].changing
+        if changing is not None:
+            self._plan.left(changing, self._chain, sub.olen)
         self.advance()
+
+    def _fail(self, etype: int, error: str) -> None:
+        """Note what went wrong, and put the buffer back if lengths have changed."""
+        self._crp.fail(etype, error)
+        if self._before is not None:
+            self._before.restore()
+            self._crp.olen = self._olen
+
+    def _end(self) -> None:
+        if self._before is not None:
+            self._before.forget()
+        self._done(self._crp)
+
+
+def _described(step: Step) -> Cryptodesc:
+    """Return a step's descriptor, or one like it that says the bytes of its region in a number."""
+    crd = step.crd
+    if crd.len == step.length:
+        return crd
+    return Cryptodesc(crd.skip, step.length, crd.inject, crd.flags, crd.ini)
 
 
 def _authenticator(step: Step) -> Step:

@@ -116,7 +116,7 @@ def _spans(step: Step, chain: Chain) -> Iterator[tuple[int, int, bool]]:
     """Yield the places that a step concerns: where, how many bytes, whether it writes there."""
     crd = step.crd
     kind = chain.facts[step.position].kind
-    yield crd.skip, crd.len, kind in (Kind.CIPHER, Kind.AEAD)
+    yield crd.skip, step.length, kind in (Kind.CIPHER, Kind.AEAD)
     if chain.facts[step.position].authenticates:
         if step.mac_at < 0:
             yield crd.inject, chain.macs[step.position], not crd.flags & CRD_F_VERIFY
