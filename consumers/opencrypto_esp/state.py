@@ -83,7 +83,7 @@ class KeptNumbers(Numbers):
         self._ahead = LEAST
         self._when = 0.0
         self._stopped = False
-        self._began = False  # whether any has been used since the file was read
+        self._claimed: int | None = None  # what the disk says is used, once any may have been
         self.reserved = -1
 
     def load(self, record: dict[str, Any]) -> None:
@@ -95,17 +95,18 @@ class KeptNumbers(Numbers):
 
     def reserve(self, seq: int) -> None:
         """Have it on the disk that numbers up to this one, and some ahead, are used."""
-        before = self._began, self.reserved
+        if self._stopped:
+            raise Drop(Reason.NOT_KEPT)
+        before = self._claimed
         highest = max(seq, self.window.top)  # what is sent moves no window
-        self.reserved = min(self._sa.last_sequence, highest + self._next_ahead())
-        self._began = True
+        self._claimed = claimed = min(self._sa.last_sequence, highest + self._next_ahead())
         try:
-            if self._stopped:
-                raise CryptoError("the state is closed")
             self._save()
         except OSError:
-            self._began, self.reserved = before
+            self._claimed = before
             raise Drop(Reason.NOT_KEPT) from None
+        # Only now: whatever interrupts the saving, none is used that is not on the disk.
+        self.reserved = claimed
 
     def _next_ahead(self) -> int:
         now = time.monotonic()
@@ -116,15 +117,15 @@ class KeptNumbers(Numbers):
 
     def stop(self) -> None:
         """Reserve no more; `record` is exact from now on."""
-        self._stopped, self._began, self.reserved = True, False, -1
+        self._stopped, self._claimed, self.reserved = True, None, -1
 
     def record(self) -> dict[str, Any]:
-        """Return what is to be on the disk: what was reserved, or, if nothing is, what was used."""
+        """Return what is to be on the disk: what is claimed, or, if nothing is, what was used."""
         if self._sa.direction is Direction.OUT:
-            return {"sequence": self.reserved if self._began else self.top}
+            return {"sequence": self.top if self._claimed is None else self._claimed}
         size = self.window.size
-        if self._began:
-            return {"top": self.reserved, "window": size, "seen": f"{(1 << size) - 1:x}"}
+        if self._claimed is not None:
+            return {"top": self._claimed, "window": size, "seen": f"{(1 << size) - 1:x}"}
         return {"top": self.window.top, "window": size, "seen": f"{self.window.seen:x}"}
 
 

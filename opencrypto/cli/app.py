@@ -132,7 +132,9 @@ def _options(
     if debug:
         import logging
 
-        logging.basicConfig(level=logging.DEBUG, stream=sys.stderr, format="%(name)s: %(message)s")
+        logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)
+        for handler in logging.getLogger().handlers:
+            handler.setFormatter(show.formatter())
 
 
 def main() -> NoReturn:

@@ -5,9 +5,13 @@
 from __future__ import annotations
 
 import time
+from typing import Final
 
 from opencrypto.cli import live, show
 from opencrypto.control import look
+
+WIDEST: Final = 200
+"""How many characters of a list of drivers a line has; --json has all."""
 
 
 def ps(as_json: live.Json = False) -> None:
@@ -34,9 +38,13 @@ def ps(as_json: live.Json = False) -> None:
                 live.since(now - hello["started"]),
                 str(hello["sessions"]),
                 live.short(hello["ops"]),
-                " ".join(hello["drivers"]),
+                _cut(" ".join(hello["drivers"])),
                 hello["socket"],
             )
             for hello in found
         ],
     )
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= WIDEST else f"{text[: WIDEST - 3]}..."

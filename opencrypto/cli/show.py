@@ -10,8 +10,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import typer
+
+if TYPE_CHECKING:
+    import logging
 
 
 def clean(text: object) -> str:
@@ -27,6 +31,20 @@ def say(text: object = "", *, err: bool = False) -> None:
 def warn(sentence: object) -> None:
     """Print a sentence to stderr, behind the command's name."""
     say(f"opencrypto: {sentence}", err=True)
+
+
+def formatter() -> logging.Formatter:
+    """Return what writes the log as all else is written."""
+    import logging
+
+    class Clean(logging.Formatter):
+        """Each line is cleaned; a traceback has several."""
+
+        def format(self, record: logging.LogRecord) -> str:
+            """Write a record."""
+            return "\n".join(map(clean, super().format(record).split("\n")))
+
+    return Clean("%(name)s: %(message)s")
 
 
 def as_json(document: object) -> None:

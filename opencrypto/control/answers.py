@@ -67,7 +67,7 @@ _HELLO: Final[dict[str, Check]] = {
     "ops": integer,
 }
 _NODE: Final[dict[str, Check]] = {
-    "name": _is_name,
+    "name": _is_text,
     "description": _is_text,
     "type": _is_name,
     "unit": _is_name,
@@ -75,7 +75,7 @@ _NODE: Final[dict[str, Check]] = {
     "value": _value,
 }
 _RANGE: Final[dict[str, Check]] = {"low": integer, "high": integer}
-_CHANGE: Final[dict[str, Check]] = {"name": _is_name, "old": _value, "new": _value}
+_CHANGE: Final[dict[str, Check]] = {"name": _is_text, "old": _value, "new": _value}
 _ENTRY_VALUES: Final = _list(
     lambda value: _value(value) or (isinstance(value, list) and all(map(_are_integers, value))), 64
 )
@@ -119,7 +119,7 @@ def values(result: object) -> dict[str, Any]:
     if not isinstance(result, dict) or len(result) > MAX_ITEMS:
         raise Wrong("values by name should have come")
     for name, value in result.items():
-        if not _is_name(name) or not _value(value):
+        if not _is_text(name) or not _value(value):
             raise Wrong("a value is of a wrong type or size")
     return result
 

@@ -83,3 +83,35 @@ def test_a_file_name_in_an_error_reaches_no_terminal_as_it_is(tmp_path: Path, sa
     done = run("esp", "protect", evil, tmp_path / "out.pcap", "--sa", sa, status=2)
     assert "\x1b" not in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_an_interrupt_while_the_command_is_loaded_is_a_sentence() -> None:
+    code = """
+import sys
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == "typer":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupting())
+from opencrypto.cli import main
+main()
+"""
+    done = subprocess.run([RUN[0], "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (
+        130, "opencrypto: interrupted; nothing was written\n"
+    )  # fmt: skip
+
+
+def test_the_log_is_cleaned_too(tmp_path: Path) -> None:
+    """Names in it are from outside."""
+    tmp_path.joinpath("liar.py").write_text(
+        "from opencrypto import hookimpl\n"
+        "import logging\n"
+        "@hookimpl\n"
+        "def opencrypto_drivers():\n"
+        "    logging.getLogger('opencrypto').error('\\x1b[2J')\n"
+        "    return []\n"
+    )
+    done = run("--debug", "check", "liar", PYTHONPATH=str(tmp_path))
+    assert "\N{REPLACEMENT CHARACTER}[2J" in done.stderr
+    assert "\x1b" not in done.stderr

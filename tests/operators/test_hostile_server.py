@@ -115,7 +115,7 @@ def test_an_id_that_none_could_have_given_is_passed_over(place: Path, ident: obj
         (lambda it: it.get(), {"a": None}),
         (lambda it: it.get(), {"a": {"b": 1}}),
         (lambda it: it.get(), {"a": ["x"]}),
-        (lambda it: it.get(), {"x" * 1000: 1}),
+        (lambda it: it.get(), {"x" * 5000: 1}),
         (lambda it: it.nodes(), {}),
         (lambda it: it.nodes(), [{"name": "a"}]),
         (lambda it: it.set("a", 1), {"old": 1}),
