@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from opencrypto._core.bugs import DriverBugs
 from opencrypto._core.key_requests import KeyRequests
+from opencrypto._core.origins import Origin
 from opencrypto._core.plugins import Observers
 from opencrypto._core.requests import Dispatcher
 from opencrypto._core.sessions import Sessions
@@ -134,7 +135,7 @@ class Attachments:
 
     # Driver objects.
 
-    def attach(self, driver: Driver, *, selftest: bool) -> int:
+    def attach(self, driver: Driver, origin: Origin, *, selftest: bool) -> int:
         """Give a driver a slot, register what it can do, and give it its ports."""
         _check_driver(driver)
         if any(slot.driver is driver for slot in self._drivers):
@@ -142,6 +143,7 @@ class Attachments:
         failed = _failed_answers(driver) if selftest else {}
         slot = self._drivers.reserve(driver.flags, driver.name)
         slot.driver = driver
+        slot.origin = origin
         slot.sym.failed = failed
         driver.done = self._dispatcher.done
         driver.kdone = functools.partial(self._key_requests.done, by=slot.keys.inflight)
@@ -160,8 +162,10 @@ class Attachments:
                 slot.move(SlotEvent.REGISTER)
         for alg, reason in failed.items():
             log.error("selftest_failed", driver=slot.name, alg=FACTS[alg].name, reason=reason)
-        self._observers.attached(slot.hid, slot.name)
-        log.info("driver_attached", driver=slot.name, hid=slot.hid, tier=CLASS_NAMES[slot.tier])
+        words = origin.words
+        tier = CLASS_NAMES[slot.tier]
+        self._observers.attached(slot.hid, slot.name, *words.values())
+        log.info("driver_attached", driver=slot.name, hid=slot.hid, tier=tier, **words)
         return slot.hid
 
     def detach(self, which: int | str | Driver, timeout: float) -> None:

@@ -116,6 +116,8 @@ class Sessions:
         )
         refusal: CryptoError | None = None
         for candidate in asked:
+            if pinned is None:
+                slots[candidate.hid].announce(chain)
             try:
                 session = self._try(slots[candidate.hid], chain, hard)
             except CryptoError as error:
