@@ -35,8 +35,12 @@ def opencrypto_drivers() -> Iterable[Driver]:  # type: ignore[empty-body]
 
 
 @hookspec
-def opencrypto_attached(hid: int, name: str) -> None:
-    """Note that a driver was attached."""
+def opencrypto_attached(hid: int, name: str, distribution: str, version: str, file: str) -> None:
+    """
+    Note that a driver was attached, and where it comes from.
+
+    Distribution and version are empty for one that the program has brought itself.
+    """
 
 
 @hookspec

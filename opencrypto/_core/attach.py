@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from opencrypto._core.bugs import DriverBugs
 from opencrypto._core.key_requests import KeyRequests
+from opencrypto._core.origins import Origin
 from opencrypto._core.plugins import Observers
 from opencrypto._core.requests import Dispatcher
 from opencrypto._core.sessions import Sessions
@@ -137,7 +138,7 @@ class Attachments:
 
     # Driver objects.
 
-    def attach(self, driver: Driver, *, selftest: bool, timeout: float) -> int:
+    def attach(self, driver: Driver, origin: Origin, *, selftest: bool, timeout: float) -> int:
         """Give a driver a slot, register what it can do, and give it its ports."""
         _check_driver(driver)
         if any(slot.driver is driver for slot in self._drivers):
@@ -150,6 +151,7 @@ class Attachments:
             done = trial.port(done)
         slot = self._drivers.reserve(driver.flags, driver.name)
         slot.driver = driver
+        slot.origin = origin
         slot.sym.failed = failed
         setattr(driver, "done", done)  # noqa: B010 - shadows a method
         driver.kdone = functools.partial(self._key_requests.done, by=slot.keys.inflight)
@@ -168,8 +170,10 @@ class Attachments:
                 slot.move(SlotEvent.REGISTER)
         for alg, reason in failed.items():
             log.error("selftest_failed", driver=slot.name, alg=FACTS[alg].name, reason=reason)
-        self._observers.attached(slot.hid, slot.name)
-        log.info("driver_attached", driver=slot.name, hid=slot.hid, tier=CLASS_NAMES[slot.tier])
+        words = origin.words
+        tier = CLASS_NAMES[slot.tier]
+        self._observers.attached(slot.hid, slot.name, *words.values())
+        log.info("driver_attached", driver=slot.name, hid=slot.hid, tier=tier, **words)
         return slot.hid
 
     def detach(self, which: int | str | Driver, timeout: float) -> None:

@@ -58,8 +58,12 @@ class Framework:
     Args:
         plugins: True to attach the drivers of every installed plugin; False for none; or an
             iterable of plugins (names of entry points, modules, classes, instances, drivers).
+            Names are a list of what may be loaded: ``openssl``, or ``openssl@distribution``. Of
+            the installed plugins only what the environment's OPENCRYPTO_ALLOW names is loaded,
+            if it names any.
         strict: Plugins whose failure is an error rather than a line in `drivers`; True for all.
-        blocked: Names of plugins not to load; the environment's OPENCRYPTO_BLOCK adds to them.
+        blocked: Names of plugins and drivers not to load, whoever allows them; the environment's
+            OPENCRYPTO_BLOCK adds to them.
         interrupt: What runs the queues; tests give `opencrypto.testing.ManualInterrupt`.
         selftest_timeout: Seconds that each driver of a plugin may keep us waiting for its known
             answers, as for `attach`.
@@ -173,7 +177,7 @@ class Framework:
             except KeyboardInterrupt:
                 raise
             except BaseException as error:
-                self._plugins.note(driver.name, error)
+                self._plugins.note(driver, error)
 
     def _names(self) -> Sysctl:
         """Make the tree of names."""
@@ -331,13 +335,16 @@ class Framework:
                 tried is not offered either.
 
         Raises:
-            UsageError: its name, flags or capabilities are wrong, `selftest_timeout` is no number
-                of seconds, or the framework is closed.
+            UsageError: its name, flags or capabilities are wrong, its name is blocked,
+                `selftest_timeout` is no number of seconds, or the framework is closed.
             BusyError: it is attached already.
         """
         self._check_open()
+        if isinstance(driver, Driver):
+            self._plugins.refuse_blocked(driver)
         return self._attachments.attach(
             driver,
+            self._plugins.origin_of(driver),
             selftest=bool(driver.selftest) if selftest is None else selftest,
             timeout=check_seconds(selftest_timeout, "selftest_timeout"),
         )

@@ -132,7 +132,10 @@ class KeyRequests:
             and slot.state is SlotState.ACTIVE
             and not _select.class_refusal(slot.tier, routing.hard)
         ]
-        return min(slots, key=_rank, default=None)
+        chosen = min(slots, key=_rank, default=None)
+        if chosen is not None and routing.pinned is None:
+            chosen.announce(kop_name(krp.op))
+        return chosen
 
     def _enter(self, krp: Cryptkop, routing: Routing, slot: Slot) -> bool:
         """Hand a request to a driver, or queue it there; False if that driver has just left."""

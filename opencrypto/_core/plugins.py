@@ -9,29 +9,39 @@ from __future__ import annotations
 
 import functools
 import itertools
-import os
+import weakref
 from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from opencrypto._core.origins import Declared, Lists, Names, Origin, by_name, conflict, declared
 from opencrypto._hookimpl import PROJECT, hookimpl
 from opencrypto._log import library_logger, log
 from opencrypto.driver import SOFTWARE, Driver, driver_class
 from opencrypto.exceptions import CryptoError, DriverUnavailable, UsageError
 
 if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
-
     import pluggy
-
-BLOCK_VARIABLE = "OPENCRYPTO_BLOCK"
-"""Environment variable: names of plugins not to load, separated by commas."""
 
 
 class Failure(NamedTuple):
-    """A plugin, or a driver of one, that could not be had, and why."""
+    """A plugin, or a driver of one, that could not be had, why, and where it comes from."""
 
     name: str
     reason: str
+    origin: Origin
+
+
+class Offered(NamedTuple):
+    """A driver that a plugin offers."""
+
+    driver: Driver
+    plugin: str
+    origin: Origin
+
+    @property
+    def name(self) -> str:
+        """Its name, as far as it has one: nothing of it has been checked."""
+        return str(self.driver.name)
 
 
 class Plugins:
@@ -49,40 +59,82 @@ class Plugins:
         self.manager.add_hookspecs(hookspecs)
         self.failures: list[Failure] = []
         self._strict = strict
-        self._blocked = {*blocked, *_blocked_by_environment()}
+        self._lists = Lists(blocked)
+        self._origins: dict[str, Origin] = {}  # of the plugins registered
+        self._came: dict[int, tuple[weakref.ref[Driver], Origin]] = {}
 
     def load(self, plugins: bool | Iterable[object]) -> None:
         """Load every installed plugin for True, none for False, or those given."""
         if plugins is True:
             self.discover()
         elif plugins is not False:
-            self.add(plugins)
+            given = list(plugins)
+            self._lists.allow_only(each for each in given if isinstance(each, str))
+            self.add(given)
 
     def discover(self) -> None:
         """Load every plugin that an installed distribution declares, in the order of names."""
-        for entry in _installed().values():
-            self._guarded(entry.name, entry.load)
+        for name, found in by_name(declared()):
+            self._load_one(name, found)
 
     def add(self, plugins: Iterable[object]) -> None:
         """Register plugins given as objects, or as names of entry points."""
         for plugin in plugins:
             if isinstance(plugin, str):
-                self._guarded(plugin, _entry_point(plugin).load)
+                self._add_named(plugin)
             else:
-                self._guarded(_plugin_name(plugin), functools.partial(_itself, plugin))
+                name, origin = _plugin_name(plugin), Origin.of(plugin)
+                self._guarded(Declared(name, functools.partial(_itself, plugin), origin))
 
-    def _guarded(self, name: str, load: Callable[[], object]) -> None:
-        if name in self._blocked:
-            self._fail(name, "blocked by configuration")
+    def _add_named(self, text: str) -> None:
+        """Load what is installed of a name, of ``name@distribution`` or of ``*@distribution``."""
+        wanted, installed = Names([text]), declared()
+        found = [each for each in installed if wanted.has(each.name, each.origin)]
+        if not found and self._lists.blocks(text, Origin()):
+            self._fail(text, "blocked by configuration", Origin())
+        elif not found:
+            known = ", ".join(sorted({each.name for each in installed})) or "none"
+            raise UsageError(f"no plugin {text!r} is installed (installed: {known})")
+        for name, several in by_name(found):
+            self._load_one(name, several)
+
+    def _load_one(self, name: str, found: list[Declared]) -> None:
+        """Load the one plugin of a name that is let in; of two distributions' neither is."""
+        admitted = []
+        for each in found:
+            refusal = self._lists.refusal(name, each.origin)
+            if refusal:
+                self._fail(name, refusal, each.origin)
+            else:
+                admitted.append(each)
+        origins = [each.origin for each in admitted]
+        meant = self._lists.only(name, origins) if len(admitted) > 1 else None
+        for each in admitted:
+            if len(admitted) == 1 or each.origin is meant:
+                self._guarded(each)
+            else:
+                self._refuse_conflict(name, each.origin, origins)
+
+    def _refuse_conflict(self, name: str, origin: Origin, origins: Iterable[Origin]) -> None:
+        reason = conflict(name, origins)
+        self._fail(name, reason, origin, UsageError(reason))
+
+    def _guarded(self, plugin: Declared) -> None:
+        name, load, origin = plugin
+        if name in self._origins and origin.distribution:
+            return  # it is loaded, and one of its drivers is wanted again
+        if self._lists.blocks(name, origin):
+            self._fail(name, "blocked by configuration", origin)
             return
         try:
             self._register(name, load())
+            self._origins[name] = origin
         except DriverUnavailable as error:
-            self._fail(name, error.reason)
+            self._fail(name, error.reason, origin)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # sys.exit() at import, a panic of an extension module
-            self._fail(name, f"{type(error).__name__}: {error}", error)
+            self._fail(name, f"{type(error).__name__}: {error}", origin, error)
 
     def _register(self, name: str, plugin: object) -> None:
         if isinstance(plugin, type):
@@ -96,8 +148,12 @@ class Plugins:
             self.manager.unregister(plugin)
             raise
 
-    def _fail(self, name: str, reason: str, error: BaseException | None = None) -> None:
-        self.failures.append(Failure(name, reason))
+    def _fail(
+        self, name: str, reason: str, origin: Origin, error: BaseException | None = None
+    ) -> None:
+        known = ((each.name, each.reason, each.origin.words) for each in self.failures)
+        if (name, reason, origin.words) not in known:
+            self.failures.append(Failure(name, reason, origin))
         if error is None:
             return
         log.warning("plugin_failed", plugin=name, reason=reason)
@@ -107,35 +163,80 @@ class Plugins:
             # Not itself: what would end the program is no more than a plugin that failed.
             raise UsageError(f"plugin {name} failed: {reason}") from error
 
-    def note(self, name: object, error: BaseException) -> None:
+    def note(self, driver: Driver, error: BaseException) -> None:
         """List a driver that was offered and could not be attached."""
         if isinstance(error, CryptoError):
             reason = error.strerror
         else:
             reason = f"{type(error).__name__}: {error}"
-        self._fail(str(name), reason or "", error)
+        self._fail(str(driver.name), reason or "", self.origin_of(driver), error)
 
     def _is_strict(self, name: str) -> bool:
         return self._strict if isinstance(self._strict, bool) else name in self._strict
 
     def drivers(self) -> list[Driver]:
         """Ask each plugin for its drivers; order them by class and name, never by load order."""
-        offered: list[Driver] = []
+        offers = self._admitted(self._offers())
+        for driver, _, origin in offers:
+            self._came[id(driver)] = weakref.ref(driver), origin
+        return sorted((offer.driver for offer in offers), key=_place)
+
+    def _offers(self) -> list[Offered]:
+        offered: list[Offered] = []
         for name, plugin in self.manager.list_name_plugin():
+            origin = self._origins[name]
             others = [p for _, p in self.manager.list_name_plugin() if p is not plugin]
             hook = self.manager.subset_hook_caller("opencrypto_drivers", others)
             try:
                 for driver in itertools.chain.from_iterable(hook()):
                     if not isinstance(driver, Driver):
                         raise UsageError(f"offers {type(driver).__name__}, which is no Driver")
-                    offered.append(driver)
+                    offered.append(Offered(driver, name, origin))
             except DriverUnavailable as error:
-                self._fail(name, error.reason)
+                self._fail(name, error.reason, origin)
             except KeyboardInterrupt:
                 raise
             except BaseException as error:
-                self._fail(name, f"{type(error).__name__}: {error}", error)
-        return sorted(offered, key=_place)
+                self._fail(name, f"{type(error).__name__}: {error}", origin, error)
+        return offered
+
+    def _admitted(self, offers: list[Offered]) -> list[Offered]:
+        """Leave out who is not let in, and who has another distribution's name."""
+        let_in = []
+        for offer in offers:
+            refusal = self._lists.driver_refusal(offer.name, offer.plugin, offer.origin)
+            if refusal:
+                self._fail(offer.name, refusal, offer.origin)
+            else:
+                let_in.append(offer)
+        return [offer for offer in let_in if not self._is_in_conflict(offer, let_in)]
+
+    def _is_in_conflict(self, offer: Offered, offers: list[Offered]) -> bool:
+        """Tell, and note, whether another distribution offers a driver of the same name."""
+        origins = {
+            each.origin.distribution: each.origin
+            for each in offers
+            if each.name == offer.name and each.origin.distribution
+        }
+        if len(origins) < 2 or not offer.origin.distribution:
+            return False
+        meant = self._lists.only(offer.name, origins.values())
+        if meant is not None and meant.distribution == offer.origin.distribution:
+            return False
+        self._refuse_conflict(offer.name, offer.origin, origins.values())
+        return True
+
+    def origin_of(self, driver: Driver) -> Origin:
+        """Return where a driver comes from: its plugin's distribution, or a program's module."""
+        known = self._came.get(id(driver))
+        if known is not None and known[0]() is driver:
+            return known[1]
+        return Origin.of(driver)
+
+    def refuse_blocked(self, driver: Driver) -> None:
+        """Raise UsageError if a driver, whoever brings it, has a name that is blocked."""
+        if self._lists.blocks(str(driver.name), self.origin_of(driver)):
+            raise UsageError(f"driver {driver.name} is blocked by configuration")
 
     def observers(self) -> Observers:
         """Resolve who observes what."""
@@ -169,7 +270,9 @@ class Observers:
     """
 
     def __init__(self, manager: pluggy.PluginManager) -> None:
-        self.attached = _event(manager, "opencrypto_attached", ("hid", "name"))
+        self.attached = _event(
+            manager, "opencrypto_attached", ("hid", "name", "distribution", "version", "file")
+        )
         self.detached = _event(manager, "opencrypto_detached", ("hid", "name"))
         self.newsession = _event(manager, "opencrypto_newsession", ("sid", "driver"))
         self.migrated = _event(manager, "opencrypto_migrated", ("sid", "new_sid"))
@@ -206,26 +309,6 @@ def _refuse_misspelt(manager: pluggy.PluginManager, plugin: object) -> None:
         )
     if not callers:
         raise UsageError("implements no hook; mark its functions with @opencrypto.hookimpl")
-
-
-def _blocked_by_environment() -> set[str]:
-    return {name.strip() for name in os.environ.get(BLOCK_VARIABLE, "").split(",") if name.strip()}
-
-
-def _installed() -> dict[str, EntryPoint]:
-    """Find the plugins that installed distributions declare, in the order of their names."""
-    from importlib.metadata import entry_points  # as heavy as the framework itself
-
-    found = sorted(entry_points(group=PROJECT), key=lambda entry: entry.name)
-    return {entry.name: entry for entry in found}
-
-
-def _entry_point(name: str) -> EntryPoint:
-    installed = _installed()
-    if name not in installed:
-        known = ", ".join(installed) or "none"
-        raise UsageError(f"no plugin {name!r} is installed (installed: {known})")
-    return installed[name]
 
 
 def _plugin_name(plugin: object) -> str:

@@ -120,6 +120,8 @@ class Sessions:
         )
         refusal: CryptoError | None = None
         for candidate in asked:
+            if lineage.pin is None:
+                slots[candidate.hid].announce(lineage.chain)
             try:
                 session = self._try(slots[candidate.hid], lineage)
             except CryptoError as error:

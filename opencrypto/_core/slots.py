@@ -18,8 +18,10 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
+from opencrypto._core.origins import Origin
 from opencrypto._core.queues import RequestQueue
 from opencrypto._core.returns import let_go
+from opencrypto._log import log
 from opencrypto._measure.counters import Counts, LocalCounts, ThreadCounts, sum_counts
 from opencrypto._request.key import Cryptkop
 from opencrypto._request.sid import LID, hid_of, lid_of
@@ -276,9 +278,11 @@ class Slot:
             more.
         sym: What it has for requests of sessions.
         keys: What it has for key requests.
+        origin: Where its driver comes from.
     """
 
     __slots__ = (
+        "_announced",
         "calls",
         "closing",
         "counts",
@@ -290,6 +294,7 @@ class Slot:
         "local",
         "lock",
         "name",
+        "origin",
         "state",
         "straight",
         "sym",
@@ -314,6 +319,15 @@ class Slot:
         self.local = LocalCounts(self.counts)
         self.sym = SymmetricSide()
         self.keys = KeySide()
+        self.origin = Origin()
+        self._announced = False
+
+    def announce(self, what: object) -> None:
+        """Log, once, that another distribution's driver is the first choice, and sees keys."""
+        if self.origin.outside and not self._announced:
+            self._announced = True
+            words = self.origin.words
+            log.warning("outside_driver_chosen", driver=self.name, what=str(what), **words)
 
     def move(self, event: SlotEvent) -> None:
         """Change state as the table says, and with it whether requests go straight through."""

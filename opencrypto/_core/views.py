@@ -41,6 +41,9 @@ class DriverInfo(NamedTuple):
         queued: How many requests wait for it.
         blocked: Whether it takes none for now.
         reason: Why it could not be attached; empty if it is.
+        distribution: The distribution that it comes with; empty if a program has brought it.
+        version: That distribution's version.
+        file: Where the plugin's code is.
     """
 
     name: str
@@ -57,6 +60,9 @@ class DriverInfo(NamedTuple):
     queued: int = 0
     blocked: bool = False
     reason: str = ""
+    distribution: str = ""
+    version: str = ""
+    file: str = ""
 
 
 class Settings:
@@ -71,7 +77,9 @@ class Settings:
 def driver_infos(drivers: DriverTable, failures: Iterable[Failure]) -> list[DriverInfo]:
     """List what is attached, by id, then what could not be."""
     attached = [_info(slot) for slot in drivers if slot.sym.algs or slot.keys.ops or slot.driver]
-    return attached + [DriverInfo(each.name, reason=each.reason) for each in failures]
+    return attached + [
+        DriverInfo(each.name, reason=each.reason, **each.origin.words) for each in failures
+    ]
 
 
 def _info(slot: Slot) -> DriverInfo:
@@ -89,6 +97,7 @@ def _info(slot: Slot) -> DriverInfo:
         sessions=len(slot.sym.sessions),
         queued=len(slot.sym.queue),
         blocked=slot.sym.queue.blocked,
+        **slot.origin.words,
     )
 
 

@@ -36,6 +36,11 @@ def drivers(
             ("hid", "driver", "class", "sessions", "algorithms"),
             ((i.hid, i.name, i.tier, i.sessions, " ".join(i.algorithms)) for i in attached),
         )
+        typer.echo()
+        show.table(
+            ("driver", "distribution", "version", "file"),
+            ((i.name, i.distribution or "-", i.version or "-", i.file or "-") for i in attached),
+        )
     served = [row for info in attached for row in _served(info)]
     if served:
         show.say()
@@ -85,4 +90,7 @@ def _document(info: DriverInfo) -> dict[str, object]:
         "queued": info.queued,
         "blocked": info.blocked,
         "reason": info.reason or None,
+        "distribution": info.distribution or None,
+        "version": info.version or None,
+        "file": info.file or None,
     }
