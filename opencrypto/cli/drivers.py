@@ -36,7 +36,7 @@ def drivers(
             ("hid", "driver", "class", "sessions", "algorithms"),
             ((i.hid, i.name, i.tier, i.sessions, " ".join(i.algorithms)) for i in attached),
         )
-        typer.echo()
+        show.say()
         show.table(
             ("driver", "distribution", "version", "file"),
             ((i.name, i.distribution or "-", i.version or "-", i.file or "-") for i in attached),
