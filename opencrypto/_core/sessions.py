@@ -276,7 +276,7 @@ class Sessions:
             with session.lock:
                 if session.target is not None:
                     continue
-                if session.state is SessionState.DRAINING or session.state is SessionState.FREED:
+                if _is_freed(session):
                     raise UnknownSession(f"session {sid_text(sid)} has been freed already")
                 with session.slot.lock:
                     session.move(SessionEvent.FREE)
@@ -311,13 +311,9 @@ class Sessions:
             if session.state is not SessionState.DRAINING or session.inflight:
                 return
             session.move(SessionEvent.DRAINED)
-        lineage = session.lineage
-        if lineage.stand_in is not None:
-            lineage.stand_in.move(SessionEvent.FREE)
-        for sid in lineage.sids():
-            self.table.pop(sid, None)
+        session.lineage.end(self.table)
         session.chain.abandon()
-        if not lineage.is_part:
+        if not session.lineage.is_part:
             self.freed.add()
 
     def _tell_driver(self, slot: Slot, sid: int) -> None:
@@ -359,7 +355,7 @@ class Sessions:
         if successor is not None:
             crp.sid = successor.sid
             crp.fail(errno.EAGAIN, "the session has moved; dispatch again with the sid now set")
-        elif session.latest().state in (SessionState.DRAINING, SessionState.FREED):
+        elif _is_freed(session.latest()):
             crp.fail(errno.ENOENT, f"session {sid_text(crp.sid)} has been freed")
         else:
             crp.fail(errno.ENODEV, _stranded(session.lineage))
@@ -451,6 +447,11 @@ class Sessions:
         groups = (self.table, *(slot.sym.sessions for slot in self._drivers))
         for session in {id(each): each for group in groups for each in group.values()}.values():
             session.after_fork(watched=self.watched)
+
+
+def _is_freed(session: Session) -> bool:
+    """Tell whether a session was freed, though it may have requests left."""
+    return session.lineage.ended or session.state is SessionState.DRAINING
 
 
 def _stranded(lineage: Lineage) -> str:

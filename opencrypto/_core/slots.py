@@ -73,10 +73,12 @@ class Lineage:
         stand_in: What `first` and `former` name, once it has moved: never live, so that requests
             are sent on. There is one for all of them: a former SID costs an entry of the table.
         avoid: The driver that handed it back last, until it has moved.
+        ended: Whether it was freed, and its last request is done.
     """
 
     __slots__ = (
-        "avoid", "born", "chain", "first", "former", "hard", "is_part", "newest", "pin", "stand_in",
+        "avoid", "born", "chain", "ended", "first", "former", "hard", "is_part", "newest", "pin",
+        "stand_in",
     )  # fmt: skip
 
     def __init__(
@@ -92,6 +94,7 @@ class Lineage:
         self.newest: Session | None = None
         self.stand_in: Session | None = None
         self.avoid: Slot | None = None
+        self.ended = False
 
     def admits(self, slot: Slot) -> bool:
         """Tell whether the session may be on a driver at all, whatever that can do."""
@@ -133,6 +136,16 @@ class Lineage:
         """List all SIDs that lead to it."""
         present = () if self.newest is None else (self.newest.sid,)
         return [self.first, *self.former, *present]
+
+    def end(self, table: dict[int, Session]) -> None:
+        """Take its SIDs away, and let go of its sessions, so that no circle keeps them."""
+        self.ended = True
+        for sid in self.sids():
+            table.pop(sid, None)
+        if self.stand_in is not None:
+            self.stand_in.move(SessionEvent.FREE)
+        self.newest = self.stand_in = None
+        self.former.clear()
 
 
 class Session:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import threading
 import tracemalloc
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ import pytest
 
 from opencrypto import Cryptoini, Cryptop, DriverBug, Framework, NoDriverError, UnknownSession
 from opencrypto._core import slots
-from opencrypto._core.slots import MAX_ALIASES
+from opencrypto._core.slots import MAX_ALIASES, Lineage, Session
 from tests.toy import (
     Log,
     Toy,
@@ -178,6 +179,24 @@ def test_an_old_session_that_is_still_held_keeps_none_of_those_between() -> None
         assert one.freed == one.opened
 
 
+def test_a_session_that_was_freed_needs_no_garbage_collector() -> None:
+    """Nor do those before it: nothing of a session refers to itself in a circle."""
+    with stepped(Restless("one"), Restless("two")) as fw:
+        crp = request(0, lambda crp: None)
+        gc.collect()
+        gc.disable()
+        before = alive()  # of other tests
+        try:
+            for _ in range(10):
+                crp.sid = newsession(fw)
+                move(fw, crp, 10)
+                fw.freesession(crp.sid)
+            after = alive()
+        finally:
+            gc.enable()
+        assert after == before
+
+
 @pytest.mark.parametrize("by", ["one thread", "two threads"])
 def test_a_number_given_twice_is_a_bug_that_is_counted(by: str) -> None:
     """The second session is refused and the first one works on, whoever was told first."""
@@ -218,6 +237,11 @@ def test_a_number_given_twice_is_a_bug_that_is_counted(by: str) -> None:
         assert log.etypes == [0]
         fw.freesession(opened[0])
         assert same.freed == [7]
+
+
+def alive() -> int:
+    """Count what there is of sessions."""
+    return sum(isinstance(each, (Session, Lineage)) for each in gc.get_objects())
 
 
 def restless(fw: Framework) -> list[Toy]:
