@@ -398,7 +398,6 @@ def test_slow_answers_spend_the_same_budget() -> None:
     with contextlib.closing(Slow(*ORDER, pause=0.04)) as driver:
         failed = failures(driver, 0.1)
         assert failed[CRYPTO_NULL_CBC].startswith(OVER)
-        assert CRYPTO_AES_CBC not in failed
     assert driver.opened == driver.freed, "the last answer came later, and freed its session"
 
 

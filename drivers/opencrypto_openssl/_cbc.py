@@ -57,9 +57,10 @@ class Cbc:
         decryptors: Of each idle context that decrypts, two bound methods.
     """
 
-    __slots__ = ("_algorithm", "block", "decryptors", "encryptors")
+    __slots__ = ("_algorithm", "_own_key", "block", "decryptors", "encryptors")
 
-    def __init__(self, algorithm: BlockCipherAlgorithm) -> None:
+    def __init__(self, algorithm: BlockCipherAlgorithm, own_key: bytearray | None = None) -> None:
+        self._own_key = own_key  # one that was made of the session's, to be wiped with it
         self._algorithm: BlockCipherAlgorithm | None = algorithm
         self.block = algorithm.block_size // 8
         self.encryptors: list[tuple[Callable[..., bytes], Callable[..., int], int]] = []
@@ -139,6 +140,8 @@ class Cbc:
         self._algorithm = None
         self.encryptors.clear()
         self.decryptors.clear()
+        if self._own_key is not None:
+            self._own_key[:] = bytes(len(self._own_key))
 
 
 def _cbc(make: Callable[[Any], BlockCipherAlgorithm], cri: Cryptoini) -> CipherTransform:
@@ -148,9 +151,10 @@ def _cbc(make: Callable[[Any], BlockCipherAlgorithm], cri: Cryptoini) -> CipherT
         raise UsageError(f"this OpenSSL has no {FACTS[cri.alg].name}") from None
 
 
-def _des(key: bytes) -> TripleDES:
+def _des(key: BytesLike) -> Cbc:
     """Make one DES out of three: E(D(E(x))) under one key is E(x)."""
-    return TripleDES(key * 3)
+    thrice: Any = bytearray(key) * 3
+    return Cbc(TripleDES(thrice), thrice)
 
 
 def _old(algorithm: Callable[[bytes], BlockCipherAlgorithm]) -> TransformFactory:
@@ -162,7 +166,7 @@ FACTORIES: Final[Mapping[int, TransformFactory]] = {
     CRYPTO_AES_CBC: partial(_cbc, AES),
     **present(
         {
-            CRYPTO_DES_CBC: _old(_des),
+            CRYPTO_DES_CBC: partial(made, _des),
             CRYPTO_BLF_CBC: _old(Blowfish),
             CRYPTO_CAST_CBC: _old(CAST5),
             CRYPTO_CAMELLIA_CBC: _old(Camellia),

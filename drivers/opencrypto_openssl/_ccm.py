@@ -65,15 +65,15 @@ class Whole:
         self._kept.clear()
 
 
-def aead_factory(alg: int, new: Callable[[bytes, int], Any]) -> TransformFactory:
+def aead_factory(alg: int, new: Callable[[Any, int], Any]) -> TransformFactory:
     """Return what makes `Whole` of a key, whose end may be the salt of the nonces."""
     facts = FACTS[alg]
 
     def factory(cri: Cryptoini) -> AeadTransform:
-        key = bytes(cri.key or b"")
+        key = memoryview(cri.key or b"")
         salt = facts.salt if len(key) in facts.salted else 0
         plain = key[: len(key) - salt]
-        return Whole(lambda maclen: new(plain, maclen), key[len(key) - salt :])
+        return Whole(lambda maclen: new(plain, maclen), bytes(key[len(key) - salt :]))
 
     return factory
 

@@ -8,7 +8,7 @@ from typing import Final
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.cmac import CMAC
 
-from opencrypto.chain import TransformFactory
+from opencrypto.chain import BytesLike, TransformFactory
 from opencrypto.constants import CRYPTO_AES_CMAC
 
 
@@ -17,7 +17,7 @@ class Cmac:
 
     __slots__ = ("_keyed",)
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: BytesLike) -> None:
         self._keyed: CMAC | None = CMAC(AES(key))
 
     def mac(self, parts: Sequence[memoryview]) -> bytes:
@@ -34,5 +34,5 @@ class Cmac:
 
 
 FACTORIES: Final[Mapping[int, TransformFactory]] = {
-    CRYPTO_AES_CMAC: lambda cri: Cmac(bytes(cri.key or b"")),
+    CRYPTO_AES_CMAC: lambda cri: Cmac(cri.key or b""),
 }

@@ -14,7 +14,7 @@ from opencrypto.exceptions import UsageError
 from opencrypto.xform import FACTS
 
 
-def made(make: Callable[[bytes], Any], cri: Cryptoini) -> Any:
+def made(make: Callable[[Any], Any], cri: Cryptoini) -> Any:
     """
     Make a transform from a session's key.
 
@@ -22,7 +22,7 @@ def made(make: Callable[[bytes], Any], cri: Cryptoini) -> Any:
         UsageError: the library lacks the algorithm, or does not take the key.
     """
     try:
-        return make(bytes(cri.key or b""))
+        return make(cri.key or b"")  # no copy: nobody would wipe it
     except (UnsupportedAlgorithm, ValueError) as error:
         # The library's own words are left out: they could quote the key.
         raise UsageError(

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from cryptography.hazmat.primitives.poly1305 import Poly1305
 
-from opencrypto.chain import TransformFactory
+from opencrypto.chain import BytesLike, TransformFactory
 from opencrypto.constants import CRYPTO_POLY1305
 
 
@@ -17,7 +17,7 @@ class OneTime:
 
     __slots__ = ("_new",)
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: BytesLike) -> None:
         self._new: Callable[[], Any] | None = partial(Poly1305, key)
 
     def mac(self, parts: Sequence[memoryview]) -> bytes:
@@ -34,5 +34,5 @@ class OneTime:
 
 
 FACTORIES: Final[Mapping[int, TransformFactory]] = {
-    CRYPTO_POLY1305: lambda cri: OneTime(bytes(cri.key or b"")),
+    CRYPTO_POLY1305: lambda cri: OneTime(cri.key or b""),
 }

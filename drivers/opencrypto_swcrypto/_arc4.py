@@ -8,7 +8,7 @@ from typing import Final
 from Crypto.Cipher import ARC4
 
 from opencrypto import Cryptoini
-from opencrypto.chain import Segments, TransformFactory
+from opencrypto.chain import BytesLike, Segments, TransformFactory
 from opencrypto.constants import CRYPTO_ARC4
 from opencrypto.exceptions import UsageError
 
@@ -20,8 +20,8 @@ class Arc4:
 
     __slots__ = ("_key",)
 
-    def __init__(self, key: bytes | bytearray) -> None:
-        self._key = key
+    def __init__(self, key: BytesLike) -> None:
+        self._key: BytesLike = key
         ARC4.new(key)  # so that a key the library does not take refuses the session
 
     def crypt(self, iv: bytes, parts: Segments, encrypt: bool) -> None:
@@ -37,7 +37,7 @@ class Arc4:
 
 def _arc4(cri: Cryptoini) -> Arc4:
     try:
-        return Arc4(bytes(cri.key or b""))
+        return Arc4(cri.key or b"")
     except ValueError:
         raise UsageError(f"this pycryptodome takes no ARC4 key of {cri.klen} bits") from None
 

@@ -13,5 +13,5 @@ from opencrypto.constants import CRYPTO_AES_CMAC
 from opencrypto_swcrypto._keyed import Keyed
 
 FACTORIES: Final[Mapping[int, TransformFactory]] = {
-    CRYPTO_AES_CMAC: lambda cri: Keyed(CMAC.new(bytes(cri.key or b""), ciphermod=AES)),
+    CRYPTO_AES_CMAC: lambda cri: Keyed(CMAC.new(cri.key or b"", ciphermod=AES)),
 }

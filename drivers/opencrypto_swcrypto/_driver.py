@@ -31,6 +31,7 @@ from opencrypto_swcrypto import (
     _xts,
 )
 from opencrypto_swcrypto._key_engine import KEYOPS, KeyEngine, withheld
+from opencrypto_swcrypto._overwrite import overwrite
 
 LIBRARY: Final = f"pycryptodome {Crypto.__version__}"
 
@@ -95,6 +96,14 @@ class SwcryptoDriver(ChainDriver):
     def kprocess(self, krp: Cryptkop, hint: int) -> int:
         """Have a worker do a key operation, or do it here if it is a quick one."""
         return self._keys.process(krp)
+
+    def freesession(self, lid: int) -> None:
+        """Drop the session's transforms, and have the memory of their keys used again."""
+        session = self._sessions.get(lid)
+        super().freesession(lid)
+        if session is not None:
+            inis = session.chain.inis
+            overwrite([(cri.alg, cri.klen // 8) for cri in inis], self.factories)
 
     def close(self) -> None:
         """Answer the key operations taken, end the workers, and drop every session."""

@@ -32,6 +32,12 @@ class Gcm:
             cipher.update(part)
         return cipher
 
+    def one(self, iv: bytes, room: memoryview) -> Any:
+        """Return the library's object for one message, which it has begun."""
+        cipher = self._new(iv, [], 16)
+        cipher.encrypt(bytes(room))
+        return cipher
+
     def seal(self, iv: bytes, aad: Segments, parts: Segments, maclen: int) -> bytes:
         """Encrypt in place and return the tag of `maclen` bytes."""
         cipher = self._new(iv, aad, maclen)

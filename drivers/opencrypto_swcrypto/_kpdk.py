@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
-from opencrypto.chain import TransformFactory
+from opencrypto.chain import BytesLike, TransformFactory
 from opencrypto.constants import CRYPTO_MD5_KPDK, CRYPTO_SHA1_KPDK
 
 _BLOCK = 64
@@ -26,9 +26,9 @@ class Kpdk:
         key: The key.
     """
 
-    def __init__(self, name: Literal["md5", "sha1"], key: bytes | bytearray) -> None:
-        self._key = key
-        self._keyed = hashlib.new(name, key, usedforsecurity=False)
+    def __init__(self, name: Literal["md5", "sha1"], key: BytesLike) -> None:
+        self._key: BytesLike = key
+        self._keyed: Any = hashlib.new(name, key, usedforsecurity=False)
         self._keyed.update(_fill(len(key), "little" if name == "md5" else "big"))
 
     def mac(self, parts: Sequence[memoryview]) -> bytes:
@@ -37,7 +37,11 @@ class Kpdk:
         for part in parts:
             running.update(part)
         running.update(self._key)
-        return running.digest()
+        return bytes(running.digest())
+
+    def wipe(self) -> None:
+        """Drop the key, and the keyed state."""
+        self._key, self._keyed = b"", None
 
 
 def _fill(length: int, byteorder: Literal["little", "big"]) -> bytes:
@@ -47,6 +51,6 @@ def _fill(length: int, byteorder: Literal["little", "big"]) -> bytes:
 
 
 FACTORIES: Final[Mapping[int, TransformFactory]] = {
-    CRYPTO_MD5_KPDK: lambda cri: Kpdk("md5", bytes(cri.key or b"")),
-    CRYPTO_SHA1_KPDK: lambda cri: Kpdk("sha1", bytes(cri.key or b"")),
+    CRYPTO_MD5_KPDK: lambda cri: Kpdk("md5", cri.key or b""),
+    CRYPTO_SHA1_KPDK: lambda cri: Kpdk("sha1", cri.key or b""),
 }

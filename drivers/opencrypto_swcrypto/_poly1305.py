@@ -36,7 +36,7 @@ class OneTime:
 
 
 def _poly1305(cri: Cryptoini) -> MacTransform:
-    key = bytes(cri.key or b"")
+    key: Any = memoryview(cri.key or b"")
     return OneTime(partial(Poly1305_MAC, key[:16], key[16:], None))
 
 

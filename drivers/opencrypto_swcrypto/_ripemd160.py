@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from Crypto.Hash import RIPEMD160
 
-from opencrypto.chain import TransformFactory
+from opencrypto.chain import BytesLike, TransformFactory
 from opencrypto.constants import CRYPTO_RIPEMD160_HMAC, CRYPTO_RIPEMD160_HMAC_96
 
 
@@ -20,11 +20,18 @@ class Ripemd160Hmac:
 
     __slots__ = ("_inner", "_outer")
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: BytesLike) -> None:
         size = RIPEMD160.block_size
-        padded = (RIPEMD160.new(key).digest() if len(key) > size else key).ljust(size, b"\0")
-        self._inner: Any = RIPEMD160.new(bytes(byte ^ 0x36 for byte in padded))
-        self._outer: Any = RIPEMD160.new(bytes(byte ^ 0x5C for byte in padded))
+        padded = bytearray(size)
+        short = RIPEMD160.new(key).digest() if len(key) > size else key
+        padded[: len(short)] = short
+        for at in range(size):
+            padded[at] ^= 0x36
+        self._inner: Any = RIPEMD160.new(padded)
+        for at in range(size):
+            padded[at] ^= 0x36 ^ 0x5C
+        self._outer: Any = RIPEMD160.new(padded)
+        padded[:] = bytes(size)
 
     def mac(self, parts: Sequence[memoryview]) -> bytes:
         """Return the whole MAC of a region."""
@@ -40,6 +47,6 @@ class Ripemd160Hmac:
 
 
 FACTORIES: Final[Mapping[int, TransformFactory]] = {
-    CRYPTO_RIPEMD160_HMAC: lambda cri: Ripemd160Hmac(bytes(cri.key or b"")),
-    CRYPTO_RIPEMD160_HMAC_96: lambda cri: Ripemd160Hmac(bytes(cri.key or b"")),
+    CRYPTO_RIPEMD160_HMAC: lambda cri: Ripemd160Hmac(cri.key or b""),
+    CRYPTO_RIPEMD160_HMAC_96: lambda cri: Ripemd160Hmac(cri.key or b""),
 }

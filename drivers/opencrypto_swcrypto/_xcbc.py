@@ -8,11 +8,11 @@ of any length are safe. Everything but the last block goes through one CBC call.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from Crypto.Cipher import AES
 
-from opencrypto.chain import TransformFactory
+from opencrypto.chain import BytesLike, TransformFactory
 from opencrypto.constants import CRYPTO_AES_XCBC_MAC_96
 
 _BLOCK = 16
@@ -28,12 +28,12 @@ class Xcbc:
         key: 16 bytes.
     """
 
-    def __init__(self, key: bytes | bytearray) -> None:
+    def __init__(self, key: BytesLike) -> None:
         master = AES.new(key, AES.MODE_ECB)
-        self._k1 = master.encrypt(b"\x01" * _BLOCK)
+        self._k1: bytes = master.encrypt(b"\x01" * _BLOCK)
         self._k2 = int.from_bytes(master.encrypt(b"\x02" * _BLOCK))
         self._k3 = int.from_bytes(master.encrypt(b"\x03" * _BLOCK))
-        self._last = AES.new(self._k1, AES.MODE_ECB)
+        self._last: Any = AES.new(self._k1, AES.MODE_ECB)
 
     def mac(self, parts: Sequence[memoryview]) -> bytes:
         """Return the 16 bytes of the MAC of a region."""
@@ -46,7 +46,11 @@ class Xcbc:
         else:
             tail = tail + b"\x80" + bytes(_BLOCK - 1 - len(tail))
             mask = self._k3
-        return self._last.encrypt((int.from_bytes(tail) ^ chained ^ mask).to_bytes(_BLOCK))
+        return bytes(self._last.encrypt((int.from_bytes(tail) ^ chained ^ mask).to_bytes(_BLOCK)))
+
+    def wipe(self) -> None:
+        """Drop what was derived of the key."""
+        self._k1, self._k2, self._k3, self._last = b"", 0, 0, None
 
     def _chain(self, blocks: memoryview) -> int:
         if not blocks:
@@ -60,5 +64,5 @@ class Xcbc:
 
 
 FACTORIES: Final[Mapping[int, TransformFactory]] = {
-    CRYPTO_AES_XCBC_MAC_96: lambda cri: Xcbc(bytes(cri.key or b"")),
+    CRYPTO_AES_XCBC_MAC_96: lambda cri: Xcbc(cri.key or b""),
 }

@@ -8,11 +8,11 @@ around one ECB call.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from Crypto.Cipher import AES
 
-from opencrypto.chain import Segments, TransformFactory, in_one_piece
+from opencrypto.chain import BytesLike, Segments, TransformFactory, in_one_piece
 from opencrypto.constants import CRYPTO_AES_XTS
 
 _BLOCK = 16
@@ -29,10 +29,14 @@ class Xts:
         key: 32 or 64 bytes: the data key, then the tweak key.
     """
 
-    def __init__(self, key: bytes | bytearray) -> None:
-        half = len(key) // 2
-        self._data = AES.new(key[:half], AES.MODE_ECB)
-        self._tweak = AES.new(key[half:], AES.MODE_ECB)
+    def __init__(self, key: BytesLike) -> None:
+        half, view = len(key) // 2, memoryview(key)
+        self._data: Any = AES.new(view[:half], AES.MODE_ECB)
+        self._tweak: Any = AES.new(view[half:], AES.MODE_ECB)
+
+    def wipe(self) -> None:
+        """Drop both keys' schedules in the library."""
+        self._data = self._tweak = None
 
     def crypt(self, iv: bytes, parts: Segments, encrypt: bool) -> None:
         """Encrypt or decrypt a region in place; `iv` is the tweak, 16 bytes little-endian."""
@@ -56,5 +60,5 @@ class Xts:
 
 
 FACTORIES: Final[Mapping[int, TransformFactory]] = {
-    CRYPTO_AES_XTS: lambda cri: Xts(bytes(cri.key or b"")),
+    CRYPTO_AES_XTS: lambda cri: Xts(cri.key or b""),
 }

@@ -164,7 +164,7 @@ def test_a_look_while_drivers_come_and_go_sees_no_count_fall() -> None:
         finally:
             sys.setswitchinterval(interval)
             worker.join()
-        assert looks > 10
+        assert looks > 2
         value = found.get_sample_value("opencrypto_request_bytes_total", {"driver": "it"})
         assert value == turns * 3 * 100
         assert framework.stats.ops == turns * 3
