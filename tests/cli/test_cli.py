@@ -15,6 +15,7 @@ import pytest
 from tests.cli.commands import DATA, RUN, frames, run
 
 
+@pytest.mark.slow
 def test_drivers() -> None:
     shown = run("drivers").stdout
     for word in ("openssl", "swcrypto", "null", "AES_GCM_16", "accelerated", "sessions"):

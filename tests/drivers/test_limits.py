@@ -82,6 +82,7 @@ def test_a_message_beyond_the_standard_blamed_the_driver(name: str, case: str) -
         assert fw.stats.driver_bugs == 0
 
 
+@pytest.mark.slow
 @each_driver
 @pytest.mark.parametrize("case", ["ccm", "xts"])
 def test_the_longest_message_is_served(name: str, case: str) -> None:
