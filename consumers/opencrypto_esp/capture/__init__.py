@@ -12,6 +12,7 @@ formats, `passage` the way of a whole capture through ESP.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import BinaryIO, Final, TypeAlias
 
 from opencrypto_esp.capture import pcap, pcapng
@@ -63,6 +64,21 @@ def read_capture(file: BinaryIO, name: str) -> Reader:
     )
 
 
+def ip_packets(reader: Reader) -> Iterator[bytes]:
+    """
+    Yield the IP packets of a capture, with what padding of the link layer follows them.
+
+    Raises:
+        CaptureError: a frame is of a link type that is not supported.
+    """
+    for batch in reader.batches():
+        for item in batch:
+            if isinstance(item, Frame):
+                place = item.interface.find(item.data)
+                if isinstance(place, Place):
+                    yield item.data[place.at :]
+
+
 __all__ = [
     "Block",
     "CaptureError",
@@ -81,6 +97,7 @@ __all__ = [
     "Section",
     "Source",
     "Writer",
+    "ip_packets",
     "link_name",
     "read_capture",
 ]
