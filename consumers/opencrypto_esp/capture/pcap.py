@@ -93,6 +93,7 @@ class PcapReader:
         yield [self._interface]
         unpack = _RECORD[self._order].unpack_from
         interface, source = self._interface, self.source
+        new_frame = tuple.__new__  # as Frame(...) does, without its call
         per_second, fcs = interface.per_second, interface.fcs
         data, at = self._data, 0
         while True:
@@ -113,7 +114,8 @@ class PcapReader:
                 length = max(length, kept)
                 if fcs:
                     frame, length = trimmed(frame, length, fcs)
-                frames.append(Frame(interface, seconds * per_second + part, frame, length))
+                ticks = seconds * per_second + part
+                frames.append(new_frame(Frame, (interface, ticks, frame, length, b"")))
             if frames:
                 yield frames
             if self.cut:
