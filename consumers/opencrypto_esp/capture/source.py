@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Final, Protocol
 
 from opencrypto_esp.capture.errors import CaptureError, Damage
 
-CHUNK: Final = 1 << 18
+CHUNK: Final = 1 << 16
 """**Bytes** that are asked for at once."""
 
 _PACKED: Final = 1 << 16
