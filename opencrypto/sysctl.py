@@ -8,9 +8,9 @@ and, if it is writable, a checked range.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from collections.abc import Callable, Collection, Iterable, Iterator, MutableMapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, Self
 
 from opencrypto.exceptions import UsageError
 
@@ -110,6 +110,17 @@ class Sysctl(MutableMapping[str, Value]):
             if node.name.startswith(prefix)
         }
 
+    def walk(self, names: Collection[str] = ()) -> Iterator[Node]:
+        """
+        Yield nodes one by one: of the branches that these names are in, or all.
+
+        For who must not be kept long: what is not asked for is among them, and a name may come
+        twice.
+        """
+        for start, branch in self._branches:
+            if not names or any(start.startswith(n) or n.startswith(start) for n in names):
+                yield from branch()
+
     def below(self, name: str) -> dict[str, Node]:
         """
         Return the node of a name and those under it, as sysctl(8) does for a name's first part.
@@ -135,12 +146,7 @@ class Sysctl(MutableMapping[str, Value]):
         found = self.nodes(name).get(name)
         if found is not None:
             return found
-        import difflib  # wanted for a wrong name alone
-
-        nodes = self.nodes()
-        near = difflib.get_close_matches(name, nodes, n=3)
-        hint = f"; did you mean {' or '.join(near)}?" if near else "; see 'opencrypto sysctl -a'"
-        raise UnknownName(f"no sysctl name {shown(name)}{hint}")
+        raise UnknownName.of(name, near_names(name, self.nodes()))
 
     def __getitem__(self, name: str) -> Value:
         return self.node(name).get()
@@ -183,3 +189,25 @@ class UnknownName(UsageError, KeyError):
     """No such name in the tree (ENOENT)."""
 
     code = errno.ENOENT
+
+    @classmethod
+    def of(cls, name: str, near: Collection[str]) -> Self:
+        """Make the error of a name, with those that may have been meant."""
+        hint = f"; did you mean {' or '.join(near)}?" if near else "; see 'opencrypto sysctl -a'"
+        return cls(f"no sysctl name {shown(name)}{hint}")
+
+
+def near_names(name: str, names: Iterable[str]) -> list[str]:
+    """Return the names that look most like one."""
+    import difflib  # wanted for a wrong name alone
+
+    return difflib.get_close_matches(name, names, n=3)
+
+
+def lineage(name: str) -> list[str]:
+    """Return a name and those above it: ``a.b.c``, ``a.b``, ``a``."""
+    found = [name]
+    while "." in name:
+        name = name.rpartition(".")[0]
+        found.append(name)
+    return found

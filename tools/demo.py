@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from opencrypto import Framework
-from opencrypto_esp import Counters, Esp, Flow, SecurityAssociation
+from opencrypto_esp import Direction, Esp, Flow, SecurityAssociation, one_way
 from opencrypto_esp.capture import ip_packets, read_capture
 
 RUN_IN_UML = Path(__file__).with_name("run-in-uml")
@@ -68,24 +68,28 @@ def show(sent: Flow, received: Flow, seconds: float) -> None:
 def run(packets: list[bytes], sa: SecurityAssociation) -> bool:
     """Protect all, unplugging the driver in use half way; unprotect all; compare."""
     half = len(packets) // 2
-    with Framework() as framework, Esp(framework, [sa]) as esp:
-        # Both ways are open before the driver leaves, so the sessions of both must move.
-        esp.open()
-        esp.open(inbound=True)
+    with (
+        Framework() as framework,
+        Esp(framework, one_way([sa], Direction.OUT)) as sender,
+        Esp(framework, one_way([sa], Direction.IN)) as receiver,
+    ):
+        # Both are open before the driver leaves, so the sessions of both must move.
+        sender.open()
+        receiver.open()
         start = time.perf_counter()
-        results = list(esp.protect_many(packets[:half]))
-        (leaving,) = esp.counters().protected.drivers
+        results = list(sender.protect_many(packets[:half]))
+        (leaving,) = sender.counters().protected.drivers
         framework.detach(leaving)
-        results += esp.protect_many(packets[half:])
-        back = list(esp.unprotect_many(result.packet or b"" for result in results))
+        results += sender.protect_many(packets[half:])
+        back = list(receiver.unprotect_many(result.packet or b"" for result in results))
         seconds = time.perf_counter() - start
-        counters: Counters = esp.counters()
+        sent, received = sender.counters().protected, receiver.counters().unprotected
     differing = sum(result.packet != packet for packet, result in zip(packets, back, strict=True))
     print(f"  {'unplugged':<20} {leaving}, after {half} packets")
-    show(counters.protected, counters.unprotected, seconds)
-    lost = len(packets) - counters.unprotected.packets
+    show(sent, received, seconds)
+    lost = len(packets) - received.packets
     print(f"  {'lost':<20} {lost}\n  {'differing':<20} {differing}")
-    return bool(counters.protected.migrations) and not lost and not differing
+    return bool(sent.migrations) and not lost and not differing
 
 
 def in_a_kernel(path: Path) -> bool:

@@ -7,13 +7,14 @@ IPsec ESP (RFC 4303) over opencrypto: the consumer that the framework was made f
 from opencrypto_esp.config import load_sas
 from opencrypto_esp.esp import Esp
 from opencrypto_esp.results import Counters, Flow, Reason, Result
-from opencrypto_esp.sa import Mode, SecurityAssociation
+from opencrypto_esp.sa import Direction, Mode, SecurityAssociation, one_way
 from opencrypto_esp.suites import ENCRYPTIONS, INTEGRITIES, Encryption, Integrity
 from opencrypto_esp.window import ReplayWindow
 
 __all__ = [
     "ENCRYPTIONS",
     "Counters",
+    "Direction",
     "Encryption",
     "Esp",
     "Flow",
@@ -25,4 +26,5 @@ __all__ = [
     "Result",
     "SecurityAssociation",
     "load_sas",
+    "one_way",
 ]

@@ -5,7 +5,6 @@ SAs from a TOML file, which nobody else may read.
 from __future__ import annotations
 
 import os
-import stat
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -13,8 +12,8 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, Final
 
-from opencrypto import UsageError
-from opencrypto_esp.sa import Address, Mode, Network, SecurityAssociation
+from opencrypto import UsageError, files
+from opencrypto_esp.sa import Address, Direction, Mode, Network, SecurityAssociation
 
 _KEYS: Final = ("encryption_key", "integrity_key")
 _SELECTORS: Final = ("source", "destination")
@@ -29,11 +28,12 @@ def load_sas(path: str | os.PathLike[str]) -> list[SecurityAssociation]:
     Read the ``[[sa]]`` tables of a file (see docs/consumers/esp.md).
 
     Raises:
-        UsageError: others can read the file (chmod 600), or it does not make sense.
+        UsageError: others can read the file (chmod 600), it is another user's, or it does not
+            make sense.
         OSError: it cannot be read.
     """
     path = Path(path)
-    text = _read_private(path)
+    text = _text_of(path)
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -47,18 +47,9 @@ def load_sas(path: str | os.PathLike[str]) -> list[SecurityAssociation]:
     return [_sa(f"{path}, SA {n}", table) for n, table in enumerate(tables, 1)]
 
 
-def _read_private(path: Path) -> str:
-    with path.open("rb") as file:
-        mode = os.fstat(file.fileno()).st_mode
-        # Windows keeps permissions elsewhere, and reports 0o666 for all files.
-        if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise UsageError(
-                f"{path} holds keys and others may read it ({stat.filemode(mode)}); "
-                f"run: chmod 600 {path}"
-            )
-        data = file.read()
+def _text_of(path: Path) -> str:
     try:
-        return data.decode()
+        return files.read_private(path).decode()
     except UnicodeDecodeError:
         raise UsageError(f"{path} is not UTF-8 text") from None
 
@@ -111,7 +102,9 @@ def _value(where: str, name: str, value: object) -> object:
         raise UsageError(f"{where} must be text in quotes")
     if name in _WORDS:
         return value
-    return _mode(where, value) if name == "mode" else _address(where, value)
+    if name == "mode":
+        return _mode(where, value)
+    return _direction(where, value) if name == "direction" else _address(where, value)
 
 
 def _key(where: str, value: object) -> bytes:
@@ -129,6 +122,13 @@ def _mode(where: str, value: str) -> Mode:
         return Mode(value)
     except ValueError:
         raise UsageError(f"{where} is 'transport' or 'tunnel'") from None
+
+
+def _direction(where: str, value: str) -> Direction:
+    try:
+        return Direction(value)
+    except ValueError:
+        raise UsageError(f"{where} is 'out' or 'in'") from None
 
 
 def _address(where: str, value: str) -> Address:

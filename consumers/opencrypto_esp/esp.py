@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeAlias
 
@@ -17,7 +19,8 @@ from opencrypto_esp.inbound import Inbound
 from opencrypto_esp.outbound import Outbound
 from opencrypto_esp.policy import Policy
 from opencrypto_esp.results import Counters, Drop, Flow, Reason, Result
-from opencrypto_esp.sa import SecurityAssociation
+from opencrypto_esp.sa import Direction, SecurityAssociation, check_together
+from opencrypto_esp.state import Numbers, State
 
 DEPTH: Final = 64
 """How many packets `Esp.protect_many` and `Esp.unprotect_many` keep in flight."""
@@ -35,24 +38,43 @@ class Esp:
 
     Args:
         framework: An open framework. It is not closed with this.
-        sas: The associations. Outbound, the first whose selectors match a packet is taken.
+        sas: The associations, each for one direction: none is received on that is sent by. Of
+            those to send by, the first whose selectors match a packet is taken.
         batch: Let the framework gather requests (``CRYPTO_F_BATCH``), for drivers that gain by
             it; only the ``_many`` calls then have more than one in flight.
+        state: A file in which sequence numbers and windows are kept from run to run: see
+            `opencrypto_esp.state.State`. None begins anew each time.
 
     Raises:
-        UsageError: there are no SAs, or two with one SPI.
+        UsageError: there are no SAs, one that does not say its direction, two of one direction
+            with one SPI, or two of different ones with the same keys; or the state is damaged,
+            of other SAs, or another user's.
+        BusyError: another process has the state.
     """
 
     def __init__(
-        self, framework: Framework, sas: Iterable[SecurityAssociation], *, batch: bool = False
+        self,
+        framework: Framework,
+        sas: Iterable[SecurityAssociation],
+        *,
+        batch: bool = False,
+        state: str | os.PathLike[str] | None = None,
     ) -> None:
         self.sas = tuple(sas)
-        spis = {sa.spi for sa in self.sas}
-        if not self.sas or len(spis) < len(self.sas):
-            raise UsageError("give at least one SA, and each an SPI of its own")
-        self._outbound = {sa.spi: Outbound(framework, sa, batch=batch) for sa in self.sas}
-        self._inbound = {sa.spi: Inbound(framework, sa, batch=batch) for sa in self.sas}
-        self._policy = Policy([(sa, self._outbound[sa.spi]) for sa in self.sas])
+        check_together(self.sas)
+        self._state = State(Path(state), self.sas) if state is not None else None
+        keep = self._state.numbers if self._state is not None else Numbers
+        self._outbound = {
+            sa.spi: Outbound(framework, sa, keep(sa), batch=batch)
+            for sa in self.sas
+            if sa.direction is Direction.OUT
+        }
+        self._inbound = {
+            sa.spi: Inbound(framework, sa, keep(sa), batch=batch)
+            for sa in self.sas
+            if sa.direction is Direction.IN
+        }
+        self._policy = Policy([(end.sa, end) for end in self._outbound.values()])
         self._lock = threading.Lock()  # guards both; they count packets that belong to no SA
         self._stray_out = Flow()
         self._stray_in = Flow()
@@ -147,40 +169,51 @@ class Esp:
         Raises:
             UsageError: there is no SA with this SPI.
         """
-        if spi is not None and spi not in self._outbound:
+        if spi is not None and spi not in {sa.spi for sa in self.sas}:
             raise UsageError(f"there is no SA with SPI {spi:#x}")
         out, back = Flow(), Flow()
         if spi is None:
             with self._lock:
                 out.add(self._stray_out)
                 back.add(self._stray_in)
-        for each in self._outbound if spi is None else [spi]:
-            _add(out, self._outbound[each])
-            _add(back, self._inbound[each])
+        for end in self._ends():
+            if spi is None or end.sa.spi == spi:
+                with end.channel.lock:
+                    (out if isinstance(end, Outbound) else back).add(end.flow)
         return Counters(out, back)
+
+    def _ends(self) -> Iterator[_End]:
+        yield from self._outbound.values()
+        yield from self._inbound.values()
 
     # Beginning and end.
 
-    def open(self, *, inbound: bool = False) -> None:
+    def open(self) -> None:
         """
-        Open the sessions of one way now, to hear at once if there is no driver for them.
+        Open the sessions now, to hear at once if there is no driver for them.
 
         Raises:
             NoDriverError: no driver serves an SA's algorithms; the message says which and why.
         """
-        for spi in self._outbound:
-            end = self._inbound[spi] if inbound else self._outbound[spi]
+        for end in self._ends():
             end.channel.open()
 
     def close(self) -> None:
         """
-        Free all sessions and requests. Closing again does nothing.
+        Free all sessions and requests, and leave the state to others. Closing again does nothing.
 
-        A packet that comes later opens its session anew; sequence numbers and windows go on.
+        A packet that comes later opens its session anew; sequence numbers and windows go on. With
+        a state none is handed on any more.
+
+        Raises:
+            CryptoError: the state cannot be saved; what was reserved counts as used.
         """
-        for spi in self._outbound:
-            self._outbound[spi].channel.close()
-            self._inbound[spi].channel.close()
+        for end in self._ends():
+            end.channel.close()
+            with end.channel.lock:
+                end.numbers.stop()
+        if self._state is not None:
+            self._state.close()
 
     def __enter__(self) -> Self:
         return self
@@ -195,8 +228,3 @@ class Esp:
 
     def __repr__(self) -> str:
         return f"<Esp {', '.join(sa.label for sa in self.sas)}>"
-
-
-def _add(total: Flow, end: _End) -> None:
-    with end.channel.lock:
-        total.add(end.flow)

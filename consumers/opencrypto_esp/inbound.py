@@ -17,18 +17,20 @@ from opencrypto_esp.outbound import PADDING
 from opencrypto_esp.policy import Policy
 from opencrypto_esp.results import Drop, Flow, Reason, Result
 from opencrypto_esp.sa import Mode, SecurityAssociation
+from opencrypto_esp.state import Numbers
 from opencrypto_esp.tunnel import decapsulate
-from opencrypto_esp.window import ReplayWindow
 
 
 class Inbound:
     """The receiving end of an SA."""
 
-    def __init__(self, framework: Framework, sa: SecurityAssociation, *, batch: bool) -> None:
+    def __init__(
+        self, framework: Framework, sa: SecurityAssociation, numbers: Numbers, *, batch: bool
+    ) -> None:
         self.sa = sa
         self.flow = Flow()
-        # Without integrity anybody could move the window (RFC 4303 §3.4.3).
-        self.window = ReplayWindow(sa.replay_window if sa.icv else 0, esn=sa.esn)
+        self.numbers = numbers
+        self.window = numbers.window
         self._layout = layout = Layout(sa)
         inis = [layout.tag_ini(key=True), layout.cipher_ini(key=True)]
         self.channel = Channel(
@@ -101,6 +103,15 @@ class Inbound:
             raise Drop(reason)
         return seq
 
+    def _accept(self, seq: int) -> None:
+        """Take note of a number that has verified, in the state first if there is one."""
+        with self.channel.lock:
+            if seq > self.numbers.reserved:
+                self.numbers.reserve(seq)
+            reason = self.window.update(seq)
+        if reason is not None:
+            raise Drop(reason)
+
     def finish(self, job: Job) -> Result:
         """
         Wait for a packet's verification and decryption, and return what was protected.
@@ -111,10 +122,7 @@ class Inbound:
         channel = self.channel
         try:
             channel.wait(job)
-            with channel.lock:
-                reason = self.window.update(job.seq)
-            if reason is not None:
-                raise Drop(reason)
+            self._accept(job.seq)
             packet = self._restore(job)
             with channel.lock:
                 channel.count(job.crp, job.place.end, len(packet))

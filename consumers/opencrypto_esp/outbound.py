@@ -17,6 +17,7 @@ from opencrypto_esp.channel import Channel, Job
 from opencrypto_esp.layout import Layout
 from opencrypto_esp.results import Drop, Flow, Reason, Result
 from opencrypto_esp.sa import Mode, SecurityAssociation
+from opencrypto_esp.state import Numbers
 from opencrypto_esp.tunnel import outer_header
 
 PADDING: Final = tuple(bytes(range(1, n + 1)) for n in range(256))
@@ -26,8 +27,11 @@ PADDING: Final = tuple(bytes(range(1, n + 1)) for n in range(256))
 class Outbound:
     """The sending end of an SA."""
 
-    def __init__(self, framework: Framework, sa: SecurityAssociation, *, batch: bool) -> None:
+    def __init__(
+        self, framework: Framework, sa: SecurityAssociation, numbers: Numbers, *, batch: bool
+    ) -> None:
         self.sa = sa
+        self.numbers = numbers
         self.flow = Flow()
         self._layout = layout = Layout(sa)
         inis = [layout.cipher_ini(key=True), layout.tag_ini(key=True)]
@@ -40,8 +44,6 @@ class Outbound:
         self._trailers: dict[int, bytes] = {}
         self._align = sa.cipher.align
         self._spi = sa.spi
-        self._sequence = sa.sequence
-        self._last = sa.last_sequence
 
     def _fill(self, desc: Sequence[Cryptodesc]) -> None:
         """Fill in what no packet changes."""
@@ -110,11 +112,14 @@ class Outbound:
         return job
 
     def _next(self) -> int:
+        numbers = self.numbers
         with self.channel.lock:
-            if self._sequence >= self._last:
-                raise Drop(Reason.SEQUENCE_EXHAUSTED)
-            self._sequence += 1
-            return self._sequence
+            if numbers.top >= numbers.reserved:
+                if numbers.top >= self.sa.last_sequence:
+                    raise Drop(Reason.SEQUENCE_EXHAUSTED)
+                numbers.reserve(numbers.top + 1)
+            numbers.top += 1
+            return numbers.top
 
     def _trailer(self, pad: int, following: int) -> bytes:
         """Make padding, its length, next header, and room for the ICV."""

@@ -27,6 +27,7 @@ class Reason(StrEnum):
     MOVING = "session kept moving"
     BUSY = "no request free"
     FAILED = "driver failed"
+    NOT_KEPT = "sequence numbers cannot be kept"
     # Outbound.
     NO_SA = "no SA"
     TOO_BIG = "too big"

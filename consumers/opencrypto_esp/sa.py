@@ -4,7 +4,8 @@ A security association's configuration: what was agreed on, and its checks.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Final, TypeAlias
@@ -27,12 +28,18 @@ class Mode(StrEnum):
     TUNNEL = "tunnel"
 
 
+class Direction(StrEnum):
+    """Which way an SA goes: it is simplex (RFC 4301 §4.1)."""
+
+    OUT = "out"
+    IN = "in"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecurityAssociation:
     """
-    One SA: its algorithms and keys, its mode, and which packets it is for.
+    One SA: its algorithms and keys, its mode, its direction, and which packets it is for.
 
-    The same object serves both ends; `Esp` keeps the counters and the window of each end apart.
     Its repr shows no key.
 
     Attributes:
@@ -41,6 +48,7 @@ class SecurityAssociation:
         encryption_key: Its key; of counter modes, with the salt at the end.
         integrity: A name of `INTEGRITIES`; empty with a combined mode, or with `unauthenticated`.
         integrity_key: Its key.
+        direction: Whether packets are sent by it or received; None where whoever uses it says.
         mode: Transport or tunnel.
         tunnel_source: Outer source address, in tunnel mode.
         tunnel_destination: Outer destination address, in tunnel mode.
@@ -60,6 +68,7 @@ class SecurityAssociation:
     encryption_key: bytes = field(default=b"", repr=False)
     integrity: str = ""
     integrity_key: bytes = field(default=b"", repr=False)
+    direction: Direction | None = None
     mode: Mode = Mode.TRANSPORT
     tunnel_source: Address | None = None
     tunnel_destination: Address | None = None
@@ -166,3 +175,51 @@ class SecurityAssociation:
             raise self._bad("tunnel mode needs tunnel_source and tunnel_destination")
         if source.version != destination.version:
             raise self._bad("tunnel_source and tunnel_destination must both be IPv4 or both IPv6")
+
+
+def check_together(sas: Sequence[SecurityAssociation]) -> None:
+    """
+    Refuse SAs that one end cannot have together.
+
+    Raises:
+        UsageError: there are none, one is for neither direction, two of one direction have one
+            SPI, or two of different directions the same keys: packets that one sends, the other
+            would take for its peer's when somebody sends them back.
+    """
+    for sa in sas:
+        if sa.direction is None:
+            raise UsageError(
+                f'SA {sa.label} has no direction; write direction = "out" if packets are sent by '
+                'it, or direction = "in" if they are received'
+            )
+    if not sas or len({(sa.direction, sa.spi) for sa in sas}) < len(sas):
+        raise UsageError("give at least one SA, and each of one direction an SPI of its own")
+    sending = {_keys(sa): sa for sa in sas if sa.direction is Direction.OUT}
+    for sa in sas:
+        if sa.direction is Direction.IN and _keys(sa) in sending:
+            raise UsageError(
+                f"SA {sending[_keys(sa)].label} (out) and SA {sa.label} (in) have the same keys: "
+                "what is sent would be taken when it comes back; agree on keys for each direction"
+            )
+
+
+def _keys(sa: SecurityAssociation) -> tuple[str, bytes, str, bytes]:
+    return sa.encryption, sa.encryption_key, sa.integrity, sa.integrity_key
+
+
+def one_way(sas: Iterable[SecurityAssociation], direction: Direction) -> list[SecurityAssociation]:
+    """
+    Return the SAs of one way; those that name none are taken to be of it.
+
+    Raises:
+        UsageError: all are for the other way.
+    """
+    chosen = [
+        replace(sa, direction=direction)
+        for sa in sas
+        if sa.direction is None or sa.direction is direction
+    ]
+    if not chosen:
+        use = "sending" if direction is Direction.OUT else "receiving"
+        raise UsageError(f'no SA is for {use}; write direction = "{direction}" in one that is')
+    return chosen

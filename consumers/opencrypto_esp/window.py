@@ -21,14 +21,20 @@ class ReplayWindow:
         esn: Numbers have 64 bits, of which 32 are on the wire.
     """
 
-    __slots__ = ("_esn", "_seen", "size", "top")
+    __slots__ = ("_esn", "seen", "size", "top")
 
     def __init__(self, size: int = 64, *, esn: bool = False) -> None:
         self.size = size
         self.top = 0
         """The highest number that was verified."""
         self._esn = esn
-        self._seen = 0  # bit n: number top - n was received
+        self.seen = 0
+        """Bit n tells whether the number ``top - n`` was received."""
+
+    def resume(self, top: int, size: int, seen: int) -> None:
+        """Go on where a window of some size has ended; what that could not tell counts as seen."""
+        self.top = top
+        self.seen = (seen | -1 << size) & ((1 << self.size) - 1)
 
     def infer(self, low: int) -> int:
         """
@@ -61,7 +67,7 @@ class ReplayWindow:
             return None
         if back >= self.size:
             return Reason.TOO_OLD
-        return Reason.REPLAYED if self._seen >> back & 1 else None
+        return Reason.REPLAYED if self.seen >> back & 1 else None
 
     def update(self, seq: int) -> Reason | None:
         """
@@ -75,9 +81,9 @@ class ReplayWindow:
         ahead = seq - self.top
         if ahead > 0:
             # A jump past the window leaves nothing of it; shifting by so much would cost memory.
-            kept = self._seen << ahead if ahead < self.size else 0
-            self._seen = (kept | 1) & ((1 << self.size) - 1)
+            kept = self.seen << ahead if ahead < self.size else 0
+            self.seen = (kept | 1) & ((1 << self.size) - 1)
             self.top = seq
         else:
-            self._seen |= 1 << -ahead
+            self.seen |= 1 << -ahead
         return None

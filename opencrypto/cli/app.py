@@ -10,11 +10,14 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, Final, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from opencrypto.cli import ending, show
 from opencrypto.exceptions import CryptoError, UsageError
 
 FAILED = 1
@@ -66,11 +69,35 @@ class Command(TyperCommand):
 
 
 class Commands(TyperGroup):
-    """The commands of the table."""
+    """The commands of the table. What ends one early is said in our words, not in typer's."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.commands.update({word: Command(word, said) for word, said in COMMANDS.items()})
+
+    def make_context(self, *args: Any, **more: Any) -> Any:
+        """Read the words."""
+        with _in_our_words():
+            return super().make_context(*args, **more)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that they name."""
+        with _in_our_words():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _in_our_words() -> Iterator[None]:
+    try:
+        yield
+    except ending.Ended as error:
+        error.end()
+    except KeyboardInterrupt:
+        _end(INTERRUPTED, "interrupted; nothing was written")
+    except Exception as error:
+        if hasattr(error, "format_message"):  # a wrong word, which the message repeats
+            error.message = show.clean(error.message)  # type: ignore[attr-defined]
+        raise
 
 
 app = typer.Typer(
@@ -88,9 +115,9 @@ def _show_version(wanted: bool) -> None:
         from importlib.metadata import PackageNotFoundError, version
 
         try:
-            typer.echo(f"opencrypto {version('opencrypto')}")
+            show.say(f"opencrypto {version('opencrypto')}")
         except PackageNotFoundError:
-            typer.echo("opencrypto (not installed)")
+            show.say("opencrypto (not installed)")
         raise typer.Exit
 
 
@@ -105,12 +132,15 @@ def _options(
     if debug:
         import logging
 
-        logging.basicConfig(level=logging.DEBUG, stream=sys.stderr, format="%(name)s: %(message)s")
+        logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)
+        for handler in logging.getLogger().handlers:
+            handler.setFormatter(show.formatter())
 
 
 def main() -> NoReturn:
     """Run the command. Every failure ends in one sentence, never in a traceback."""
     try:
+        ending.heed()
         app()
     except UsageError as error:
         _end(USAGE, error.strerror or str(error))
@@ -120,8 +150,6 @@ def main() -> NoReturn:
         _end(USAGE, _of_file(error))
     except OSError as error:
         _end(FAILED, _of_file(error))
-    except KeyboardInterrupt:
-        _end(INTERRUPTED, "interrupted; nothing was written")
     except Exception as error:
         # The text of an unforeseen exception could quote what it was working on; its place cannot.
         _end(FAILED, f"internal error, please report it: {type(error).__name__} {_place(error)}")
@@ -143,7 +171,7 @@ def _place(error: BaseException) -> str:
 
 
 def _end(status: int, sentence: str) -> NoReturn:
-    typer.echo(f"opencrypto: {sentence}", err=True)
+    show.warn(sentence)
     sys.exit(status)
 
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final
 
+from opencrypto import files
 from opencrypto.exceptions import UsageError
 from opencrypto_esp.capture import FORMATS, Reader, Writer, read_capture
 
@@ -41,7 +42,7 @@ def writing(path: Path, kind: str) -> Iterator[Writer]:
     """
     Write a capture of a format; yields what its frames are given to.
 
-    A regular file appears under its name only when all is written.
+    It is for its owner alone, and written as `opencrypto.files.writing` says.
     """
     with _file(path) as file:
         writer = FORMATS[kind](file, str(path))
@@ -54,17 +55,9 @@ def _file(path: Path) -> Iterator[IO[bytes]]:
     if path == STREAM:
         with open(sys.stdout.fileno(), "wb", closefd=False) as file:
             yield file
-        return
-    straight = path.exists() and not path.is_file()  # a pipe or a device cannot be renamed onto
-    part = path if straight else path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
+    else:
+        with files.writing(path, files.PRIVATE) as file:
             yield file
-        if not straight:
-            part.replace(path)
-    finally:
-        if not straight:
-            part.unlink(missing_ok=True)
 
 
 def check_apart(source: Path, target: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from opencrypto.cli import show
 from opencrypto.driver import Driver
 from opencrypto.exceptions import DriverUnavailable, UsageError
 from opencrypto.testing import check_driver
@@ -35,7 +36,8 @@ def check(
             clauses=clause or (),
             patience=patience,
         )
-        typer.echo(str(report))
+        for line in str(report).splitlines():
+            show.say(line)
         kept &= report.ok
     raise typer.Exit(0 if kept else 1)
 

@@ -28,9 +28,7 @@ def drivers(
         show.as_json({"drivers": [_document(info) for info in infos]})
         return
     if not infos:
-        typer.echo(
-            "opencrypto: no drivers are installed; pip install 'opencrypto[openssl]'", err=True
-        )
+        show.warn("no drivers are installed; pip install 'opencrypto[openssl]'")
         return
     attached = [info for info in infos if info.hid is not None]
     if attached:
@@ -40,12 +38,12 @@ def drivers(
         )
     served = [row for info in attached for row in _served(info)]
     if served:
-        typer.echo()
+        show.say()
         show.table(("driver", "served by", "algorithms"), served)
     lacking = [row for info in infos for row in _lacking(info)]
     if lacking:
         if attached:
-            typer.echo()
+            show.say()
         show.table(("not available", "reason"), lacking)
 
 

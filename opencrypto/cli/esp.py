@@ -18,7 +18,7 @@ from rich.progress import Progress
 
 from opencrypto import Framework
 from opencrypto.cli import captures, show
-from opencrypto_esp import Esp, Flow, Reason, load_sas
+from opencrypto_esp import Direction, Esp, Flow, Reason, load_sas, one_way
 from opencrypto_esp.capture import Item, Passage, Reader
 from opencrypto_esp.capture.passage import NAT_T
 
@@ -57,6 +57,14 @@ Others = Annotated[
         help="Pass what is not for ESP on in clear, ARP for example, instead of leaving it out.",
     ),
 ]
+StateFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--state",
+        metavar="FILE",
+        help="Keep sequence numbers and windows in FILE, for the next run.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
 
 _KINDS: Final = 12
@@ -80,12 +88,14 @@ def protect(
     source: In,
     target: Out,
     sa: Sa,
+    state: StateFile = None,
     kind: Kind = None,
     others: Others = False,
     as_json: Json = False,
 ) -> None:
     """Protect every IP packet of IN, and write it to OUT."""
-    _Run(source, target, others=others, inbound=False).go(sa, kind, as_json=as_json)
+    run = _Run(source, target, Direction.OUT, others=others)
+    run.go(sa, state, kind, as_json=as_json)
 
 
 @app.command()
@@ -93,31 +103,35 @@ def unprotect(
     source: In,
     target: Out,
     sa: Sa,
+    state: StateFile = None,
     kind: Kind = None,
     others: Others = False,
     as_json: Json = False,
 ) -> None:
     """Verify and decrypt every ESP packet of IN, and write what it protected to OUT."""
-    _Run(source, target, others=others, inbound=True).go(sa, kind, as_json=as_json)
+    run = _Run(source, target, Direction.IN, others=others)
+    run.go(sa, state, kind, as_json=as_json)
 
 
 class _Run:
     """One run of the command: from a capture to another one, and what is said of it."""
 
-    def __init__(self, source: Path, target: Path, *, others: bool, inbound: bool) -> None:
+    def __init__(self, source: Path, target: Path, direction: Direction, *, others: bool) -> None:
         self._source = source
         self._target = target
         self._others = others
-        self._inbound = inbound
-        self._verb = "unprotected" if inbound else "protected"
+        self._direction = direction
+        self._inbound = direction is Direction.IN
+        self._verb = "unprotected" if self._inbound else "protected"
         self._cut = ""
         self._err = captures.is_stdout(target)
 
-    def go(self, sa: Path, kind: Format | None, *, as_json: bool) -> None:
-        sas = load_sas(sa)
+    def go(self, sa: Path, state: Path | None, kind: Format | None, *, as_json: bool) -> None:
+        """Do it, and say what came of it; status 1 if something was lost."""
+        sas = one_way(load_sas(sa), self._direction)
         captures.check_apart(self._source, self._target)
-        with Framework() as framework, Esp(framework, sas) as esp:
-            esp.open(inbound=self._inbound)
+        with Framework() as framework, Esp(framework, sas, state=state) as esp:
+            esp.open()
             start = time.perf_counter()
             passage = self._stream(esp, kind)
             seconds = time.perf_counter() - start
@@ -183,26 +197,26 @@ class _Run:
     def _sentences(self, flow: Flow, passage: Passage) -> None:
         """Say what a person should not overlook, and what to do about it."""
         if passage.passed:
-            _say(f"passed on in clear: {_listed(passage.passed)}")
+            show.warn(f"passed on in clear: {_listed(passage.passed)}")
         if passage.left:
             way = "not ESP" if self._inbound else "not IP, which alone is protected"
-            _say(f"left out, since {way}: {_listed(passage.left)}; to pass them on: --pass-others")
+            show.warn(
+                f"left out, since {way}: {_listed(passage.left)}; to pass them on: --pass-others"
+            )
         if passage.left[NAT_T] or passage.passed[NAT_T]:
-            _say("UDP port 4500 carries ESP in UDP (NAT-T, RFC 3948), which is not undone here")
+            show.warn(
+                "UDP port 4500 carries ESP in UDP (NAT-T, RFC 3948), which is not undone here"
+            )
         if passage.blocks:
-            _say(f"blocks left out that are no packets: {_listed(passage.blocks)}")
+            show.warn(f"blocks left out that are no packets: {_listed(passage.blocks)}")
         if flow.lost:
             todo = (_REMEDIES.get(reason, _SA_FILE) for reason, _ in flow.dropped.most_common())
-            _say(
+            show.warn(
                 f"{flow.lost} packets were dropped for the reasons above; "
                 + "; ".join(dict.fromkeys(filter(None, todo)))
             )
         if self._cut:
-            _say(f"{self._source} is {self._cut}; what came before is kept")
-
-
-def _say(sentence: str) -> None:
-    typer.echo(f"opencrypto: {sentence}", err=True)
+            show.warn(f"{self._source} is {self._cut}; what came before is kept")
 
 
 def _listed(kinds: Counter[str]) -> str:

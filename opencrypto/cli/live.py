@@ -4,14 +4,17 @@ Finding a live process, and what the commands that watch one have in common.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import errno
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Final, NamedTuple, TypeAlias
 
 import typer
 
-from opencrypto.control import Client, find_sockets
-from opencrypto.exceptions import CryptoError, UsageError
+from opencrypto.control import Client, ProcessGone, look
+from opencrypto.exceptions import CryptoError, DriverGone, UsageError
 
 Pid: TypeAlias = Annotated[
     int | None, typer.Option("--pid", "-p", help="The process to ask, if there are several.")
@@ -23,32 +26,51 @@ Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 Values: TypeAlias = Mapping[str, Any]
 
+ONE: Final = 2.0
+"""Seconds that one process has to say who it is."""
+
+PATIENCE: Final = 5.0
+"""Seconds that all have together."""
+
+AT_ONCE: Final = 32
+"""How many are asked at the same time."""
+
 HINT = "start the program with OPENCRYPTO_CONTROL=1, or name its socket with --socket"
 
 
-def clean(text: object) -> str:
+class Found(NamedTuple):
+    """A socket, and what its process says of itself; or why it says nothing that can be used."""
+
+    path: Path
+    hello: Mapping[str, Any]
+    trouble: str = ""
+
+
+def living(paths: Sequence[Path]) -> list[Found]:
     """
-    Make text of another process fit for a terminal.
+    Ask who is there at each of the sockets, leaving out those whose process is gone.
 
-    Whoever asks may be root, and whoever answers anybody: no escape sequence gets through.
+    All at once, and for `PATIENCE` as a whole: whoever is slow delays nobody else's answer.
     """
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(text))
+    deadline = time.monotonic() + PATIENCE
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        found = pool.map(lambda path: _ask(path, deadline), paths)
+        return [each for each in found if each is not None]
 
 
-def living() -> Iterator[tuple[Client, dict[str, Any]]]:
-    """Yield a connection to each framework that answers, and what it says of itself."""
-    for path in find_sockets():
-        try:
-            client = Client(path, timeout=2.0)
-        except CryptoError:
-            continue  # its process is gone, or it is another user's
-        with client:
-            try:
-                hello = client.call("hello")
-            except CryptoError:
-                continue
-            if isinstance(hello, dict):
-                yield client, hello
+def _ask(path: Path, deadline: float) -> Found | None:
+    try:
+        patience = min(ONE, deadline - time.monotonic())
+        if patience <= 0:
+            raise DriverGone(f"{path}: not asked, since others took too long")
+        with Client(path, timeout=patience) as client:
+            return Found(path, client.hello())
+    except ProcessGone:
+        return None
+    except CryptoError as error:
+        if error.errno == errno.ENOENT:
+            return None  # gone since we looked
+        return Found(path, {}, error.strerror or "")
 
 
 def connect(pid: int | None, socket: Path | None) -> Client:
@@ -60,13 +82,21 @@ def connect(pid: int | None, socket: Path | None) -> Client:
     """
     if socket is not None:
         return Client(socket)
-    found = {client.path: hello for client, hello in living() if pid in {None, hello.get("pid")}}
+    paths, refused = look()
+    asked = living(paths)
+    troubles = [*refused, *(each.trouble for each in asked if each.trouble)]
+    found = {
+        each.path: each.hello
+        for each in asked
+        if not each.trouble and pid in {None, each.hello["pid"]}
+    }
     if not found:
         which = "no live framework" if pid is None else f"no live framework of process {pid}"
-        raise UsageError(f"{which} was found; {HINT}")
+        also = f" (passed over: {'; '.join(troubles[:5])})" if troubles else ""
+        raise UsageError(f"{which} was found; {HINT}{also}")
     if len(found) > 1:
-        names = "; ".join(f"{path} ({clean(h.get('program'))})" for path, h in found.items())
-        alike = len({hello.get("pid") for hello in found.values()}) == 1
+        names = "; ".join(f"{path} ({hello['program']})" for path, hello in found.items())
+        alike = len({hello["pid"] for hello in found.values()}) == 1
         how = "--socket, since they are of one process" if alike else "--pid or --socket"
         raise UsageError(f"there are several: name one with {how}: {names}")
     return Client(next(iter(found)))
@@ -84,7 +114,7 @@ def driver_names(values: Values) -> list[str]:
 
 def since(seconds: float) -> str:
     """Write a span of time as uptime(1) does."""
-    minutes, left = divmod(int(seconds), 60)
+    minutes, left = divmod(max(0, int(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)
     return f"{days}d{hours:02}:{minutes:02}" if days else f"{hours}:{minutes:02}:{left:02}"

@@ -1,5 +1,8 @@
 """
 Output: tables for people, JSON for programs, who need not wait for what draws tables.
+
+All that a command prints goes through here, and comes out fit for a terminal: names of files,
+drivers and programs are from outside, and whoever looks at them may be root.
 """
 
 from __future__ import annotations
@@ -7,8 +10,41 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import typer
+
+if TYPE_CHECKING:
+    import logging
+
+
+def clean(text: object) -> str:
+    """Make text from outside fit for a terminal: no escape sequence and no line of its own."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(text))
+
+
+def say(text: object = "", *, err: bool = False) -> None:
+    """Print one line."""
+    typer.echo(clean(text), err=err)
+
+
+def warn(sentence: object) -> None:
+    """Print a sentence to stderr, behind the command's name."""
+    say(f"opencrypto: {sentence}", err=True)
+
+
+def formatter() -> logging.Formatter:
+    """Return what writes the log as all else is written."""
+    import logging
+
+    class Clean(logging.Formatter):
+        """Each line is cleaned; a traceback has several."""
+
+        def format(self, record: logging.LogRecord) -> str:
+            """Write a record."""
+            return "\n".join(map(clean, super().format(record).split("\n")))
+
+    return Clean("%(name)s: %(message)s")
 
 
 def as_json(document: object, *, err: bool = False) -> None:
@@ -19,11 +55,11 @@ def as_json(document: object, *, err: bool = False) -> None:
 
 def lines(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a line for each row, however long, as ps(1) does: for who reads on by a program."""
-    rows = [columns, *rows]
+    rows = [columns, *([clean(cell) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        typer.echo("  ".join(cells).rstrip())
+        say("  ".join(cells).rstrip())
 
 
 def table(
@@ -51,4 +87,4 @@ def table(
 def _plain(value: object) -> str:
     if isinstance(value, float):
         return f"{value:,.3f}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else clean(value)

@@ -11,7 +11,7 @@ from typing import Annotated, Final
 
 import typer
 
-from opencrypto.cli import live, sample
+from opencrypto.cli import live, sample, show
 from opencrypto.cli.sample import Change
 from opencrypto.exceptions import UsageError
 
@@ -64,17 +64,17 @@ def stat(
         wait = 1.0
     wanted = 1 if wait is None else count
     with live.connect(pid, socket) as client:
-        started = float(client.call("hello").get("started", time.time()))
+        started = client.hello()["started"]
         old = None
         for line in itertools.count():
             new = sample.read(client)
             row = numbers(Change(old, new, age=time.time() - started))
             if as_json:
-                typer.echo(json.dumps(row))
+                show.say(json.dumps(row))
             else:
                 if line % HEADER_EVERY == 0:
-                    typer.echo(" ".join(f"{name:>{WIDTH}}" for name in COLUMNS))
-                typer.echo(" ".join(f"{live.short(value):>{WIDTH}}" for value in row.values()))
+                    show.say(" ".join(f"{name:>{WIDTH}}" for name in COLUMNS))
+                show.say(" ".join(f"{live.short(value):>{WIDTH}}" for value in row.values()))
             if wanted is not None and line + 1 >= wanted:
                 return
             old = new

@@ -77,7 +77,7 @@ def _read(client: Client, name: str, describe: bool) -> dict[str, Any]:
     wanted = [name] if name else []
     if not describe:
         return client.get(*wanted)
-    return {node["name"]: _sentence(node) for node in client.call("nodes", names=wanted)}
+    return {node["name"]: _sentence(node) for node in client.nodes(*wanted)}
 
 
 def _sentence(node: dict[str, Any]) -> str:
@@ -109,7 +109,7 @@ class _Form(NamedTuple):
 def _print(values: dict[str, Any], form: _Form) -> None:
     for name, value in values.items():
         text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
-        typer.echo(live.clean(form.line(name, text)))
+        show.say(form.line(name, text))
 
 
 def _print_change(name: str, change: dict[str, Any], form: _Form) -> None:
@@ -118,4 +118,4 @@ def _print_change(name: str, change: dict[str, Any], form: _Form) -> None:
     text = (
         form.line(name, change["new"]) if plain else f"{name}: {change['old']} -> {change['new']}"
     )
-    typer.echo(live.clean(text))
+    show.say(text)

@@ -77,9 +77,9 @@ class Screen:
     def __init__(self, client: Client, wait: float) -> None:
         self._client = client
         self._wait = wait
-        hello = client.call("hello")
-        self._title = f"opencrypto top - {hello.get('program')} (pid {hello.get('pid')})"
-        self._started = float(hello.get("started", time.time()))
+        hello = client.hello()
+        self._title = f"opencrypto top - {hello['program']} (pid {hello['pid']})"
+        self._started = hello["started"]
         self._sort = SORTS[0]
         self._chosen = ""
         self._message = ""

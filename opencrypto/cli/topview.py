@@ -12,8 +12,9 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from opencrypto.cli.live import clean, duration, short, since
+from opencrypto.cli.live import duration, short, since
 from opencrypto.cli.sample import Change
+from opencrypto.cli.show import clean
 
 SORTS: Final = ("rate", "inflight", "sessions", "errors", "p99", "name")
 KEYS: Final = "q quit  s sort  up/down choose  d detach  a attach  t timing"

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from opencrypto import files
 from opencrypto._measure.trace import Entry
 from opencrypto._request.symmetric import alg_name
 from opencrypto.cli import live, show
@@ -46,25 +47,38 @@ def record(
     socket: live.Socket = None,
 ) -> None:
     """Record requests into a file, until the time or the count is reached, or Ctrl-C."""
-    with live.connect(pid, socket) as client, file.open("x") as out:
-        fields = client.call("trace", action="start")["fields"]
+    gone: DriverGone | None = None
+    with (
+        live.connect(pid, socket) as client,
+        files.writing(file, files.PRIVATE, new=True) as out,
+    ):
+        fields = client.trace("start")["fields"]
         head = {"format": FORMAT, "version": VERSION, "fields": fields}
-        out.write(json.dumps(head) + "\n")
+        out.write(_line(head))
         written = 0
         lost = [0]
         try:
             for entries in _entries(client, seconds, lost):
                 kept = entries[: None if count is None else count - written]
-                out.writelines(json.dumps(entry) + "\n" for entry in kept)
+                out.writelines(map(_line, kept))
                 written += len(kept)
                 if count is not None and written >= count:
                     break
         except KeyboardInterrupt:
             pass  # what has been written is a whole trace
+        except DriverGone as error:
+            gone = error  # here too
     if as_json:
         show.as_json({"file": str(file), "requests": written, "lost": lost[0]})
-        return
-    typer.echo(f"{written} requests recorded in {file}" + (f"; {lost[0]} lost" if lost[0] else ""))
+    else:
+        lacking = f"; {lost[0]} lost" if lost[0] else ""
+        show.say(f"{written} requests recorded in {file}{lacking}")
+    if gone is not None:
+        raise gone
+
+
+def _line(values: object) -> bytes:
+    return json.dumps(values).encode() + b"\n"
 
 
 def _entries(client: Client, seconds: float, lost: list[int]) -> Iterator[list[Any]]:
@@ -73,9 +87,9 @@ def _entries(client: Client, seconds: float, lost: list[int]) -> Iterator[list[A
     stopped = False
     while True:
         if not stopped and time.monotonic() >= end:
-            client.call("trace", action="stop")
+            client.trace("stop")
             stopped = True
-        answer = client.call("trace", action="read")
+        answer = client.trace("read")
         lost[0] = answer["lost"]
         yield answer["entries"]
         if not answer["left"]:
@@ -135,15 +149,15 @@ def show_trace(
         show.as_json(summary | {"requests": shown})
         return
     for name in ("count", "seconds", "sessions", "bytes", "errors"):
-        typer.echo(f"{name}: {summary[name]}")
+        show.say(f"{name}: {summary[name]}")
     show.table(("algorithms", "requests"), [(k, v) for k, v in summary["algorithms"].items()])
-    typer.echo()
+    show.say()
     show.table(
         ("at ms", "driver", "algorithms", "bytes", "result", "wait us", "driver us", "callback us"),
         [
             (
                 round(e.at / 1e6, 3),
-                live.clean(e.driver),
+                e.driver,
                 chain_name(e),
                 e.size,
                 str(e.etype or "ok"),
@@ -170,7 +184,7 @@ def _summary(entries: list[Entry]) -> dict[str, Any]:
         "bytes": sum(entry.size for entry in entries),
         "errors": sum(bool(entry.etype) for entry in entries),
         "algorithms": dict(Counter(map(chain_name, entries)).most_common()),
-        "drivers": dict(Counter(live.clean(e.driver) for e in entries).most_common()),
+        "drivers": dict(Counter(e.driver for e in entries).most_common()),
     }
 
 
@@ -204,6 +218,6 @@ def replay_trace(
             ],
         )
         for chain, why in outcome["refused"].items():
-            typer.echo(f"opencrypto: not played: {chain}: {live.clean(why)}", err=True)
+            show.warn(f"not played: {chain}: {why}")
     if not outcome["played"]["requests"]:
         raise DriverGone("none of these drivers could play any of it")

@@ -5,6 +5,6 @@ Nothing is opened unless the program or its environment asks for it: ``Framework
 or the variable OPENCRYPTO_CONTROL.
 """
 
-from opencrypto.control.client import Client, find_sockets
+from opencrypto.control.client import Client, ProcessGone, find_sockets, look
 
-__all__ = ["Client", "find_sockets"]
+__all__ = ["Client", "ProcessGone", "find_sockets", "look"]

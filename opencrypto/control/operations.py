@@ -11,7 +11,7 @@ import dataclasses
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
@@ -20,12 +20,18 @@ from opencrypto.control import protocol
 from opencrypto.control.protocol import Message
 from opencrypto.control.subject import Subject
 from opencrypto.exceptions import UsageError
-from opencrypto.sysctl import Node
+from opencrypto.sysctl import Node, UnknownName, lineage, near_names
 
 Operation = Callable[[Subject, Message], object]
 
 DETACH_TIMEOUT: Final = 10.0
 """Seconds a driver has to answer what it has taken, when it is detached from outside."""
+
+COMPARED: Final = 8
+"""How many names are compared with a wrong one at a time."""
+
+CANDIDATES: Final = 500
+"""How many are compared in all."""
 
 _started: Final = time.time()
 
@@ -49,24 +55,62 @@ def hello(framework: Subject, message: Message) -> object:
     }
 
 
-def _selected(framework: Subject, message: Message) -> dict[str, Node]:
+def _selected(framework: Subject, message: Message) -> Iterator[Node | None]:
+    """Yield the nodes asked for, each once, and None wherever somebody else could be served."""
     names = protocol.texts(message, "names")
-    if not names:
-        return framework.sysctl.nodes()
-    found: dict[str, Node] = {}
+    wanted, missing = set(names), set(names)
+    passed: set[str] = set()
+    for node in framework.sysctl.walk(wanted):
+        if node.name in passed:
+            continue
+        passed.add(node.name)
+        if not names:
+            yield node
+            continue
+        over = wanted.intersection(lineage(node.name))
+        missing -= over
+        yield node if over else None
     for name in names:
-        found.update(framework.sysctl.below(name))
-    return found
+        if name in missing:
+            yield from _unknown(framework, name)
 
 
-def get(framework: Subject, message: Message) -> object:
+def _unknown(framework: Subject, name: str) -> Iterator[None]:
+    """Say that there is no such name, and which are near; comparing them all takes time."""
+    names = []
+    for node in framework.sysctl.walk():
+        names.append(node.name)
+        yield None
+    if len(names) > CANDIDATES:
+        names = _kin(name, names)[:CANDIDATES]
+    near: list[str] = []
+    for start in range(0, len(names), COMPARED):
+        near = near_names(name, [*near, *names[start : start + COMPARED]])
+        yield None
+    raise UnknownName.of(name, near)
+
+
+def _kin(name: str, names: list[str]) -> list[str]:
+    """Return the names under the nearest branch that there is, or all."""
+    for parent in lineage(name)[1:]:
+        found = [each for each in names if each.startswith(f"{parent}.")]
+        if found:
+            return found
+    return names
+
+
+def get(framework: Subject, message: Message) -> Iterator[str]:
     """Read names, or branches of them; all of them if none is given."""
-    return {name: node.get() for name, node in _selected(framework, message).items()}
+    return protocol.object_of(
+        None if node is None else (node.name, node.get()) for node in _selected(framework, message)
+    )
 
 
-def nodes(framework: Subject, message: Message) -> object:
+def nodes(framework: Subject, message: Message) -> Iterator[str]:
     """Describe names, or branches of them; all of them if none is given."""
-    return [_describe(node) for node in _selected(framework, message).values()]
+    return protocol.array_of(
+        None if node is None else _describe(node) for node in _selected(framework, message)
+    )
 
 
 def _describe(node: Node) -> dict[str, Any]:
@@ -121,12 +165,16 @@ def detach(framework: Subject, message: Message) -> object:
 
 OPERATIONS: Final[Mapping[str, Operation]] = {
     "hello": hello,
-    "get": get,
-    "nodes": nodes,
     "set": set_,
     "drivers": drivers,
 }
 """What is answered at once."""
+
+LONG: Final[Mapping[str, Callable[[Subject, Message], Iterator[str]]]] = {
+    "get": get,
+    "nodes": nodes,
+}
+"""What may be long, and is made piece by piece."""
 
 JOBS: Final[Mapping[str, Operation]] = {"attach": attach, "detach": detach}
 """What may take seconds, and is done beside: one at a time."""

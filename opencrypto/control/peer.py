@@ -40,6 +40,7 @@ class Peer:
         self.busy = False
         self.closed = False
         self.unsent = b""
+        self._sent = 0  # how much of it has gone
         self._received = bytearray()
         self._tokens = BURST
         self._counted = now
@@ -99,17 +100,21 @@ class Peer:
 
     def queue(self, line: bytes) -> None:
         """Have a line sent as it reads."""
-        self.unsent += line
+        self.unsent = self.unsent[self._sent :] + line
+        self._sent = 0
 
     def flush(self, now: float) -> None:
         """Send what it takes now."""
         while self.unsent:
             try:
-                sent = self.socket.send(self.unsent)
+                # Not cut off behind: of a long answer that would be a copy each time.
+                self._sent += self.socket.send(memoryview(self.unsent)[self._sent :])
             except BlockingIOError:
                 return
-            self.unsent = self.unsent[sent:]
             self.progress = now
+            if self._sent == len(self.unsent):
+                self.unsent = b""
+                self._sent = 0
 
     def watch(self, selector: selectors.BaseSelector, events: int) -> None:
         """Have the selector look for these events."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import socket
 import stat
 from collections.abc import Iterator
@@ -37,6 +38,32 @@ def default_folder() -> Path:
     if Path(f"/run/user/{uid}").is_dir():
         return Path(f"/run/user/{uid}/opencrypto")
     return Path(f"/tmp/opencrypto-{uid}")  # noqa: S108 - made with mode 0700, its owner checked
+
+
+def check_folder(folder: Path) -> None:
+    """
+    See that a usual folder is that of the user whom its name says, or, by its place, ours.
+
+    Anybody can make one of our name in ``/tmp`` before we do, and sockets in it.
+
+    Raises:
+        UsageError: it is somebody else's, or others can write it.
+        OSError: it is not there.
+    """
+    found = folder.lstat()
+    owner = _owner_of(folder)
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != owner or found.st_mode & 0o022:
+        raise UsageError(
+            f"{folder} is not a folder that only user {owner} can write; sockets in it are not "
+            "believed: remove it",
+            errno=errno.EPERM,
+        )
+
+
+def _owner_of(folder: Path) -> int:
+    """Return whose a usual folder should be; root's is any user's, who is in its name."""
+    named = re.fullmatch(r"/run/user/(\d{1,10})/opencrypto|/tmp/opencrypto-(\d{1,10})", str(folder))
+    return int(named[1] or named[2]) if named is not None and os.geteuid() == 0 else os.geteuid()
 
 
 def from_environment() -> Path | bool:

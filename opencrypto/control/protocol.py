@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import json
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from opencrypto.exceptions import CryptoError, UsageError
@@ -55,12 +56,49 @@ def parse(line: bytes) -> Message:
 
 def encode(message: Message) -> bytes:
     """Write a message as one line of ASCII."""
-    return json.dumps(message, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+    return written(message).encode() + b"\n"
+
+
+def written(value: object) -> str:
+    """Write a value as JSON."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
 
 def answer(ident: object, result: object) -> bytes:
     """Write an answer."""
     return encode({"v": VERSION, "id": ident, "result": result})
+
+
+def answer_of_text(ident: object, result: str) -> bytes:
+    """Write an answer whose result is JSON already."""
+    return f'{{"v":{VERSION},"id":{written(ident)},"result":{result}}}\n'.encode()
+
+
+def object_of(values: Iterable[tuple[str, object] | None]) -> Iterator[str]:
+    """Write an object piece by piece; None gives way, and adds nothing."""
+    comma = ""
+    yield "{"
+    for pair in values:
+        if pair is None:
+            yield ""
+            continue
+        name, value = pair
+        yield f"{comma}{written(name)}:{written(value)}"
+        comma = ","
+    yield "}"
+
+
+def array_of(values: Iterable[object]) -> Iterator[str]:
+    """Write an array piece by piece; None gives way, and adds nothing."""
+    comma = ""
+    yield "["
+    for value in values:
+        if value is None:
+            yield ""
+            continue
+        yield f"{comma}{written(value)}"
+        comma = ","
+    yield "]"
 
 
 def failure(ident: object, error: CryptoError) -> bytes:

@@ -14,7 +14,6 @@ import errno
 import os
 import selectors
 import socket
-import struct
 import threading
 import time
 import weakref
@@ -24,12 +23,14 @@ from typing import Final
 
 from opencrypto._log import Limited, log
 from opencrypto.control import protocol
-from opencrypto.control.operations import JOBS, OPERATIONS, Operation
+from opencrypto.control.credentials import check_supported, peer_uid
+from opencrypto.control.operations import JOBS, LONG, OPERATIONS, Operation
 from opencrypto.control.peer import Peer
 from opencrypto.control.places import listen, remove
 from opencrypto.control.protocol import Message
 from opencrypto.control.subject import Subject
 from opencrypto.control.tracing import Tracing
+from opencrypto.control.work import SLICE, Slice, Work, internal
 from opencrypto.exceptions import BusyError, CryptoError, UsageError
 
 MAX_CLIENTS: Final = 32
@@ -42,8 +43,6 @@ STALLED: Final = 10.0
 TICK: Final = 1.0
 ACCEPTS: Final = 16
 """How many connections are taken in one turn, so that those who are in get theirs."""
-
-_CREDENTIALS: Final = struct.Struct("iII")  # struct ucred: pid, uid, gid
 
 
 class Server:
@@ -59,14 +58,14 @@ class Server:
     """
 
     def __init__(self, framework: Subject, wanted: str | Path | bool) -> None:
-        if not hasattr(socket, "SO_PEERCRED"):
-            raise UsageError("the control socket needs SO_PEERCRED, which this system lacks")
+        check_supported()
         self._framework = framework
         self._tracing = Tracing(framework)
         self._uids = {0, os.geteuid()}
         self._peers: dict[int, Peer] = {}
         self._job: threading.Thread | None = None
         self._job_runs = False
+        self._working: deque[Work] = deque()
         self._finished: deque[tuple[Peer, bytes]] = deque()
         self._stopping = False
         self._accept_failed = Limited("control_accept_failed", "error")
@@ -146,7 +145,7 @@ class Server:
     def _turn(self) -> None:
         now = time.monotonic()
         due = [peer.next_turn(now) for peer in self._peers.values()]
-        wait = max(0.0, min([TICK, *due]))
+        wait = 0.0 if self._working else max(0.0, min([TICK, *due]))
         for key, events in self._selector.select(wait):
             if key.fileobj is self._listener:
                 self._accept()
@@ -162,6 +161,21 @@ class Server:
         for peer in list(self._peers.values()):
             self._serve(peer, now)
             self._police(peer, now)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Go on with long answers, for a slice in all, so that none keeps the others waiting."""
+        slice_ = Slice(SLICE)
+        while self._working and slice_.left():
+            work = self._working.popleft()
+            if work.peer.closed:
+                continue
+            answer = work.go_on(slice_)
+            if answer is None:
+                self._working.append(work)
+            else:
+                work.peer.busy = False
+                self._send(work.peer, answer)
 
     def _accept(self) -> None:
         for _ in range(ACCEPTS):
@@ -177,8 +191,7 @@ class Server:
 
     def _admit(self, client: socket.socket) -> None:
         client.setblocking(False)
-        credentials = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-        _, uid, _ = _CREDENTIALS.unpack(credentials)
+        uid = peer_uid(client)
         if uid not in self._uids:
             self._refused.warning(str(uid))
             self._turn_away(client, UsageError("this process answers only its own user and root",
@@ -274,16 +287,20 @@ class Server:
                 return
             if op == "trace":
                 result = self._tracing.handle(peer, message)
+            elif op in LONG:
+                peer.busy = True
+                self._working.append(Work(peer, ident, LONG[op](self._framework, message)))
+                return
             elif op in OPERATIONS:
                 result = OPERATIONS[op](self._framework, message)
             else:
-                known = ", ".join(sorted([*OPERATIONS, *JOBS, "trace"]))
+                known = ", ".join(sorted([*OPERATIONS, *LONG, *JOBS, "trace"]))
                 raise UsageError(f"no such operation; there are {known}")
             answer = protocol.answer(ident, result)
         except CryptoError as error:
             answer = protocol.failure(ident, error)
         except Exception as error:
-            answer = _internal(ident, error)
+            answer = internal(ident, error)
         self._send(peer, answer)
 
     def _start_job(self, peer: Peer, ident: object, job: Operation, message: Message) -> None:
@@ -297,7 +314,7 @@ class Server:
             except CryptoError as error:
                 answer = protocol.failure(ident, error)
             except Exception as error:
-                answer = _internal(ident, error)
+                answer = internal(ident, error)
             self._finished.append((peer, answer))
             self._ring()
 
@@ -314,12 +331,6 @@ class Server:
         except OSError:
             self._drop(peer)
         self._listen_to(peer)
-
-
-def _internal(ident: object, error: Exception) -> bytes:
-    """Report the unforeseen by its type alone: its text could quote anything."""
-    log.error("control_failed", error=type(error).__name__)
-    return protocol.failure(ident, CryptoError(f"internal error: {type(error).__name__}"))
 
 
 _servers: weakref.WeakSet[Server] = weakref.WeakSet()

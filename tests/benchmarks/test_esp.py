@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from opencrypto import Framework
-from opencrypto_esp import Esp
 from opencrypto_esp.capture import FORMATS, Passage, read_capture
 from tests.consumers.esp.capture.files import ETHERNET, interface, packet, pcap, section
+from tests.consumers.esp.ends import Ends
 from tests.consumers.esp.packets import ipv4, key, make_sa
 from tests.consumers.esp.test_scapy import EXPERIMENT, parse, theirs
 
@@ -47,7 +47,7 @@ def test_protect_is_20_times_scapys(encryption: str, length: int, size: int) -> 
         # Taking the packets apart is not counted against scapy.
         parsed = [parse(packet) for packet in packets[:200]]
         scapys = rate(lambda: [peer.encrypt(packet) for packet in parsed], len(parsed))
-    with Framework() as framework, Esp(framework, [sa]) as esp:
+    with Framework() as framework, Ends(framework, [sa]) as esp:
         ours = rate(lambda: [esp.protect(packet) for packet in packets], len(packets))
         many = rate(lambda: list(esp.protect_many(packets)), len(packets))
         wires = [esp.protect(packet).packet or b"" for packet in packets * (ROUNDS + 1)]
@@ -77,7 +77,7 @@ def test_a_capture_is_protected_at_60000_packets_a_second(tmp_path: Path, kind: 
     source, target = tmp_path / "in", tmp_path / "out"
     source.write_bytes(content)
     sa = make_sa("aes-gcm-16", encryption_key=key(20))
-    with Framework() as framework, Esp(framework, [sa]) as esp:
+    with Framework() as framework, Ends(framework, [sa]) as esp:
 
         def whole() -> None:
             with source.open("rb", buffering=0) as file, target.open("wb") as out:

@@ -182,3 +182,25 @@ def test_a_terminal_gets_a_progress_bar(tmp_path: Path, sa: Path) -> None:
 def test_writing_to_a_device(sa: Path) -> None:
     run("esp", "protect", DATA / "capture.pcap", "/dev/null", "--sa", sa)
     assert not Path("/dev/null").is_file()
+
+
+@pytest.mark.slow
+def test_a_state_goes_from_run_to_run(tmp_path: Path, sa: Path) -> None:
+    """Each way has one; a capture that comes a second time is all replays."""
+    wire, out, back = tmp_path / "wire.pcap", tmp_path / "out.json", tmp_path / "in.json"
+    for _ in range(2):
+        run("esp", "protect", DATA / "capture.pcap", wire, "--sa", sa, "--state", out)
+    numbers = [int.from_bytes(frame[38:42]) for _, frame in frames(wire)]
+    assert numbers == list(range(2384, 4767))
+    words = ("esp", "unprotect", wire, tmp_path / "back.pcap", "--sa", sa, "--state", back)
+    run(*words)
+    assert "2383 packets were dropped" in run(*words, status=1).stderr
+    done = run(*words[:-1], out, status=2)
+    assert "other SAs or other keys (0x1001 in, 0x1001 out)" in done.stderr
+
+
+@pytest.mark.slow
+def test_an_association_for_the_other_way_is_refused(tmp_path: Path, sa: Path) -> None:
+    sa.write_text(sa.read_text() + 'direction = "in"\n')
+    done = run("esp", "protect", DATA / "capture.pcap", tmp_path / "o", "--sa", sa, status=2)
+    assert 'no SA is for sending; write direction = "out"' in done.stderr

@@ -18,10 +18,10 @@ from pathlib import Path
 import pytest
 
 from opencrypto import Framework
-from opencrypto_esp import Esp
 from opencrypto_esp.capture import FORMATS, CaptureError, Passage, read_capture
 from opencrypto_esp.capture.pcapng import MAX_BLOCK
 from opencrypto_esp.results import Reason, Result
+from tests.consumers.esp.ends import Ends
 from tests.consumers.esp.packets import make_sa
 from tests.support import examples
 
@@ -82,7 +82,7 @@ def mutant(content: bytes, draw: random.Random) -> bytes:
     return bytes(data)
 
 
-def go(content: bytes, esp: Esp, *, kind: str | None, inbound: bool, others: bool) -> None:
+def go(content: bytes, esp: Ends, *, kind: str | None, inbound: bool, others: bool) -> None:
     """Take one through; what is counted adds up."""
     out = io.BytesIO()
     made = 0
@@ -112,7 +112,7 @@ def go(content: bytes, esp: Esp, *, kind: str | None, inbound: bool, others: boo
     assert not again.cut, "what we write is whole"
 
 
-def lost(esp: Esp, *, inbound: bool) -> int:
+def lost(esp: Ends, *, inbound: bool) -> int:
     """Return how many packets ESP has dropped."""
     counters = esp.counters()
     flow = counters.unprotected if inbound else counters.protected
@@ -125,7 +125,7 @@ def test_mutants_give_a_sentence_or_a_right_answer() -> None:
     seeds = corpus()
     tracemalloc.start()
     try:
-        with Framework() as framework, Esp(framework, [make_sa("null", "hmac-sha1-96")]) as esp:
+        with Framework() as framework, Ends(framework, [make_sa("null", "hmac-sha1-96")]) as esp:
             for n in range(EXAMPLES):
                 content = mutant(draw.choice(seeds), draw)
                 kind = draw.choice((None, None, "pcap", "pcapng"))

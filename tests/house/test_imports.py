@@ -20,6 +20,7 @@ ORDER = (
     # Ground: names, numbers, facts; the logger, the states as tables, and what has threads.
     "_log constants",
     "exceptions",
+    "files",
     "xform",
     "_state",
     "_threads",
@@ -247,4 +248,16 @@ def test_drivers_and_consumers_use_public_names(folder: Path) -> None:
                 private = [name for name in path if name.startswith("_") and name != "__version__"]
                 if private:
                     wrong.append(f"{found}: {', '.join(private)} is private")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_what_commands_print_is_cleaned() -> None:
+    """By `show`, which everything goes through; a progress bar and a screen draw for themselves."""
+    drawing = {"show.py", "esp.py", "top.py", "topview.py"}
+    wrong = [
+        f"{file.name} has {word!r}"
+        for file in ROOMS["cli"]
+        for word in ("typer.echo", "print(", "Console(", "sys.stdout.write")
+        if file.name not in drawing and f" {word}" in file.read_text()
+    ]
     assert not wrong, "\n".join(wrong)

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from opencrypto import Framework
-from opencrypto.cli.live import clean, duration, short, since
+from opencrypto.cli.live import duration, short, since
+from opencrypto.cli.show import clean
 from opencrypto.control import Client
 from tests.operators.live_process import watched
 

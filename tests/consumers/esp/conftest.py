@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from opencrypto import Framework
-from opencrypto_esp import Esp, SecurityAssociation
+from opencrypto_esp import SecurityAssociation
+from tests.consumers.esp.ends import Ends
 
-MakeEsp = Callable[..., Esp]
+MakeEsp = Callable[..., Ends]
 
 
 @pytest.fixture(scope="module")
@@ -21,11 +22,11 @@ def framework() -> Iterator[Framework]:
 
 @pytest.fixture
 def make_esp(framework: Framework) -> Iterator[MakeEsp]:
-    """Return what makes an `Esp`; each is closed after the test."""
-    made: list[Esp] = []
+    """Return what makes an `Ends`; each is closed after the test."""
+    made: list[Ends] = []
 
-    def make(*sas: SecurityAssociation, batch: bool = False) -> Esp:
-        esp = Esp(framework, sas, batch=batch)
+    def make(*sas: SecurityAssociation, batch: bool = False) -> Ends:
+        esp = Ends(framework, sas, batch=batch)
         made.append(esp)
         return esp
 

@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from opencrypto import Framework
-from opencrypto_esp import Esp, Reason
+from opencrypto_esp import Reason
 from tests.consumers.esp.conftest import MakeEsp
+from tests.consumers.esp.ends import Ends
 from tests.consumers.esp.packets import SPI, ipv4, ipv6, make_sa, packets
 from tests.support import examples
 
@@ -26,7 +27,7 @@ fuzz = settings(
 
 
 @pytest.fixture(scope="module")
-def esps(framework: Framework) -> Iterator[list[Esp]]:
+def esps(framework: Framework) -> Iterator[list[Ends]]:
     """Return one of each shape of packet: block cipher, combined, tunnel, long numbers, null."""
     sas = [
         make_sa(),
@@ -35,14 +36,14 @@ def esps(framework: Framework) -> Iterator[list[Esp]]:
         make_sa("null", tunnel=4, esn=True),
         make_sa("3des-cbc", "", unauthenticated=True),
     ]
-    made = [Esp(framework, [sa]) for sa in sas]
+    made = [Ends(framework, [sa]) for sa in sas]
     yield made
     for esp in made:
         esp.close()
 
 
-def total(esp: Esp) -> int:
-    """Count all packets that an `Esp` has seen."""
+def total(esp: Ends) -> int:
+    """Count all packets that an `Ends` has seen."""
     counters = esp.counters()
     flows = (counters.protected, counters.unprotected)
     return sum(flow.packets + flow.dropped.total() for flow in flows)
@@ -50,7 +51,7 @@ def total(esp: Esp) -> int:
 
 @given(data=st.binary(max_size=120))
 @fuzz
-def test_noise(esps: list[Esp], data: bytes) -> None:
+def test_noise(esps: list[Ends], data: bytes) -> None:
     for esp in esps:
         before = total(esp)
         for result in (esp.protect(data), esp.unprotect(data)):
@@ -60,7 +61,7 @@ def test_noise(esps: list[Esp], data: bytes) -> None:
 
 @given(data=st.binary(max_size=120), version=st.sampled_from([4, 6]))
 @fuzz
-def test_noise_as_esp(esps: list[Esp], data: bytes, version: int) -> None:
+def test_noise_as_esp(esps: list[Ends], data: bytes, version: int) -> None:
     content = struct.pack("!I", SPI) + data
     packet = ipv4(content, protocol=50) if version == 4 else ipv6(content, following=50)
     for esp in esps:
@@ -71,7 +72,7 @@ def test_noise_as_esp(esps: list[Esp], data: bytes, version: int) -> None:
 
 @given(packet=packets, at=st.integers(0, 10_000), change=st.integers(1, 255))
 @fuzz
-def test_mutations(esps: list[Esp], packet: bytes, at: int, change: int) -> None:
+def test_mutations(esps: list[Ends], packet: bytes, at: int, change: int) -> None:
     """A byte changed at the end of ESP is always found; anywhere, it never raises."""
     for esp in esps[:-1]:
         wire = esp.protect(packet).packet

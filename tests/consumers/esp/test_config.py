@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from opencrypto import Framework, UsageError
-from opencrypto_esp import Esp, Mode, SecurityAssociation, load_sas
+from opencrypto_esp import Direction, Mode, SecurityAssociation, load_sas
+from tests.consumers.esp.ends import Ends
 from tests.consumers.esp.packets import ipv4, key, make_sa
 
 SAMPLES = Path(__file__).parents[2] / "data" / "sa"
@@ -41,7 +42,7 @@ def write(folder: Path, text: str, mode: int = 0o600) -> Path:
 def test_the_samples_work(tmp_path: Path, name: str) -> None:
     path = Path(shutil.copy(SAMPLES / f"{name}.toml", tmp_path))
     path.chmod(0o600)
-    with Framework() as framework, Esp(framework, load_sas(path)) as esp:
+    with Framework() as framework, Ends(framework, load_sas(path)) as esp:
         for destination in ("10.9.0.1", "10.9.0.2"):
             packet = ipv4(b"payload", destination=destination)
             wire = esp.protect(packet).packet
@@ -59,6 +60,7 @@ tunnel_source = "2001:db8::1"
 tunnel_destination = "2001:db8::2"
 esn = true
 replay_window = 128
+direction = "in"
 sequence = 9
 hop_limit = 3
 dscp = 46
@@ -68,6 +70,7 @@ selectors.destination = ["10.1.0.0/16", "fd00::/8"]
     )
     (sa,) = load_sas(write(tmp_path, text))
     assert sa.encryption_key == bytes.fromhex(AES)
+    assert sa.direction is Direction.IN
     assert (sa.mode, sa.label, sa.esn) == (Mode.TUNNEL, "mine", True)
     assert (sa.replay_window, sa.sequence, sa.hop_limit, sa.dscp) == (128, 9, 3, 46)
     assert sa.source == (ip_network("10.0.0.0/8"),)
@@ -100,6 +103,7 @@ BAD_FILES = {
     "key length": (GOOD.replace(AES, CANARY + "00"), "16 or 24 or 32 bytes, not 17"),
     "mode": (GOOD + "mode = 'tunel'\n", "'transport' or 'tunnel'"),
     "address": (GOOD + "tunnel_source = 'here'\n", "no IPv4 or IPv6 address"),
+    "direction": (GOOD + "direction = 'both'\n", "direction is 'out' or 'in'"),
     "esn": (GOOD + "esn = 1\n", "true or false"),
     "selectors": (GOOD + "selectors.from = '10.0.0.0/8'\n", "'source' and 'destination'"),
     "network": (GOOD + "selectors.source = '10.0.0.1/8'\n", "host bits set"),
@@ -175,7 +179,7 @@ def test_no_key_is_ever_shown(
         integrity="hmac-sha1-96",
         integrity_key=canary + canary[:4],
     )
-    with Framework() as framework, Esp(framework, [sa]) as esp:
+    with Framework() as framework, Ends(framework, [sa]) as esp:
         result = esp.protect(ipv4(b"x"))
         esp.unprotect(b"bad")
         framework.detach("openssl")

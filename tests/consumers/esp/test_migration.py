@@ -11,6 +11,7 @@ import pytest
 from opencrypto import Capability, Cryptoini, Cryptop, Driver, Framework, NoDriverError, UsageError
 from opencrypto.constants import CRYPTOCAP_F_SOFTWARE, Alg
 from opencrypto_esp import Esp, Reason
+from tests.consumers.esp.ends import Ends
 from tests.consumers.esp.packets import ipv4, make_sa
 
 PACKETS = [ipv4(bytes([n]) * n) for n in range(100)]
@@ -50,7 +51,7 @@ def test_all_drivers_of_a_chain_that_no_driver_has_alone_are_named() -> None:
     with Framework(plugins=False) as framework:
         framework.attach(cipher)
         framework.attach(authenticator)
-        with Esp(framework, [make_sa("aes-cbc")]) as esp:
+        with Ends(framework, [make_sa("aes-cbc")]) as esp:
             assert esp.protect(PACKETS[1]).packet
             assert esp.counters().protected.drivers == {"cipher + hash": 1}
 
@@ -59,8 +60,8 @@ def test_all_drivers_of_a_chain_that_no_driver_has_alone_are_named() -> None:
 @pytest.mark.parametrize("encryption", ["aes-cbc", "aes-gcm-16"])
 def test_the_driver_in_use_leaves(encryption: str, batch: bool) -> None:
     sa = make_sa(encryption)
-    with Framework() as framework, Esp(framework, [sa], batch=batch) as esp:
-        esp.open(inbound=True)
+    with Framework() as framework, Ends(framework, [sa], batch=batch) as esp:
+        esp.open()
         wires = [esp.protect(packet).packet or b"" for packet in PACKETS[:50]]
         (first,) = esp.counters().protected.drivers
         framework.detach(first)
@@ -78,7 +79,7 @@ def test_the_driver_in_use_leaves(encryption: str, batch: bool) -> None:
 
 
 def test_the_last_driver_leaves() -> None:
-    with Framework(["openssl"]) as framework, Esp(framework, [make_sa()]) as esp:
+    with Framework(["openssl"]) as framework, Ends(framework, [make_sa()]) as esp:
         assert esp.protect(PACKETS[1]).reason is None
         framework.detach("openssl")
         assert esp.protect(PACKETS[1]).reason is Reason.NO_DRIVER
@@ -86,7 +87,7 @@ def test_the_last_driver_leaves() -> None:
 
 
 def test_there_is_no_driver() -> None:
-    with Framework(plugins=False) as framework, Esp(framework, [make_sa()]) as esp:
+    with Framework(plugins=False) as framework, Ends(framework, [make_sa()]) as esp:
         assert esp.protect(PACKETS[1]).reason is Reason.NO_DRIVER
         with pytest.raises(NoDriverError, match="AES_CBC"):
             esp.open()
@@ -94,7 +95,7 @@ def test_there_is_no_driver() -> None:
 
 def test_a_session_that_keeps_moving_is_given_up() -> None:
     drivers = [Scripted(name, lambda crp: errno.EAGAIN) for name in ("here", "there")]
-    with Framework(plugins=False) as framework, Esp(framework, [make_sa()]) as esp:
+    with Framework(plugins=False) as framework, Ends(framework, [make_sa()]) as esp:
         for driver in drivers:
             framework.attach(driver)
         assert esp.protect(PACKETS[1]).reason is Reason.MOVING
@@ -104,7 +105,7 @@ def test_a_session_that_keeps_moving_is_given_up() -> None:
 
 
 def test_a_driver_that_fails() -> None:
-    with Framework(plugins=False) as framework, Esp(framework, [make_sa()]) as esp:
+    with Framework(plugins=False) as framework, Ends(framework, [make_sa()]) as esp:
         framework.attach(Scripted("sick", lambda crp: errno.EIO))
         assert esp.protect(PACKETS[1]).reason is Reason.FAILED
 
@@ -149,7 +150,7 @@ def test_many_in_flight_come_back_in_order() -> None:
     late = Late()
     with Framework(plugins=False) as framework:
         framework.attach(late)
-        with Esp(framework, [make_sa()]) as esp:
+        with Ends(framework, [make_sa()]) as esp:
             results = list(esp.protect_many(PACKETS, depth=16))
     assert [int.from_bytes(r.packet[24:28]) for r in results if r.packet] == list(range(1, 101))
     assert late.most > 1, "they were in flight together"
@@ -158,7 +159,7 @@ def test_many_in_flight_come_back_in_order() -> None:
 def test_threads_share_one_esp() -> None:
     """No sequence number comes twice, nothing is lost, and each packet is the right one."""
     wires: list[bytes] = []
-    with Framework() as framework, Esp(framework, [make_sa(replay_window=4096)]) as esp:
+    with Framework() as framework, Ends(framework, [make_sa(replay_window=4096)]) as esp:
 
         def work() -> None:
             wires.extend(esp.protect(packet).packet or b"" for packet in PACKETS * 3)
@@ -176,7 +177,7 @@ def test_threads_share_one_esp() -> None:
 
 def test_closing_the_framework_first_is_no_error() -> None:
     framework = Framework()
-    esp = Esp(framework, [make_sa()])
+    esp = Ends(framework, [make_sa()])
     esp.protect(PACKETS[1])
     framework.close()
     assert esp.protect(PACKETS[1]).reason is not None
@@ -187,8 +188,8 @@ def test_closing_the_framework_first_is_no_error() -> None:
 def test_spis_are_unique() -> None:
     with Framework(plugins=False) as framework:
         with pytest.raises(UsageError, match="an SPI of its own"):
-            Esp(framework, [make_sa(), make_sa()])
+            Ends(framework, [make_sa(), make_sa()])
         with pytest.raises(UsageError, match="at least one"):
             Esp(framework, [])
-        with Esp(framework, [make_sa()]) as esp, pytest.raises(UsageError, match="0x9999"):
+        with Ends(framework, [make_sa()]) as esp, pytest.raises(UsageError, match="0x9999"):
             esp.counters(0x9999)

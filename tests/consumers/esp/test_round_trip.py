@@ -9,8 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from opencrypto import Framework
-from opencrypto_esp import Esp, Reason, SecurityAssociation
+from opencrypto_esp import Reason, SecurityAssociation
 from tests.consumers.esp.conftest import MakeEsp
+from tests.consumers.esp.ends import Ends
 from tests.consumers.esp.packets import (
     EXTENSION_CHAINS,
     SUITES,
@@ -33,7 +34,7 @@ shared = settings(
 )
 
 
-def there_and_back(esp: Esp, packet: bytes) -> bytes:
+def there_and_back(esp: Ends, packet: bytes) -> bytes:
     """Protect and unprotect; return what was on the wire."""
     wire = esp.protect(packet)
     assert wire.reason is None
@@ -58,7 +59,7 @@ def test_every_suite(
     data: st.DataObject,
 ) -> None:
     sa = make_sa(encryption, integrity, tunnel=tunnel, esn=esn)
-    with Esp(framework, [sa]) as esp:
+    with Ends(framework, [sa]) as esp:
         for packet in data.draw(st.lists(packets, min_size=1, max_size=4)):
             wire = there_and_back(esp, packet)
             assert len(wire) - _headers(wire, packet, tunnel) >= 8 + sa.icv

@@ -1,0 +1,159 @@
+"""
+What may come as an answer: each result's type and size, seen before anybody uses it.
+
+Pure. Whoever asks may be root, and whoever answers anybody. Fields that are not known are left out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Final
+
+from opencrypto.control.protocol import MAX_ENTRIES
+from opencrypto.exceptions import CryptoError
+
+MAX_NUMBER: Final = 1 << 128
+"""No number that we show is as large."""
+
+MAX_TEXT: Final = 4096
+MAX_NAME: Final = 256
+MAX_ITEMS: Final = 1 << 17
+"""How many names a tree may have, and drivers a process."""
+
+Check = Callable[[object], bool]
+
+
+def _text(longest: int = MAX_TEXT) -> Check:
+    return lambda value: isinstance(value, str) and len(value) <= longest
+
+
+def integer(value: object) -> bool:
+    """Tell whether it is an integer, and no larger than any of ours."""
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < MAX_NUMBER
+
+
+def _number(value: object) -> bool:
+    return integer(value) or (
+        isinstance(value, float) and math.isfinite(value) and abs(value) < MAX_NUMBER
+    )
+
+
+def _list(of: Check, longest: int = MAX_ITEMS) -> Check:
+    return lambda value: isinstance(value, list) and len(value) <= longest and all(map(of, value))
+
+
+def _value(value: object) -> bool:
+    return _number(value) or _is_text(value) or _are_integers(value)
+
+
+def _true_or_false(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+_is_text: Final = _text()
+_is_name: Final = _text(MAX_NAME)
+_are_integers: Final = _list(integer, 4096)
+
+_HELLO: Final[dict[str, Check]] = {
+    "protocol": integer,
+    "version": _is_name,
+    "pid": integer,
+    "uid": integer,
+    "program": _is_name,
+    "started": _number,
+    "drivers": _list(_is_name),
+    "sessions": integer,
+    "ops": integer,
+}
+_NODE: Final[dict[str, Check]] = {
+    "name": _is_text,
+    "description": _is_text,
+    "type": _is_name,
+    "unit": _is_name,
+    "writable": _true_or_false,
+    "value": _value,
+}
+_RANGE: Final[dict[str, Check]] = {"low": integer, "high": integer}
+_CHANGE: Final[dict[str, Check]] = {"name": _is_text, "old": _value, "new": _value}
+_ENTRY_VALUES: Final = _list(
+    lambda value: _value(value) or (isinstance(value, list) and all(map(_are_integers, value))), 64
+)
+_TRACE: Final[dict[str, dict[str, Check]]] = {
+    "start": {"fields": _list(_is_name, 64)},
+    "read": {"entries": _list(_ENTRY_VALUES, MAX_ENTRIES), "left": integer, "lost": integer},
+    "stop": {"left": integer, "lost": integer},
+}
+
+
+class Wrong(CryptoError):
+    """An answer is not what the protocol says."""
+
+
+def _fields(result: object, checks: dict[str, Check]) -> dict[str, Any]:
+    if not isinstance(result, dict):
+        raise Wrong("an object should have come")
+    for name, fits in checks.items():
+        if name not in result or not fits(result[name]):
+            raise Wrong(f"{name!r} is missing, or of a wrong type or size")
+    return {name: result[name] for name in checks}
+
+
+def hello(result: object) -> dict[str, Any]:
+    """
+    Return what a process says of itself.
+
+    Raises:
+        Wrong: that cannot be.
+    """
+    return _fields(result, _HELLO)
+
+
+def values(result: object) -> dict[str, Any]:
+    """
+    Return values by name.
+
+    Raises:
+        Wrong: that cannot be.
+    """
+    if not isinstance(result, dict) or len(result) > MAX_ITEMS:
+        raise Wrong("values by name should have come")
+    for name, value in result.items():
+        if not _is_text(name) or not _value(value):
+            raise Wrong("a value is of a wrong type or size")
+    return result
+
+
+def nodes(result: object) -> list[dict[str, Any]]:
+    """
+    Return descriptions of names.
+
+    Raises:
+        Wrong: that cannot be.
+    """
+    if not isinstance(result, list) or len(result) > MAX_ITEMS:
+        raise Wrong("a list of names should have come")
+    return [
+        _fields(each, _NODE | (_RANGE if isinstance(each, dict) and each.get("writable") else {}))
+        for each in result
+    ]
+
+
+def change(result: object) -> dict[str, Any]:
+    """
+    Return what a write changed.
+
+    Raises:
+        Wrong: that cannot be.
+    """
+    return _fields(result, _CHANGE)
+
+
+def trace(action: str, result: object) -> dict[str, Any]:
+    """
+    Return what comes of an action of a trace.
+
+    Raises:
+        Wrong: that cannot be.
+    """
+    return _fields(result, _TRACE[action])
