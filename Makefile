@@ -53,7 +53,7 @@ format: $(STAMP) ## let ruff fix and format
 soak: $(STAMP) ## everything at once for ten minutes (SECONDS=600)
 	OPENCRYPTO_SOAK_SECONDS=$(or $(SECONDS),600) $(PYTEST) -s -o faulthandler_timeout=0 tests/soak
 
-fuzz: $(STAMP) ## requests made of anything, for some minutes (EXAMPLES=40000)
+fuzz: $(STAMP) ## requests and captures made of anything, for some minutes (EXAMPLES=40000)
 	OPENCRYPTO_FUZZ_EXAMPLES=$(or $(EXAMPLES),40000) $(PYTEST) -o faulthandler_timeout=0 tests/fuzz tests/core/keys/test_fuzz.py
 
 mutants: $(STAMP) ## single faults planted in the core, and which go unnoticed (SAMPLE=200 SEED=1)

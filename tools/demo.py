@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 
 from opencrypto import Framework
-from opencrypto.cli.captures import reading
 from opencrypto_esp import Direction, Esp, Flow, SecurityAssociation, one_way
+from opencrypto_esp.capture import ip_packets, read_capture
 
 RUN_IN_UML = Path(__file__).with_name("run-in-uml")
 INSIDE = "OPENCRYPTO_KERNEL" in os.environ
@@ -44,8 +44,8 @@ def associations() -> list[tuple[str, SecurityAssociation]]:
 
 def packets_of(path: Path) -> list[bytes]:
     """Return the IP packets of a capture."""
-    with reading(path) as capture:
-        return [packet for _, frame in capture if (packet := capture.packet(frame))]
+    with path.open("rb", buffering=0) as file:
+        return list(ip_packets(read_capture(file, str(path))))
 
 
 def show(sent: Flow, received: Flow, seconds: float) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-FLOOR = re.compile(r"([A-Za-z0-9._-]+)>=([0-9.]+)")
+FLOOR = re.compile(r"([A-Za-z0-9._-]+)>=([0-9.]+)( *;.*)?")
 
 
 def floors(project: dict[str, Any]) -> Iterator[str]:

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from opencrypto_esp.results import Drop, Reason
 
+UDP: Final = 17
 ESP: Final = 50
 IPV4_IN: Final = 4
 IPV6_IN: Final = 41
@@ -45,7 +46,7 @@ def length(packet: bytes) -> int:
     Return how many bytes of a buffer are the IP packet, by its own header.
 
     Raises:
-        Drop: it is not IP, is shorter than it says, or has impossible lengths.
+        Drop: it is not IP, is shorter than it says, has impossible lengths, or has none.
     """
     if not packet:
         raise Drop(Reason.NOT_IP)
@@ -55,17 +56,59 @@ def length(packet: bytes) -> int:
             raise Drop(Reason.TRUNCATED)
         end = packet[2] << 8 | packet[3]
         head = (first & 15) << 2
+        if not end:
+            raise Drop(Reason.NO_LENGTH)
         if head < 20 or end < head:
             raise Drop(Reason.MALFORMED)
     elif first >> 4 == 6:
         if len(packet) < 40:
             raise Drop(Reason.TRUNCATED)
         end = 40 + (packet[4] << 8 | packet[5])
+        if end == 40 < len(packet) and says_no_length(packet):
+            raise Drop(Reason.NO_LENGTH)
     else:
         raise Drop(Reason.NOT_IP)
     if end > len(packet):
         raise Drop(Reason.TRUNCATED)
     return end
+
+
+def says_no_length(packet: bytes) -> bool:
+    """
+    Tell whether an IPv6 header leaves the packet's length open.
+
+    So do jumbograms (RFC 2675), and what a host records before its network card has cut it up.
+    """
+    return not packet[4] and not packet[5] and packet[6] != DUMMY
+
+
+def protocol(packet: bytes) -> tuple[int, int]:
+    """
+    Return the number of what an IP packet or a fragment of one carries, and where that begins.
+
+    It begins at 0, nowhere, in a fragment that is not the first.
+
+    Raises:
+        Drop: the headers are not whole.
+    """
+    if not packet:
+        raise Drop(Reason.NOT_IP)
+    if packet[0] >> 4 == 4:
+        if len(packet) < 20:
+            raise Drop(Reason.TRUNCATED)
+        later = packet[6] & 0x1F or packet[7]
+        return packet[9], 0 if later else (packet[0] & 15) << 2
+    if len(packet) < 40:
+        raise Drop(Reason.TRUNCATED)
+    at, following = 40, packet[6]
+    while following in (HOP_BY_HOP, ROUTING, FRAGMENT, DESTINATION):
+        if at + 8 > len(packet):
+            raise Drop(Reason.TRUNCATED)
+        if following == FRAGMENT and (packet[at + 2] or packet[at + 3] & 0xF8):
+            return packet[at], 0
+        size = 8 if following == FRAGMENT else (packet[at + 1] + 1) << 3
+        following, at = packet[at], at + size
+    return following, at
 
 
 def locate(packet: bytes) -> Place:

@@ -21,6 +21,7 @@ class Reason(StrEnum):
     NOT_IP = "not IP"
     MALFORMED = "malformed"
     TRUNCATED = "truncated"
+    NO_LENGTH = "no length (segmentation offload or jumbogram)"
     FRAGMENT = "fragment in transport mode"
     NO_DRIVER = "no driver"
     MOVING = "session kept moving"

@@ -6,19 +6,21 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
 from rich.progress import Progress
 
 from opencrypto import Framework
-from opencrypto.cli import show
-from opencrypto.cli.captures import Capture, Time, reading, writing
-from opencrypto.exceptions import UsageError
-from opencrypto_esp import Direction, Esp, Flow, Result, load_sas, one_way
+from opencrypto.cli import captures, show
+from opencrypto_esp import Direction, Esp, Flow, Reason, load_sas, one_way
+from opencrypto_esp.capture import Item, Passage, Reader
+from opencrypto_esp.capture.passage import NAT_T
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -26,10 +28,34 @@ app = typer.Typer(
     help="IPsec ESP (RFC 4303) on packet captures, by the associations of a file.",
 )
 
-In = Annotated[Path, typer.Argument(metavar="IN", help="The capture to read: pcap or pcapng.")]
-Out = Annotated[Path, typer.Argument(metavar="OUT", help="The capture to write: pcap.")]
+
+class Format(StrEnum):
+    """The formats of captures."""
+
+    PCAP = "pcap"
+    PCAPNG = "pcapng"
+
+
+In = Annotated[
+    Path,
+    typer.Argument(
+        metavar="IN",
+        help="The capture to read: pcap or pcapng, also packed (gzip, xz, zstd); - is stdin.",
+    ),
+]
+Out = Annotated[Path, typer.Argument(metavar="OUT", help="The capture to write; - is stdout.")]
 Sa = Annotated[
     Path, typer.Option("--sa", metavar="FILE", help="TOML file of SAs; only you may read it.")
+]
+Kind = Annotated[
+    Format | None, typer.Option("--format", help="The format of OUT; by default, that of IN.")
+]
+Others = Annotated[
+    bool,
+    typer.Option(
+        "--pass-others",
+        help="Pass what is not for ESP on in clear, ARP for example, instead of leaving it out.",
+    ),
 ]
 StateFile = Annotated[
     Path | None,
@@ -41,96 +67,172 @@ StateFile = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
 
-_EVERY = 256
-"""Packets between two looks at the progress bar, whose drawing costs more than a packet."""
+_KINDS: Final = 12
+"""How many kinds of frames a sentence names."""
+
+_SA_FILE: Final = "compare the SA file with the other end's"
+_REMEDIES: Final = {
+    Reason.DUMMY: "",
+    Reason.MALFORMED: "look at the capture with: tshark -V -r IN",
+    Reason.TRUNCATED: "record whole packets: tcpdump -s 0",
+    Reason.NO_LENGTH: "record with offloads off: ethtool -K DEVICE tso off gso off gro off",
+    Reason.FRAGMENT: "use tunnel mode outbound, and put fragments together before unprotecting",
+    Reason.TOO_BIG: "record with a smaller MTU",
+    Reason.NO_DRIVER: "see: opencrypto drivers",
+}
+"""What to do about packets that were dropped, where the SA file is not to blame."""
 
 
 @app.command()
 def protect(
-    source: In, target: Out, sa: Sa, state: StateFile = None, as_json: Json = False
+    source: In,
+    target: Out,
+    sa: Sa,
+    state: StateFile = None,
+    kind: Kind = None,
+    others: Others = False,
+    as_json: Json = False,
 ) -> None:
     """Protect every IP packet of IN, and write it to OUT."""
-    _run(source, target, sa, state, as_json=as_json, direction=Direction.OUT)
+    run = _Run(source, target, Direction.OUT, others=others)
+    run.go(sa, state, kind, as_json=as_json)
 
 
 @app.command()
 def unprotect(
-    source: In, target: Out, sa: Sa, state: StateFile = None, as_json: Json = False
+    source: In,
+    target: Out,
+    sa: Sa,
+    state: StateFile = None,
+    kind: Kind = None,
+    others: Others = False,
+    as_json: Json = False,
 ) -> None:
     """Verify and decrypt every ESP packet of IN, and write what it protected to OUT."""
-    _run(source, target, sa, state, as_json=as_json, direction=Direction.IN)
+    run = _Run(source, target, Direction.IN, others=others)
+    run.go(sa, state, kind, as_json=as_json)
 
 
-def _run(
-    source: Path, target: Path, sa: Path, state: Path | None, *, as_json: bool,
-    direction: Direction,
-) -> None:  # fmt: skip
-    sas = one_way(load_sas(sa), direction)
-    inbound = direction is Direction.IN
-    if target.exists() and source.exists() and target.samefile(source):
-        raise UsageError(f"{target} is the capture to be read; name another file to write")
-    with Framework() as framework, Esp(framework, sas, state=state) as esp:
-        esp.open()
-        start = time.perf_counter()
-        with reading(source) as capture, writing(target, capture) as write:
-            work = esp.unprotect if inbound else esp.protect
-            passed = _stream(capture, write, work, size=source.stat().st_size)
-        seconds = time.perf_counter() - start
-        counters = esp.counters()
-    flow = counters.unprotected if inbound else counters.protected
-    _summary(flow, passed, seconds, as_json=as_json, verb="unprotected" if inbound else "protected")
-    if flow.lost:
-        raise typer.Exit(1)
+class _Run:
+    """One run of the command: from a capture to another one, and what is said of it."""
+
+    def __init__(self, source: Path, target: Path, direction: Direction, *, others: bool) -> None:
+        self._source = source
+        self._target = target
+        self._others = others
+        self._direction = direction
+        self._inbound = direction is Direction.IN
+        self._verb = "unprotected" if self._inbound else "protected"
+        self._cut = ""
+        self._err = captures.is_stdout(target)
+
+    def go(self, sa: Path, state: Path | None, kind: Format | None, *, as_json: bool) -> None:
+        """Do it, and say what came of it; status 1 if something was lost."""
+        sas = one_way(load_sas(sa), self._direction)
+        captures.check_apart(self._source, self._target)
+        with Framework() as framework, Esp(framework, sas, state=state) as esp:
+            esp.open()
+            start = time.perf_counter()
+            passage = self._stream(esp, kind)
+            seconds = time.perf_counter() - start
+            counters = esp.counters()
+        flow = counters.unprotected if self._inbound else counters.protected
+        flow.dropped.update(passage.dropped)
+        lost = flow.lost + passage.left.total()
+        if as_json:
+            self._document(flow, passage, lost, seconds)
+        else:
+            self._table(flow, passage, lost, seconds)
+        self._sentences(flow, passage)
+        if lost or self._cut:
+            raise typer.Exit(1)
+
+    def _stream(self, esp: Esp, kind: Format | None) -> Passage:
+        """Send every packet through ESP."""
+        with (
+            captures.reading(self._source) as reader,
+            captures.writing(self._target, kind or reader.format) as writer,
+        ):
+            passage = Passage(
+                writer,
+                esp.unprotect if self._inbound else esp.protect,
+                inbound=self._inbound,
+                pass_others=self._others,
+            )
+            passage.run(_shown(reader, captures.size(self._source)))
+        if reader.cut:
+            self._cut = f"cut short after packet {passage.frames}: {reader.cut}"
+        return passage
+
+    def _document(self, flow: Flow, passage: Passage, lost: int, seconds: float) -> None:
+        show.as_json(
+            {
+                self._verb: flow.as_dict(),
+                "frames": passage.frames,
+                "passed_on_in_clear": dict(passage.passed.most_common()),
+                "left_out": dict(passage.left.most_common()),
+                "blocks_left_out": dict(passage.blocks.most_common()),
+                "lost": lost,
+                "cut_short": self._cut or None,
+                "seconds": seconds,
+            },
+            err=self._err,
+        )
+
+    def _table(self, flow: Flow, passage: Passage, lost: int, seconds: float) -> None:
+        rows: list[tuple[str, object]] = [
+            (self._verb, flow.packets),
+            ("bytes in", flow.octets_in),
+            ("bytes out", flow.octets_out),
+            ("passed on in clear", passage.passed.total()),
+            ("left out", passage.left.total()),
+            *((f"dropped: {reason.value}", n) for reason, n in flow.dropped.most_common()),
+            *((f"served by {name}", n) for name, n in flow.drivers.most_common()),
+            ("sessions moved", flow.migrations),
+            ("requests sent again", flow.resubmitted),
+            ("packets per second", round((flow.packets + lost) / max(seconds, 1e-9))),
+        ]
+        show.table(("", "count"), rows, err=self._err)
+
+    def _sentences(self, flow: Flow, passage: Passage) -> None:
+        """Say what a person should not overlook, and what to do about it."""
+        if passage.passed:
+            show.warn(f"passed on in clear: {_listed(passage.passed)}")
+        if passage.left:
+            way = "not ESP" if self._inbound else "not IP, which alone is protected"
+            show.warn(
+                f"left out, since {way}: {_listed(passage.left)}; to pass them on: --pass-others"
+            )
+        if passage.left[NAT_T] or passage.passed[NAT_T]:
+            show.warn(
+                "UDP port 4500 carries ESP in UDP (NAT-T, RFC 3948), which is not undone here"
+            )
+        if passage.blocks:
+            show.warn(f"blocks left out that are no packets: {_listed(passage.blocks)}")
+        if flow.lost:
+            todo = (_REMEDIES.get(reason, _SA_FILE) for reason, _ in flow.dropped.most_common())
+            show.warn(
+                f"{flow.lost} packets were dropped for the reasons above; "
+                + "; ".join(dict.fromkeys(filter(None, todo)))
+            )
+        if self._cut:
+            show.warn(f"{self._source} is {self._cut}; what came before is kept")
 
 
-def _stream(
-    capture: Capture,
-    write: Callable[[bytes, Time], None],
-    work: Callable[[bytes], Result],
-    *,
-    size: int,
-) -> int:
-    """Send every packet through `work`; return how many frames held none and went on unchanged."""
-    passed = 0
+def _listed(kinds: Counter[str]) -> str:
+    """Name kinds with their numbers, the most frequent first."""
+    shown = [f"{kind} {n}" for kind, n in kinds.most_common(_KINDS)]
+    rest = kinds.total() - sum(n for _, n in kinds.most_common(_KINDS))
+    return ", ".join([*shown, f"{rest} of other kinds"] if rest else shown)
+
+
+def _shown(reader: Reader, size: int | None) -> Iterator[Sequence[Item]]:
+    """Hand a capture's batches on, and show a terminal how far it is."""
     # A pipe or a log file gets no control characters.
     # Quiet too: rich before 14.3 ends even a disabled bar with a newline.
     console = Console(stderr=True, quiet=not sys.stderr.isatty())
     with Progress(console=console, transient=True, disable=not sys.stderr.isatty()) as progress:
         bar = progress.add_task("", total=size)
-        for number, (when, frame) in enumerate(capture):
-            if not number % _EVERY:
-                progress.update(bar, completed=capture.position())
-            packet = capture.packet(frame)
-            if packet is None:
-                passed += 1
-                write(frame, when)
-                continue
-            made = work(packet).packet
-            if made is not None:
-                write(capture.reframe(frame, made), when)
-    return passed
-
-
-def _summary(flow: Flow, passed: int, seconds: float, *, as_json: bool, verb: str) -> None:
-    if as_json:
-        show.as_json(
-            {verb: flow.as_dict(), "not_ip": passed, "lost": flow.lost, "seconds": seconds}
-        )
-        return
-    rows: list[tuple[str, object]] = [
-        (verb, flow.packets),
-        ("bytes in", flow.octets_in),
-        ("bytes out", flow.octets_out),
-        ("not IP, passed on", passed),
-        *((f"dropped: {reason.value}", n) for reason, n in flow.dropped.most_common()),
-        *((f"served by {name}", n) for name, n in flow.drivers.most_common()),
-        ("sessions moved", flow.migrations),
-        ("requests sent again", flow.resubmitted),
-        ("packets per second", round((flow.packets + flow.lost) / max(seconds, 1e-9))),
-    ]
-    show.table(("", "count"), rows)
-    if flow.lost:
-        show.warn(
-            f"{flow.lost} packets were dropped for the reasons above; "
-            "compare the SA file with the other end's"
-        )
+        for batch in reader.batches():
+            yield batch
+            progress.update(bar, completed=reader.source.position)

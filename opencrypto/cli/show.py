@@ -47,9 +47,10 @@ def formatter() -> logging.Formatter:
     return Clean("%(name)s: %(message)s")
 
 
-def as_json(document: object) -> None:
-    """Print a document as JSON, on one line if nobody looks."""
-    typer.echo(json.dumps(document, indent=2 if sys.stdout.isatty() else None))
+def as_json(document: object, *, err: bool = False) -> None:
+    """Print a document as JSON, on one line if nobody looks; to stderr where stdout is taken."""
+    looks = (sys.stderr if err else sys.stdout).isatty()
+    typer.echo(json.dumps(document, indent=2 if looks else None), err=err)
 
 
 def lines(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -61,8 +62,14 @@ def lines(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         say("  ".join(cells).rstrip())
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> None:
-    """Print a table; numbers stand to the right."""
+def table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    title: str = "",
+    err: bool = False,
+) -> None:
+    """Print a table, numbers to the right; to stderr where stdout is taken."""
     from rich.console import Console
     from rich.table import Table
 
@@ -74,7 +81,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: st
     for row in rows:
         # Text: a name in square brackets is a name, not a style.
         made.add_row(*(_plain(value) for value in row))
-    Console(highlight=False, markup=False).print(made)
+    Console(highlight=False, markup=False, stderr=err).print(made)
 
 
 def _plain(value: object) -> str:

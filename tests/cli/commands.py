@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
 import os
 import subprocess
 import sys
@@ -37,6 +40,14 @@ def run(*words: str | Path, status: int = 0, **env: str) -> subprocess.Completed
 def call(*words: str | Path) -> None:
     """Run the command in this process, where many runs are wanted and none is to fail."""
     assert not app([*map(str, words)], standalone_mode=False)
+
+
+def ask(*words: str | Path) -> tuple[int, Any, str]:
+    """Run a command in this process; return its status, what it prints as JSON, and its stderr."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = app([*map(str, words), "--json"], standalone_mode=False)
+    return status or 0, json.loads(out.getvalue()), err.getvalue()
 
 
 def frames(path: Path) -> list[tuple[float, bytes]]:

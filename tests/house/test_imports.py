@@ -68,7 +68,7 @@ WITHOUT_THREADS = {
 ONLY_IN = {
     "typer": {"cli"},
     "rich": {"cli"},
-    "dpkt": {"cli"},
+    "dpkt": set[str](),
     "prometheus_client": {"metrics"},
     "opentelemetry": {"telemetry"},
     "pytest": {"testing"},
