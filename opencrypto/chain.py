@@ -403,6 +403,8 @@ class ChainDriver(Driver):
         longest = [self.capabilities[cri.alg].maxlen for cri in ini]
         session = ChainSession(chain, [self._transform(cri) for cri in ini], longest)
         lid = self.newlid()
+        while lid in self._sessions:  # after 2**32 of them
+            lid = self.newlid()
         self._sessions[lid] = session
         return lid, self.compile(session)
 

@@ -291,7 +291,11 @@ class Driver:
         """
 
     def newlid(self) -> int:
-        """Return a session number that no driver of this process has had lately."""
+        """
+        Return a session number that no driver of this process has had lately.
+
+        After 2**32 the numbers begin again: ask for another one while it is one of your own.
+        """
         return next(_lids) & LID
 
     def __repr__(self) -> str:

@@ -386,7 +386,9 @@ class Sessions:
         try:
             new = self._place(session.lineage)
         except CryptoError as error:
-            log.warning("session_stranded", sid=session.sid, reason=error.strerror)
+            if not session.lineage.stranded:  # or each of its requests would say so
+                session.lineage.stranded = True
+                log.warning("session_stranded", sid=session.sid, reason=error.strerror)
             return None
         self._succeed(session, new)
         return new

@@ -73,12 +73,13 @@ class Lineage:
         stand_in: What `first` and `former` name, once it has moved: never live, so that requests
             are sent on. There is one for all of them: a former SID costs an entry of the table.
         avoid: The driver that handed it back last, until it has moved.
+        stranded: Whether it was said that nobody takes it over, since it last moved.
         ended: Whether it was freed, and its last request is done.
     """
 
     __slots__ = (
         "avoid", "born", "chain", "ended", "first", "former", "hard", "is_part", "newest", "pin",
-        "stand_in",
+        "stand_in", "stranded",
     )  # fmt: skip
 
     def __init__(
@@ -94,6 +95,7 @@ class Lineage:
         self.newest: Session | None = None
         self.stand_in: Session | None = None
         self.avoid: Slot | None = None
+        self.stranded = False
         self.ended = False
 
     def admits(self, slot: Slot) -> bool:
@@ -116,6 +118,7 @@ class Lineage:
                 self.stand_in.move(event)
         self.stand_in.slot = new.slot  # whose counts have what comes under former SIDs
         self.avoid = None
+        self.stranded = False
         if old.sid != self.first:
             self.former.append(old.sid)
         if len(self.former) > MAX_ALIASES:

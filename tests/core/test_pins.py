@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 
 import pytest
 
@@ -111,6 +112,22 @@ def test_the_class_asked_for_is_kept_through_every_move(
         fw.dispatch(crp)
         assert log.etypes[-2:] == [errno.EAGAIN, 0]
         assert fw.driver_of(sid) == ("c",)
+
+
+def test_it_is_said_once_that_nobody_takes_a_session_over(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Not with every request; and again, if it has moved since."""
+    with stepped(Toy("token")) as fw, caplog.at_level(logging.WARNING, "opencrypto"):
+        sid, log = newsession(fw, driver="token"), Log()
+        for times in (1, 2):
+            fw.detach("token")
+            for _ in range(5):
+                fw.dispatch(request(sid, log))
+            assert caplog.text.count("session_stranded") == times
+            fw.attach(Toy("token"))
+            fw.dispatch(request(sid, log))
+            assert log.etypes[-1] == errno.EAGAIN
 
 
 def test_a_session_for_all_classes_takes_any() -> None:
