@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from opencrypto import hookimpl
+from opencrypto.xform import FACTS, Kind
 from opencrypto_afalg import AfalgDriver
-from tests.drivers import rig, test_limits, test_wrong_fields
+from tests.drivers import rig, test_limits, test_one_rule, test_wrong_fields
 from tests.rules import test_bytes_are_bytes, test_unused_fields
 
 pytestmark = pytest.mark.kernel
@@ -115,3 +116,31 @@ def test_the_kernels_driver_keeps_what_all_keep(
             error.add_note(f"with {given}")
             raise
     assert tried
+
+
+def test_the_kernels_driver_answers_as_swcrypto_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each length around each border, for each algorithm that this kernel has."""
+    monkeypatch.setitem(rig.PLUGINS, "afalg", Plugin())
+    names = ("afalg", "swcrypto")
+    offers = {name: rig.make_driver(name).capabilities for name in names}
+    monkeypatch.setattr(test_one_rule, "OFFERS", offers)
+    prober = Prompt()
+    absent = prober.probe()
+    prober.close()
+    differ, tried = {}, 0
+    with rig.attached("afalg") as kernel, rig.attached("swcrypto") as software:
+        frameworks = dict(zip(names, (kernel, software), strict=True))
+        for alg in sorted(offers["afalg"].keys() - absent.keys()):
+            if FACTS[alg].kind is Kind.AEAD_AUTH:
+                continue
+            for test in (
+                test_one_rule.test_keys_and_macs_of_every_length,
+                test_one_rule.test_messages_and_ivs_of_every_length,
+            ):
+                try:
+                    test(frameworks, alg)
+                except AssertionError as error:
+                    differ[FACTS[alg].name, test.__name__] = str(error)[:600]
+            tried += 1
+    assert not differ
+    assert tried > 10
