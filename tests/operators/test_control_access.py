@@ -101,7 +101,7 @@ def test_a_folder_of_anybody_is_refused(tmp_path: Path) -> None:
     """Where others could replace the socket, none is opened."""
     folder = tmp_path / "open"
     folder.mkdir()
-    os.chmod(folder, 0o777)  # noqa: PTH101, S103
+    os.chmod(folder, 0o777)  # noqa: PTH101, S103 - open, which is what is refused
     with pytest.raises(UsageError, match="can be changed by others"):
         Framework(plugins=False, control=folder / "it.sock")
 
