@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from opencrypto import UsageError, files
-from opencrypto_esp.sa import Address, Direction, Mode, Network, SecurityAssociation
+from opencrypto_esp.sa import ANY_SPI, Address, Direction, Mode, Network, SecurityAssociation
+
+ANY: Final = "*"
+"""What a file has for `ANY_SPI`."""
 
 _KEYS: Final = ("encryption_key", "integrity_key")
 _SELECTORS: Final = ("source", "destination")
 _FIELDS: Final = {field.name: field for field in fields(SecurityAssociation)}
-_NUMBERS: Final = ("spi", "replay_window", "sequence", "hop_limit", "dscp")
+_NUMBERS: Final = ("spi", "replay_window", "sequence", "replay_seq_hi", "hop_limit", "dscp")
 _FLAGS: Final = ("esn", "unauthenticated")
 _WORDS: Final = ("encryption", "integrity", "name")
 
@@ -95,6 +98,10 @@ def _sa(where: str, table: object) -> SecurityAssociation:
 def _value(where: str, name: str, value: object) -> object:
     if name in _KEYS:
         return _key(where, value)
+    if name == "spi" and value in (ANY, ANY_SPI):
+        if value != ANY:
+            raise UsageError(f'{where} must be 1 to 0xffffffff, or "{ANY}" for any')
+        return ANY_SPI
     if name in _NUMBERS:
         if isinstance(value, bool) or not isinstance(value, int):
             raise UsageError(f"{where} must be a number")

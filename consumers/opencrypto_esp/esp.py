@@ -19,6 +19,7 @@ from opencrypto_esp.channel import Job
 from opencrypto_esp.inbound import Inbound
 from opencrypto_esp.outbound import Outbound
 from opencrypto_esp.policy import Policy
+from opencrypto_esp.receivers import Receivers
 from opencrypto_esp.results import Counters, Drop, Flow, Reason, Result
 from opencrypto_esp.sa import Direction, SecurityAssociation, check_together
 from opencrypto_esp.state import Numbers, State
@@ -48,8 +49,8 @@ class Esp:
 
     Raises:
         UsageError: there are no SAs, one that does not say its direction, two of one direction
-            with one SPI, or two of different ones with the same keys; or the state is damaged,
-            of other SAs, or another user's.
+            with one SPI and the same addresses, or two of different ones with the same keys; or
+            the state is damaged, of other SAs, or another user's.
         BusyError: another process has the state.
     """
 
@@ -65,17 +66,17 @@ class Esp:
         check_together(self.sas)
         self._state = State(Path(state), self.sas) if state is not None else None
         keep = self._state.numbers if self._state is not None else Numbers
-        self._outbound = {
-            sa.spi: Outbound(framework, sa, keep(sa), batch=batch)
+        self._outbound = [
+            Outbound(framework, sa, keep(sa), batch=batch)
             for sa in self.sas
             if sa.direction is Direction.OUT
-        }
-        self._inbound = {
-            sa.spi: Inbound(framework, sa, keep(sa), batch=batch)
+        ]
+        self._inbound = Receivers(
+            Inbound(framework, sa, keep(sa), batch=batch)
             for sa in self.sas
             if sa.direction is Direction.IN
-        }
-        self._policy = Policy([(end.sa, end) for end in self._outbound.values()])
+        )
+        self._policy = Policy([(end.sa, end) for end in self._outbound])
         self._lock = threading.Lock()  # guards both; they count packets that belong to no SA
         self._stray_out = Flow()
         self._stray_in = Flow()
@@ -113,7 +114,8 @@ class Esp:
                 raise Drop(Reason.NOT_ESP)
             if place.end - place.head < 8:
                 raise Drop(Reason.TRUNCATED)
-            end = self._inbound.get(int.from_bytes(packet[place.head : place.head + 4]))
+            spi = int.from_bytes(packet[place.head : place.head + 4])
+            end = self._inbound.find(packet, spi)
             if end is None:
                 raise Drop(Reason.UNKNOWN_SPI)
             return end, end.submit(packet, place)
@@ -170,7 +172,7 @@ class Esp:
 
     def counters(self, spi: int | None = None) -> Counters:
         """
-        Return a snapshot of the counts of one SA, or of all and of what belongs to none.
+        Return a snapshot of the counts of an SPI's SAs, or of all and of what belongs to none.
 
         Raises:
             UsageError: there is no SA with this SPI.
@@ -189,8 +191,8 @@ class Esp:
         return Counters(out, back)
 
     def _ends(self) -> Iterator[_End]:
-        yield from self._outbound.values()
-        yield from self._inbound.values()
+        yield from self._outbound
+        yield from self._inbound
 
     # Beginning and end.
 

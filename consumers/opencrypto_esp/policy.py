@@ -4,7 +4,7 @@ Which SA a packet is for, by its addresses: the smallest useful part of RFC 4301
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from typing import Final, Generic, TypeVar
 
@@ -26,19 +26,34 @@ def matches(sa: SecurityAssociation, pair: bytes) -> bool:
     )
 
 
+def joins(sa: SecurityAssociation, pair: bytes) -> bool:
+    """Tell whether an ESP packet with these addresses goes from one end of an SA to the other."""
+    source, destination = sa.tunnel_source, sa.tunnel_destination
+    if source is None or destination is None:
+        return matches(sa, pair)
+    return pair == source.packed + destination.packed
+
+
 class Policy(Generic[T]):
     """
     Finds what belongs to the first SA, in the order of the file, that a packet matches.
 
     Args:
         entries: SAs, each with what is to be found for it.
+        match: Whether an SA is for packets with some addresses.
     """
 
-    def __init__(self, entries: Sequence[tuple[SecurityAssociation, T]]) -> None:
+    def __init__(
+        self,
+        entries: Sequence[tuple[SecurityAssociation, T]],
+        match: Callable[[SecurityAssociation, bytes], bool] = matches,
+    ) -> None:
         self._entries = entries
+        self._match = match
         self._cache: dict[bytes, T | None] = {}
         sa = entries[0][0] if entries else None
-        self._only = entries[0][1] if sa and not sa.source and not sa.destination else None
+        every = sa is not None and match is matches and not (sa.source or sa.destination)
+        self._only = entries[0][1] if every else None
 
     def find(self, packet: bytes) -> T | None:
         """
@@ -55,7 +70,7 @@ class Policy(Generic[T]):
             return self._cache[pair]
         except KeyError:
             pass
-        found = next((entry for sa, entry in self._entries if matches(sa, pair)), None)
+        found = next((entry for sa, entry in self._entries if self._match(sa, pair)), None)
         if len(self._cache) >= _CACHED:
             self._cache.clear()
         self._cache[pair] = found

@@ -16,6 +16,12 @@ from opencrypto_esp.suites import ENCRYPTIONS, INTEGRITIES, Encryption, Integrit
 Address: TypeAlias = IPv4Address | IPv6Address
 Network: TypeAlias = IPv4Network | IPv6Network
 
+ANY_SPI: Final = 0
+"""Stands for any SPI, on receipt. On the wire there is no such (RFC 4303 §2.1)."""
+
+LOWEST_SENT: Final = 256
+"""The lowest SPI to send by: those below are IANA's, and some old associations' (RFC 4303 §2.1)."""
+
 MAX_WINDOW: Final = 1 << 16
 LAST_SHORT: Final = 0xFFFFFFFF
 LAST_LONG: Final = 0xFFFFFFFFFFFFFFFF
@@ -43,7 +49,8 @@ class SecurityAssociation:
     Its repr shows no key.
 
     Attributes:
-        spi: The number on the wire, 256 to 2**32 - 1 (RFC 4303 §2.1).
+        spi: The number on the wire, 1 to 2**32 - 1, to send by 256 at least (RFC 4303 §2.1);
+            `ANY_SPI` to receive on whatever no other SA has, replays not told apart.
         encryption: A name of `ENCRYPTIONS`.
         encryption_key: Its key; of counter modes, with the salt at the end.
         integrity: A name of `INTEGRITIES`; empty with a combined mode, or with `unauthenticated`.
@@ -57,6 +64,8 @@ class SecurityAssociation:
         esn: Extended, 64-bit sequence numbers (RFC 4303 §2.2.1).
         replay_window: Sequence numbers told apart on receipt; 0 checks nothing. Default 64.
         sequence: The last sequence number sent; the first packet has the next one.
+        replay_seq_hi: The upper half of the extended numbers expected first; None for that of
+            what follows `sequence`.
         hop_limit: TTL or hop limit of the outer header.
         dscp: DSCP of the outer header, 0 to 63; None copies the inner packet's.
         unauthenticated: Allow encryption alone, which RFC 8221 §4 forbids to use.
@@ -77,6 +86,7 @@ class SecurityAssociation:
     esn: bool = False
     replay_window: int = 64
     sequence: int = 0
+    replay_seq_hi: int | None = None
     hop_limit: int = 64
     dscp: int | None = None
     unauthenticated: bool = False
@@ -92,7 +102,7 @@ class SecurityAssociation:
     @property
     def label(self) -> str:
         """What to call it in a message or a table."""
-        return self.name or f"{self.spi:#010x}"
+        return self.name or (f"{self.spi:#010x}" if self.spi != ANY_SPI else "*")
 
     @property
     def cipher(self) -> Encryption:
@@ -110,6 +120,19 @@ class SecurityAssociation:
         return self.cipher.icv or (INTEGRITIES[self.integrity].icv if self.integrity else 0)
 
     @property
+    def window(self) -> int:
+        """How many sequence numbers are told apart on receipt."""
+        # Without integrity anybody could move the window (RFC 4303 §3.4.3); each SPI has its own.
+        return self.replay_window if self.icv and self.spi != ANY_SPI else 0
+
+    @property
+    def first_high(self) -> int | None:
+        """The upper half of the extended sequence numbers that are expected first, if they are."""
+        if self.replay_seq_hi is not None or not self.esn:
+            return self.replay_seq_hi
+        return min(self.sequence + 1, self.last_sequence) >> 32
+
+    @property
     def last_sequence(self) -> int:
         """The highest sequence number it may send; it never starts again (RFC 4303 §3.3.3)."""
         return LAST_LONG if self.esn else LAST_SHORT
@@ -118,14 +141,22 @@ class SecurityAssociation:
         return UsageError(f"SA {self.label}: {problem}")
 
     def _check_numbers(self) -> None:
-        if not 256 <= self.spi <= 0xFFFFFFFF:
-            raise self._bad("the SPI must be 256 to 0xffffffff; lower ones are reserved")
+        if not 0 <= self.spi <= 0xFFFFFFFF:
+            raise self._bad("the SPI must be 1 to 0xffffffff")
+        if self.direction is Direction.OUT and self.spi < LOWEST_SENT:
+            raise self._bad(
+                "to send by, the SPI must be 256 to 0xffffffff; lower ones are reserved"
+            )
         if not 0 <= self.replay_window <= MAX_WINDOW:
             raise self._bad(f"replay_window must be 0 to {MAX_WINDOW} packets")
         if self.esn and not self.replay_window:
             raise self._bad("extended sequence numbers need a replay_window to be inferred from")
         if not 0 <= self.sequence <= self.last_sequence:
             raise self._bad(f"sequence must be 0 to {self.last_sequence}")
+        if self.replay_seq_hi is not None and not (
+            self.esn and 0 <= self.replay_seq_hi <= LAST_SHORT
+        ):
+            raise self._bad(f"replay_seq_hi must be 0 to {LAST_SHORT}, and esn be true")
         if not 1 <= self.hop_limit <= 255:
             raise self._bad("hop_limit must be 1 to 255")
         if self.dscp is not None and not 0 <= self.dscp <= 63:
@@ -183,8 +214,8 @@ def check_together(sas: Sequence[SecurityAssociation]) -> None:
 
     Raises:
         UsageError: there are none, one is for neither direction, two of one direction have one
-            SPI, or two of different directions the same keys: packets that one sends, the other
-            would take for its peer's when somebody sends them back.
+            SPI and the same addresses, or two of different directions the same keys: packets that
+            one sends, the other would take for its peer's when somebody sends them back.
     """
     for sa in sas:
         if sa.direction is None:
@@ -192,8 +223,10 @@ def check_together(sas: Sequence[SecurityAssociation]) -> None:
                 f'SA {sa.label} has no direction; write direction = "out" if packets are sent by '
                 'it, or direction = "in" if they are received'
             )
-    if not sas or len({(sa.direction, sa.spi) for sa in sas}) < len(sas):
-        raise UsageError("give at least one SA, and each of one direction an SPI of its own")
+    if not sas or len(set(map(_place, sas))) < len(sas):
+        raise UsageError(
+            "give at least one SA, and each of one direction an SPI of its own, or else addresses"
+        )
     sending = {_keys(sa): sa for sa in sas if sa.direction is Direction.OUT}
     for sa in sas:
         if sa.direction is Direction.IN and _keys(sa) in sending:
@@ -201,6 +234,12 @@ def check_together(sas: Sequence[SecurityAssociation]) -> None:
                 f"SA {sending[_keys(sa)].label} (out) and SA {sa.label} (in) have the same keys: "
                 "what is sent would be taken when it comes back; agree on keys for each direction"
             )
+
+
+def _place(sa: SecurityAssociation) -> tuple[object, ...]:
+    """Return what tells it from others on the wire."""
+    ends = (sa.tunnel_source, sa.tunnel_destination)
+    return sa.direction, sa.spi, ends if any(ends) else (sa.source, sa.destination)
 
 
 def _keys(sa: SecurityAssociation) -> tuple[str, bytes, str, bytes]:

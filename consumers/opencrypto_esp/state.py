@@ -51,8 +51,7 @@ class Numbers:
 
     def __init__(self, sa: SecurityAssociation) -> None:
         self.top = sa.sequence
-        # Without integrity anybody could move the window (RFC 4303 §3.4.3).
-        self.window = ReplayWindow(sa.replay_window if sa.icv else 0, esn=sa.esn)
+        self.window = ReplayWindow(sa.window, esn=sa.esn, high=sa.first_high)
         self.reserved = sa.last_sequence
 
     def reserve(self, seq: int) -> None:
@@ -153,12 +152,17 @@ class State:
         self._lock = threading.Lock()  # guards the file; a forked child has no use for either
         self._sas = sas
         for sa in sas:
-            if sa.direction is Direction.IN and not (sa.icv and sa.replay_window):
+            if sa.direction is Direction.IN and not sa.window:
                 raise UsageError(
                     f"SA {sa.label} looks for no replays, so there is nothing to keep in {path}; "
                     "give it an integrity and a replay_window, or leave the state out"
                 )
         self._numbers = {_name(sa): KeptNumbers(sa, self._save) for sa in sas}
+        if len(self._numbers) < len(sas):
+            raise UsageError(
+                f"two SAs of one direction have one SPI, and {path} keeps numbers by it; leave the "
+                "state out, or keep them in two files of SAs"
+            )
         self._file: HeldFile | None = HeldFile(path)
         try:
             if self._file.content is None:

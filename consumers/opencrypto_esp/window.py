@@ -19,13 +19,15 @@ class ReplayWindow:
     Args:
         size: How many numbers back from the highest one are told apart; 0 checks nothing.
         esn: Numbers have 64 bits, of which 32 are on the wire.
+        high: The upper half of the numbers that are expected first; None begins with the first.
     """
 
     __slots__ = ("_esn", "seen", "size", "top")
 
-    def __init__(self, size: int = 64, *, esn: bool = False) -> None:
+    def __init__(self, size: int = 64, *, esn: bool = False, high: int | None = None) -> None:
         self.size = size
-        self.top = 0
+        # The window lies at the beginning of that half's span, and none of it has come.
+        self.top = (high << 32) + size - 1 if high is not None else 0
         """The highest number that was verified."""
         self._esn = esn
         self.seen = 0

@@ -143,6 +143,19 @@ class _Unpacking:
         return True
 
 
+class _Counted:
+    """A file's bytes, as far as they have come, and how many there were."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._read: Callable[[int], bytes] = getattr(file, "read1", file.read)
+        self.position = 0
+
+    def read(self, size: int) -> bytes:
+        data = self._read(size)
+        self.position += len(data)
+        return data
+
+
 class Source:
     """
     A capture's bytes.
@@ -152,41 +165,35 @@ class Source:
         name: What to call it in an error.
 
     Attributes:
-        position: How many **bytes** of the file have been read.
         damage: Why there are no more bytes, if the file is cut short or damaged; else empty.
     """
 
     def __init__(self, file: BinaryIO, name: str) -> None:
         self.name = name
-        self.position = 0
         self.damage = ""
-        self._file: Callable[[int], bytes] = getattr(file, "read1", file.read)
+        self._file = _Counted(file)
         start = b""
-        while len(start) < 6 and (data := self._pull(6 - len(start))):
+        while len(start) < 6 and (data := self._file.read(6 - len(start))):
             start += data
         self._start = start
-        self._next = self._plain
+        self._next = self._file.read
         if any(start.startswith(magic) for magic in _PACKINGS):
+            self._start = b""
             try:
-                self._next = _Unpacking(start, self._pull).read
+                self._next = _Unpacking(start, self._file.read).read
             except CaptureError as error:
                 raise CaptureError(f"{name}: {error.strerror}") from None
 
-    def _pull(self, size: int) -> bytes:
-        data = self._file(size)
-        self.position += len(data)
-        return data
-
-    def _plain(self, size: int) -> bytes:
-        if self._start:
-            data, self._start = self._start, b""
-            return data
-        return self._pull(size)
+    @property
+    def position(self) -> int:
+        """How many **bytes** of the file have been read."""
+        return self._file.position
 
     def more(self, rest: bytes, wanted: int) -> bytes:
         """Return `rest` and what follows it, at least so many bytes in all, or fewer at the end."""
-        pieces = [rest]
-        have = len(rest)
+        pieces = [rest, self._start]
+        have = len(rest) + len(self._start)
+        self._start = b""
         while have < wanted and not self.damage:
             try:
                 data = self._next(CHUNK)

@@ -136,7 +136,8 @@ def test_not_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"spi": 255}, "256 to"),
+        ({"spi": 2**32}, "1 to"),
+        ({"spi": 255, "direction": Direction.OUT}, "256 to"),
         ({"encryption": "rot13"}, "unknown encryption 'rot13'"),
         ({"integrity": "crc32"}, "unknown integrity 'crc32'"),
         ({"integrity": "", "integrity_key": b""}, "needs an integrity"),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from opencrypto import Framework
 from opencrypto.testing.vectors import Vector, load
-from opencrypto_esp import Mode, Reason, SecurityAssociation
+from opencrypto_esp import Direction, Esp, Mode, Reason, SecurityAssociation, one_way
 from tests.consumers.esp.conftest import MakeEsp
 from tests.consumers.esp.packets import TUNNELS, ipv4, make_sa
 
@@ -89,28 +92,30 @@ ESP_GCM = [
     for vector in load("aes_gcm_16")
     if vector.id.startswith("mcgrew-esp")
     and vector.aad is not None
-    # Some have an SPI or a sequence number that is reserved, one is a dummy packet; and what is cut
-    # off the additional data is no part of the packet.
+    # Some have a sequence number that is reserved, one is a dummy packet; and what is cut off the
+    # additional data is no part of the packet.
     and not vector.id.endswith("/aad-cut")
-    and int.from_bytes(vector.aad[:4]) >= 256
+    and any(vector.aad[:4])
     and any(vector.aad[4:])
     and vector.input[-1] in {1, 4, 6, 17, 41}
 ]
 
 
 @pytest.mark.parametrize("vector", ESP_GCM, ids=lambda vector: vector.id)
-def test_gcm_in_esp(vector: Vector, make_esp: MakeEsp) -> None:
+def test_gcm_in_esp(vector: Vector, framework: Framework) -> None:
     """draft-mcgrew-gcm-test-01: SPI and sequence number, 32 or 64 bits, are the additional data."""
     assert vector.aad is not None
     assert vector.iv is not None
     assert vector.mac is not None
     spi, seq = int.from_bytes(vector.aad[:4]), int.from_bytes(vector.aad[4:])
     sa = make_sa("aes-gcm-16", encryption_key=vector.key, spi=spi, esn=len(vector.aad) == 12)
-    esp = make_esp(sa)
-    # The receiver has to be in the same span of long numbers as the sender.
-    esp._inbound[spi].window.update(seq - 1)
+    # The receiver has to be in the same span of long numbers as the sender. Some of the SPIs are
+    # below 256: nobody sends by them any more, but packets with them are there.
+    if sa.esn:
+        sa = replace(sa, replay_seq_hi=seq >> 32)
     wire = vector.aad[:4] + vector.aad[-4:] + vector.iv + vector.output + vector.mac
-    result = esp.unprotect(ipv4(wire, protocol=50))
+    with Esp(framework, one_way([sa], Direction.IN)) as esp:
+        result = esp.unprotect(ipv4(wire, protocol=50))
     if vector.result == "invalid":
         assert result.reason in {Reason.BAD_ICV, Reason.BAD_LENGTH}
         return

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import io
 import lzma
 import random
+import weakref
 import zlib
 from collections.abc import Callable
 
@@ -92,3 +94,17 @@ def test_without_its_extra_zstd_says_what_to_install(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("importlib.import_module", none)
     with pytest.raises(CaptureError, match=r"opencrypto\[zstd\]"):
         Source(io.BytesIO(packed), "in")
+
+
+@every
+def test_what_unpacks_goes_with_its_source(name: str) -> None:
+    """In a circle of references its window of some megabytes waited for the collector."""
+    made = Source(io.BytesIO(PACK[name](CONTENT)), "in")
+    made.more(b"", 1)
+    gone = weakref.ref(made)
+    gc.disable()
+    try:
+        del made
+        assert gone() is None
+    finally:
+        gc.enable()
