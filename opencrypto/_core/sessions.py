@@ -9,13 +9,17 @@ old session gets the same new SID with EAGAIN. Where nobody can take over, each 
 from __future__ import annotations
 
 import errno
+import threading
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 from opencrypto._core import selection as _select
 from opencrypto._core.bugs import DriverBugs
+from opencrypto._core.errands import Errands
 from opencrypto._core.guard import checked, promised
 from opencrypto._core.plugins import Observers
-from opencrypto._core.slots import MAX_ALIASES, DriverTable, Session, Slot, check_lid
+from opencrypto._core.slots import MAX_ALIASES, Call, DriverTable, Session, Slot, check_lid
 from opencrypto._log import log
 from opencrypto._measure.counters import ChainNumbers, LockedCount
 from opencrypto._request.sid import pack_sid, sid_text
@@ -23,6 +27,7 @@ from opencrypto._request.symmetric import Cryptoini, Cryptop
 from opencrypto._rules.chain import Chain, as_inis
 from opencrypto._rules.profile import Profile
 from opencrypto._state import SessionEvent, SessionState, SlotState
+from opencrypto._threads import HAS_GIL, is_held
 from opencrypto.driver import Driver, Process, Rule
 from opencrypto.exceptions import CryptoError, DriverBug, NoDriverError, UnknownSession
 
@@ -47,6 +52,7 @@ class Sessions:
         observers: Observers,
         done: Callable[[Cryptop], None],
         compose: Compose,
+        errands: Errands,
     ) -> None:
         self.table: dict[int, Session] = {}
         self.closed = False
@@ -59,6 +65,11 @@ class Sessions:
         self._observers = observers
         self._done = done
         self._compose = compose
+        self._errands = errands
+        # With a global interpreter lock, what calls nothing is one step; without, it takes a lock.
+        self._one_step: Callable[[], AbstractContextManager[object]] = (
+            nullcontext if HAS_GIL else lambda: drivers.lock
+        )
 
     # Opening.
 
@@ -77,8 +88,13 @@ class Sessions:
         except BaseException:
             chain.abandon()
             raise
-        self.created.add()
-        self._observers.newsession(session.sid, session.slot.name)
+        try:
+            self.created.add()
+            self._observers.newsession(session.sid, session.slot.name)
+        except BaseException:  # of a signal handler: the consumer will not hear of it
+            self._errands.add((self.discard, (session,)))
+            self._errands.hurry()
+            raise
         return session
 
     def _place(
@@ -139,36 +155,78 @@ class Sessions:
 
     def _try(self, slot: Slot, chain: Chain, hard: int) -> Session | None:
         """Open the session on one driver, or return None if the driver left while it did."""
-        with slot.lock:
-            plain = slot.sym.process
-            if slot.state is not SlotState.ACTIVE or plain is None:
-                return None
-            slot.calls += 1
+        call = Call()
+        opened = None
+        session = None
+        stays = False
         try:
-            sid, process = self._ask(slot, chain)
+            with slot.lock:
+                plain = slot.sym.process
+                if slot.state is not SlotState.ACTIVE or plain is None:
+                    return None
+                slot.calls.add(call)
+            sid, process = opened = self._ask(slot, chain)
             kind = self.chain_numbers.number(cri.alg for cri in chain.inis)
             process = process or checked(chain, plain, self._done)
             process = promised(chain, process, self._done)
             session = Session(sid, slot, chain, hard, process, kind)
+            lid = session.lid
+            chain.hold(session)
+            session.refresh(watched=self.watched)
             with slot.lock:
-                stays = slot.state is SlotState.ACTIVE
-                if stays:
-                    session.refresh(watched=self.watched)
-                    slot.sym.sessions[session.lid] = session
+                # One step, with nothing called: it is entered altogether, or not.
+                if slot.state is SlotState.ACTIVE:
+                    slot.sym.sessions[lid] = session
                     slot.names += 1
                     self.table[sid] = session
-                    chain.hold()
+                    stays = True
             if not stays:
                 self._tell_driver(slot, sid)
-        finally:
-            self._returned(slot)
+                opened = None
+                chain.release(session)
+            self._returned(slot, call)
+            session.refresh(watched=self.watched)  # somebody may have begun to watch meanwhile
+        except BaseException:
+            # Nobody will hear of it: let the driver forget it, unless that raised itself.
+            call.thread = 0  # this thread goes on without it
+            if session is not None and stays:
+                self._errands.add((self.discard, (session,)))
+            elif opened is not None:
+                self._errands.add((self._tell_driver, (slot, opened[0])))
+            self._errands.add((self._returned, (slot, call)))
+            self._errands.hurry()
+            raise
         return session if stays else None
 
-    def _returned(self, slot: Slot) -> None:
+    def _returned(self, slot: Slot, call: Call) -> None:
         """Note that a call of newsession or freesession has returned."""
-        with slot.lock:
-            slot.calls -= 1
-        self._drivers.check_drained(slot)
+        try:
+            slot.calls.discard(call)
+            self._drivers.check_drained(slot)
+        except BaseException:  # of a signal handler
+            call.thread = 0
+            self._errands.add((self._returned, (slot, call)))
+            self._errands.hurry()
+            raise
+
+    def discard(self, session: Session) -> None:
+        """Free a session that its consumer has never heard of."""
+        if session.may(SessionEvent.FREE):
+            self.settle(session)
+
+    def may_wait(self) -> bool:
+        """
+        Tell whether the calling thread may wait for another one.
+
+        It may not while it holds the drivers' lock: in a finalizer, or a signal handler, on top of
+        a step of ours.
+        """
+        return not is_held(self._drivers.lock)
+
+    @property
+    def lock(self) -> threading.RLock:
+        """The one lock of all drivers and their sessions: see `DriverTable`."""
+        return self._drivers.lock
 
     def _ask(self, slot: Slot, chain: Chain) -> tuple[int, Process | None]:
         """
@@ -178,6 +236,7 @@ class Sessions:
         driver is asked for another while it holds that one.
         """
         held: list[int] = []
+        lid = -1
         try:
             while True:
                 lid, process = self._call_newsession(slot, chain)
@@ -187,6 +246,13 @@ class Sessions:
                 if sid not in self.table:
                     return sid, process
                 held.append(sid)
+                lid = -1
+        except Exception:
+            raise
+        except BaseException:  # of a signal handler
+            if lid >= 0:
+                self._errands.add((self._take_back, (slot, lid)))
+            raise
         finally:
             for sid in held:
                 self._tell_driver(slot, sid)
@@ -194,17 +260,22 @@ class Sessions:
     def enter(self, session: Session) -> Session:
         """Enter a virtual session, whose slot never leaves, in the tables."""
         session.process = promised(session.chain, session.process, self._done)
+        session.refresh(watched=self.watched)
+        lid = session.lid
         with session.slot.lock:
-            session.refresh(watched=self.watched)
-            session.slot.sym.sessions[session.lid] = session
+            session.chain.hold(session)
+            session.slot.sym.sessions[lid] = session
             session.slot.names += 1
             self.table[session.sid] = session
-            session.chain.hold()
         return session
 
     def _call_newsession(self, slot: Slot, chain: Chain) -> tuple[int, Process | None]:
         assert slot.sym.newsession is not None
+        counts = slot.local.counts
+        depth = counts.depth
+        answer = None
         try:
+            counts.depth = depth + 1
             answer = slot.sym.newsession(chain.inis)
             if not isinstance(answer, tuple):
                 return check_lid(answer, slot), None
@@ -222,6 +293,17 @@ class Sessions:
             raise DriverBug(
                 f"driver {slot.name}: newsession raised {type(error).__name__}, or returned wrong"
             ) from None
+        except BaseException:  # of a signal handler
+            if answer is not None:
+                self._errands.add((self._take_back, (slot, answer)))
+            raise
+        finally:
+            counts.depth = depth
+
+    def _take_back(self, slot: Slot, answer: Any) -> None:
+        """Have a driver forget a session that it has opened for nobody."""
+        lid = check_lid(answer[0] if isinstance(answer, tuple) else answer, slot)
+        self._tell_driver(slot, pack_sid(slot.hid, lid))
 
     def find(self, sid: int) -> Session:
         """
@@ -243,64 +325,92 @@ class Sessions:
         """Free a session, now or with the last of its requests."""
         if sid == 0:
             return
-        session = self.find(sid)
-        while True:
-            session = session.latest()
-            with session.lock:
-                if session.target is not None:
-                    continue
-                if session.state is SessionState.DRAINING or session.state is SessionState.FREED:
-                    raise UnknownSession(f"session {sid_text(sid)} has been freed already")
-                with session.slot.lock:
-                    session.move(SessionEvent.FREE)
-                break
-        self.settle(session)
+        session = self.find(sid).latest()
+        # No lock is waited for, since a finalizer may call this wherever its thread is: the change
+        # of state is one step, and so is what gives the right to tell the driver.
+        try:
+            with self._one_step():
+                while not session.may(SessionEvent.FREE):
+                    if session.target is None:
+                        raise UnknownSession(f"session {sid_text(sid)} has been freed already")
+                    session = session.latest()
+            self.settle(session)
+        except UnknownSession:
+            raise
+        except BaseException:  # of a signal handler
+            self._errands.add((self.settle, (session,)))
+            self._errands.hurry()
+            raise
 
     def settle(self, session: Session) -> None:
         """Tell the driver to forget a session that lives no more, once its last request is done."""
         if session.inflight or session.state is SessionState.LIVE:
             return
         slot = session.slot
-        with slot.lock:
-            if session.inflight:
-                return
-            ours = slot.sym.sessions.get(session.lid) is session
-            if ours:
-                del slot.sym.sessions[session.lid]
-                slot.calls += 1
+        sessions = slot.sym.sessions
+        lid = session.lid
+        number = slot.sym.number_of(session.sid)
+        freesession = slot.sym.freesession
+        call = Call()
+        ours = False
+        told = freesession is None
+        try:
+            slot.calls.add(call)
+            with self._one_step():
+                if not session.inflight and lid in sessions and sessions[lid] is session:
+                    ours = True
+                    del sessions[lid]
+            if ours and freesession is not None:
+                told = True
+                try:
+                    freesession(number)
+                except Exception as error:
+                    self._bugs.report(Rule.FREESESSION, slot.name, error)
+            self._forget(session, call, ours=ours, told=True)
+        except BaseException:  # of a signal handler
+            call.thread = 0
+            self._errands.add((self._go_on_forgetting, (session, call, ours, told)))
+            self._errands.hurry()
+            raise
+
+    def _go_on_forgetting(self, session: Session, call: Call, ours: bool, told: bool) -> None:
+        self._forget(session, call, ours=ours, told=told)
+
+    def _forget(self, session: Session, call: Call, *, ours: bool, told: bool) -> None:
+        """Let go of a session that its driver has been told to forget. May be done again."""
+        slot = session.slot
         if ours:
-            try:
+            if not told:
                 self._tell_driver(slot, session.sid)
-            finally:
-                session.process = _forgotten  # the driver's own may hold on to keys
-                session.chain.release()
-                self._returned(slot)
-        if session.state is SessionState.DRAINING:
+            session.process = _forgotten  # the driver's own may hold on to keys
+            session.chain.release(session)
+        self._returned(slot, call)
+        if session.state is SessionState.DRAINING and not session.inflight:
             self._bury(session)
 
     def _bury(self, session: Session) -> None:
         """Forget a session whose last request is done: its names go, its keys are wiped."""
-        with session.lock:
-            if session.state is not SessionState.DRAINING or session.inflight:
-                return
-            session.move(SessionEvent.DRAINED)
-            former, session.aliases = session.aliases, []
-        for each in (session, *former):
-            if each is not session:
-                each.move(SessionEvent.FREE)
+        for each in session.aliases:
+            each.may(SessionEvent.FREE)
             self._unname(each)
+        self._unname(session)
         session.chain.abandon()
-        self.freed.add()
+        if session.may(SessionEvent.DRAINED):
+            self.freed.add()
 
     def _unname(self, session: Session) -> None:
-        if self.table.pop(session.sid, None) is not None:
-            self._drivers.forget(session.slot)
+        slot = session.slot
+        with self._one_step():
+            if session.sid in self.table:
+                del self.table[session.sid]
+                slot.names -= 1
+        self._drivers.release(slot)
 
     def _tell_driver(self, slot: Slot, sid: int) -> None:
-        if slot.sym.freesession is None:
-            return
+        number = slot.sym.number_of(sid)
         try:
-            slot.sym.freesession(sid)
+            if slot.sym.freesession is not None:
+                slot.sym.freesession(number)
         except Exception as error:
             self._bugs.report(Rule.FREESESSION, slot.name, error)
 
@@ -308,8 +418,7 @@ class Sessions:
 
     def orphan_all(self, slot: Slot) -> list[Session]:
         """Orphan every session of a driver that leaves; return them."""
-        with slot.lock:
-            sessions = list(slot.sym.sessions.values())
+        sessions = list(slot.sym.sessions.values())
         for session in sessions:
             self.orphan(session)
             self.settle(session)
@@ -318,9 +427,8 @@ class Sessions:
 
     def orphan(self, session: Session) -> None:
         """Note that a session's driver is not to see any more of its requests."""
-        with session.lock, session.slot.lock:
-            if session.state is SessionState.LIVE:
-                session.move(SessionEvent.DRIVER_LEFT)
+        with self._one_step():
+            session.may(SessionEvent.DRIVER_LEFT)
 
     def hand_back(self, crp: Cryptop, session: Session) -> None:
         """Take a session back from a driver that completed its request with EAGAIN."""
@@ -343,15 +451,16 @@ class Sessions:
         """Return the live session to use instead, opening it if this is the first to ask."""
         while True:
             session = session.latest()
+            if session.state is SessionState.LIVE:
+                if session.slot.state is SlotState.ACTIVE:
+                    return session
+                # Its driver has begun to leave, and not come to this session yet.
+                self.orphan(session)
+            if session.target is None and not self.may_wait():
+                return None
             with session.lock:
                 if session.target is not None:
                     continue
-                if session.state is SessionState.LIVE:
-                    if session.slot.state is SlotState.ACTIVE:
-                        return session
-                    # Its driver has begun to leave, and not come to this session yet.
-                    with session.slot.lock:
-                        session.move(SessionEvent.DRIVER_LEFT)
                 if session.state is not SessionState.ORPHANED or self.closed:
                     return None
                 new = self._migrate(session)
@@ -369,21 +478,31 @@ class Sessions:
                 failure = error
                 continue
             new.hard = session.hard
-            self._succeed(session, new)
-            return new
+            try:
+                if self._succeed(session, new):
+                    return new
+            except BaseException:  # of a signal handler
+                if session.target is not new:
+                    self._errands.add((self.discard, (new,)))
+                raise
+            # A signal handler has come between, which has moved the session itself, or freed it.
+            self.discard(new)
+            return session.target
         log.warning("session_stranded", sid=session.sid, reason=failure.strerror)
         return None
 
-    def _succeed(self, session: Session, new: Session) -> None:
+    def _succeed(self, session: Session, new: Session) -> bool:
+        """Have a new session take over; False if it is not wanted any more."""
         new.aliases = [*session.aliases, session]
+        new.born = session.born
+        if not session.hand_over(new):
+            return False
         session.aliases = []
         while len(new.aliases) > MAX_ALIASES:
             self._unname(new.aliases.pop(0))
-        session.target = new
-        session.move(SessionEvent.MIGRATE)
-        new.born = session.born
         session.slot.local.counts.migrated += 1
         log.info("session_migrated", sid=session.sid, new_sid=new.sid, driver=new.slot.name)
+        return True
 
     def close(self) -> None:
         """Forget all sessions of a framework whose drivers are gone; wipe their keys."""
@@ -394,8 +513,8 @@ class Sessions:
     def refresh(self) -> None:
         """Work out anew which sessions are straight, after a change of `watched`."""
         for slot in self._drivers:
-            with slot.lock:
-                for session in slot.sym.sessions.values():
+            for session in list(slot.sym.sessions.values()):
+                with slot.lock:
                     session.refresh(watched=self.watched)
 
     def after_fork(self) -> None:
@@ -404,7 +523,6 @@ class Sessions:
 
         What is left of sessions being freed goes with their driver: no driver is called from here.
         """
-        self.chain_numbers.after_fork()
         self.created.after_fork()
         self.freed.after_fork()
         groups = (self.table, *(slot.sym.sessions for slot in self._drivers))

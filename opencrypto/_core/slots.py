@@ -5,9 +5,10 @@ Slots and sessions point at each other, so they are in one room. After a migrati
 stays, under its SID, as an alias of the new one until that is freed: a consumer that has not heard
 yet is told.
 
-Locking: the table's lock guards which slot is whose; each slot's lock guards its queue, its
-sessions and its state. Order: session, table, slot. No driver or consumer code runs under a
-slot's lock.
+Locking: there is one lock, the table's, and each slot has it as `Slot.lock`. It guards which slot
+is whose, the slots' queues, sessions and states. One, since a finalizer or a signal handler may
+need it for another slot while its thread is in the midst of this one. It is re-entrant, and is held
+for single steps that such a one cannot come between. No driver or consumer code runs under it.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from opencrypto._request.sid import LID, lid_of
 from opencrypto._request.symmetric import Cryptoini, Cryptop, alg_name
 from opencrypto._rules.chain import Chain, key_serial
 from opencrypto._state import SESSION, SLOT, SessionEvent, SessionState, SlotEvent, SlotState, step
+from opencrypto._threads import Latch
 from opencrypto.constants import CRYPTOCAP_F_SYNC
 from opencrypto.driver import Driver, KeyProcess, Process, driver_class
 from opencrypto.exceptions import DriverBug, UsageError
@@ -53,8 +55,8 @@ class Session:
         straight: Its next request may go straight to the driver. Written under the slot's lock;
             read without, after entering `inflight`, which is the order that makes it safe.
         queued: How many of `inflight` are queued or being handed over. Under the slot's lock.
-        lock: Guards `state`, `target` and `aliases` against two migrations or frees at once.
-            Taken before the slot's lock, never after.
+        lock: Held by whoever moves it to another driver. Taken before the table's lock, never
+            after.
         target: The session that took over, once migrated.
         aliases: Former sessions that this one took over from, oldest first.
         kind: The number of its chain of algorithms, for counting (`ChainNumbers`).
@@ -100,7 +102,7 @@ class Session:
         self.queued = 0
         self.straight = True
         self.state = SessionState.LIVE
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         self.target: Session | None = None
         self.aliases: list[Session] = []
         self.avoid: int = -1
@@ -112,8 +114,29 @@ class Session:
 
     def move(self, event: SessionEvent) -> None:
         """Change state as the table says; only a live session is served straight."""
-        self.state = step(SESSION, self.state, event)
-        self.straight = False
+        if not self.may(event):
+            step(SESSION, self.state, event)  # raises
+
+    def may(self, event: SessionEvent) -> bool:
+        """Change state if the table has it so; tell whether it has."""
+        while True:
+            before = self.state
+            after = SESSION[before].get(event)
+            if after is None:
+                return False
+            if self.state is before:  # or somebody came between, in this thread too
+                self.state = after
+                self.straight = False
+                return True
+
+    def hand_over(self, new: Session) -> bool:
+        """Have a session take over; False if another one has, or it is orphaned no more."""
+        # One step, with nothing called: so not by `move`.
+        if self.target is not None or self.state is not SessionState.ORPHANED:
+            return False
+        self.target = new
+        self.state = SessionState.MIGRATED
+        return True
 
     def refresh(self, *, watched: bool) -> None:
         """Work out `straight` anew: it lives, nothing of it is queued, and nobody watches."""
@@ -121,8 +144,7 @@ class Session:
 
     def after_fork(self, *, watched: bool) -> None:
         """Begin, in a forked child, with no request: those accepted are the parent's."""
-        self.lock = threading.Lock()
-        self.chain.after_fork()
+        self.lock = threading.RLock()
         for crp in self.inflight:
             let_go(crp)
         self.inflight.clear()
@@ -140,6 +162,15 @@ class Session:
         return f"<Session {self.sid:#x} {self.state} {self.chain!r} inflight={len(self.inflight)}>"
 
 
+class Call:
+    """A call of a driver's newsession or freesession that is under way, and whose it is."""
+
+    __slots__ = ("thread",)
+
+    def __init__(self) -> None:
+        self.thread = threading.get_ident()
+
+
 class SymmetricSide:
     """
     What a slot has for requests of sessions.
@@ -147,18 +178,22 @@ class SymmetricSide:
     Attributes:
         algs: Algorithm number to the (maxoplen, flags) it was registered with.
         failed: Algorithm number to why its known answer failed; these are not offered.
+        number_of: Gives what the driver's freesession names a session by: its SID, or its lid.
         queue: The requests that wait for the driver.
         sessions: Its open sessions by lid. Taking one out is the right, and the duty, to call the
             driver's freesession for it.
     """
 
-    __slots__ = ("algs", "failed", "freesession", "newsession", "process", "queue", "sessions")
+    __slots__ = (
+        "algs", "failed", "freesession", "newsession", "number_of", "process", "queue", "sessions",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.algs: dict[int, tuple[int, int]] = {}
         self.failed: dict[int, str] = {}
         self.newsession: NewSession | None = None
         self.freesession: Callable[[int], object] | None = None
+        self.number_of: Callable[[int], int] = int
         self.process: Process | None = None
         self.queue: RequestQueue[Cryptop] = RequestQueue()
         self.sessions: dict[int, Session] = {}
@@ -190,9 +225,11 @@ class Slot:
     Attributes:
         straight: Requests may go straight to the driver: it is active and not blocked.
         names: How many SIDs in the session table name this slot; it is not reused before 0.
-        calls: How many calls of newsession and freesession are under way; a driver that leaves is
+        calls: The calls of newsession and freesession that are under way; a driver that leaves is
             not closed before they have returned.
-        closing: Somebody detaches the driver; for the second who tries.
+        closing: The thread that detaches the driver, for the second one that tries; 0 for none.
+        closed: The driver's close has returned.
+        seen_off: Set when it is detached.
         drained: Set when a driver that leaves has no session, no key request and no such call any
             more.
         sym: What it has for requests of sessions.
@@ -201,6 +238,7 @@ class Slot:
 
     __slots__ = (
         "calls",
+        "closed",
         "closing",
         "counts",
         "drained",
@@ -212,6 +250,7 @@ class Slot:
         "lock",
         "name",
         "names",
+        "seen_off",
         "state",
         "straight",
         "sym",
@@ -219,9 +258,9 @@ class Slot:
         "tier",
     )  # fmt: skip
 
-    def __init__(self, hid: int) -> None:
+    def __init__(self, hid: int, lock: threading.RLock) -> None:
         self.hid = hid
-        self.lock = threading.Lock()
+        self.lock = lock
         self.state = SlotState.FREE
         self.reset()
 
@@ -234,9 +273,11 @@ class Slot:
         self.sync = False
         self.straight = False
         self.names = 0
-        self.calls = 0
-        self.closing = False
-        self.drained = threading.Event()
+        self.calls: set[Call] = set()
+        self.closing = 0
+        self.closed = False
+        self.drained = Latch()
+        self.seen_off = Latch()
         self.counts = Counts()
         self.local = LocalCounts(self.counts)
         self.sym = SymmetricSide()
@@ -244,7 +285,12 @@ class Slot:
 
     def move(self, event: SlotEvent) -> None:
         """Change state as the table says, and with it whether requests go straight through."""
-        self.state = step(SLOT, self.state, event)
+        while True:
+            before = self.state
+            after = step(SLOT, before, event)
+            if self.state is before:  # or somebody came between, in this thread too
+                self.state = after
+                break
         self.refresh()
 
     def refresh(self) -> None:
@@ -274,11 +320,12 @@ class Slot:
         """Whether the driver has left, and only SIDs of former sessions still name the slot."""
         return self.state is SlotState.CLEANUP and self.driver is None and self.drained.is_set()
 
-    def after_fork(self) -> None:
+    def after_fork(self, lock: threading.RLock) -> None:
         """Begin, in a forked child, with no request and no call: they are the parent's."""
-        self.lock = threading.Lock()
+        self.lock = lock
         self.counts.after_fork()
-        self.calls = 0
+        self.calls.clear()
+        self.closing = 0
         self.sym.queue.after_fork()
         self.keys.queue.after_fork()
         for krp in self.keys.inflight:
@@ -293,7 +340,7 @@ class DriverTable:
     """All slots. Iterating gives those in use, by id."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         self._slots: list[Slot] = []
         # The counts of drivers whose slots are free again; under the lock. They are summed late:
         # a request that met its session while that was being freed may still be counted.
@@ -306,7 +353,7 @@ class DriverTable:
         with self.lock:
             slot = next((s for s in self._slots if s.state is SlotState.FREE), None)
             if slot is None:
-                slot = Slot(len(self._slots))
+                slot = Slot(len(self._slots), self.lock)
                 self._slots.append(slot)
             slot.reset()
             slot.flags = flags
@@ -354,24 +401,18 @@ class DriverTable:
     def __iter__(self) -> Iterator[Slot]:
         return iter([slot for slot in self._slots if slot.state is not SlotState.FREE])
 
-    def forget(self, slot: Slot) -> None:
-        """Note that a SID names a slot no more; free the slot if it was the last one to."""
-        with slot.lock:
-            slot.names -= 1
-        self.release(slot)
-
     def check_drained(self, slot: Slot) -> None:
         """Note whether a driver that leaves has answered everything, and free its slot if so."""
-        with slot.lock:
-            left = slot.state is SlotState.CLEANUP
-            drained = left and not slot.sym.sessions and not slot.keys.inflight and not slot.calls
-        if drained:
+        left = slot.state is SlotState.CLEANUP
+        if left and not slot.sym.sessions and not slot.keys.inflight and not slot.calls:
             slot.drained.set()
             self.release(slot)
 
     def release(self, slot: Slot) -> None:
         """Free the slot of a driver that left, once nothing names it."""
-        with self.lock, slot.lock:
+        if slot.state is not SlotState.CLEANUP:
+            return
+        with self.lock:
             left = slot.state is SlotState.CLEANUP and slot.drained.is_set()
             if left and not slot.names and slot.driver is None:
                 self._depart(slot.name, slot.counts)
@@ -394,9 +435,9 @@ class DriverTable:
 
     def after_fork(self) -> None:
         """Go on in a forked child: see `Slot.after_fork`."""
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         for slot in self._slots:
-            slot.after_fork()
+            slot.after_fork(self.lock)
         for _, counts in (*self._departed, *self._long_gone.items()):
             counts.after_fork()
 
