@@ -10,13 +10,17 @@ may take over is the same for life: the driver that the consumer named, or the c
 from __future__ import annotations
 
 import errno
+import threading
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 from opencrypto._core import selection as _select
 from opencrypto._core.bugs import DriverBugs
+from opencrypto._core.errands import Errands
 from opencrypto._core.guard import checked, promised
 from opencrypto._core.plugins import Observers
-from opencrypto._core.slots import DriverTable, Lineage, Pin, Session, Slot, check_lid
+from opencrypto._core.slots import Call, DriverTable, Lineage, Pin, Session, Slot, check_lid
 from opencrypto._log import log
 from opencrypto._measure.counters import ChainNumbers, LockedCount
 from opencrypto._request.sid import pack_sid, sid_text
@@ -24,6 +28,7 @@ from opencrypto._request.symmetric import Cryptoini, Cryptop
 from opencrypto._rules.chain import Chain, as_inis
 from opencrypto._rules.profile import Profile
 from opencrypto._state import SessionEvent, SessionState, SlotState
+from opencrypto._threads import HAS_GIL, is_held
 from opencrypto.driver import Driver, Process, Rule
 from opencrypto.exceptions import CryptoError, DriverBug, NoDriverError, UnknownSession, UsageError
 
@@ -48,6 +53,7 @@ class Sessions:
         observers: Observers,
         done: Callable[[Cryptop], None],
         compose: Compose,
+        errands: Errands,
     ) -> None:
         self.table = drivers.sids
         self.closed = False
@@ -60,6 +66,11 @@ class Sessions:
         self._observers = observers
         self._done = done
         self._compose = compose
+        self._errands = errands
+        # With a global interpreter lock, what calls nothing is one step; without, it takes a lock.
+        self._one_step: Callable[[], AbstractContextManager[object]] = (
+            nullcontext if HAS_GIL else lambda: drivers.lock
+        )
 
     # Opening.
 
@@ -79,9 +90,18 @@ class Sessions:
         except BaseException:
             chain.abandon()
             raise
-        self.created.add()
-        self._observers.newsession(session.sid, session.slot.name)
+        try:
+            self.created.add()
+            self._observers.newsession(session.sid, session.slot.name)
+        except BaseException:  # of a signal handler: the consumer will not hear of it
+            self.later(self.discard, session)
+            raise
         return session
+
+    def later(self, do: Callable[..., object], *values: object) -> None:
+        """Leave something to the request interrupt."""
+        self._errands.add((do, values))
+        self._errands.hurry()
 
     def _pin(self, driver: int | str | Driver | None) -> Pin | None:
         if driver is None:
@@ -145,37 +165,93 @@ class Sessions:
 
     def _try(self, slot: Slot, lineage: Lineage) -> Session | None:
         """Open the session on one driver, or return None if the driver left while it did."""
-        with slot.lock:
-            plain = slot.sym.process
-            if slot.state is not SlotState.ACTIVE or plain is None:
-                return None
-            slot.calls += 1
-        chain = lineage.chain
+        chain, table, sessions = lineage.chain, self.table, slot.sym.sessions
+        call = Call()
+        opened = None
+        session = None
+        stays = twice = False
         try:
-            sid, process = self._ask(slot, lineage)
+            with slot.lock:
+                plain = slot.sym.process
+                if slot.state is not SlotState.ACTIVE or plain is None:
+                    return None
+                slot.calls.add(call)
+            sid, process = opened = self._ask(slot, lineage)
             kind = self.chain_numbers.number(cri.alg for cri in chain.inis)
             process = process or checked(chain, plain, self._done)
             process = promised(chain, process, self._done)
             session = Session(sid, slot, lineage, process, kind)
+            lid = session.lid
+            chain.hold(session)
+            session.refresh(watched=self.watched)
             with slot.lock:
-                twice = session.lid in slot.sym.sessions
-                stays = slot.state is SlotState.ACTIVE and not twice
-                if stays:
-                    self._enter(session)
+                # One step, with nothing called: it is entered altogether, or not.
+                if slot.state is SlotState.ACTIVE:
+                    twice = lid in sessions or (sid in table and table[sid] is not lineage.stand_in)
+                    if not twice:
+                        sessions[lid] = session
+                        table[sid] = session
+                        if not lineage.first:
+                            lineage.first = sid
+                            lineage.newest = session
+                        stays = True
             if twice:
                 # Asked by two threads, it has said the same to both. The number is the other's.
-                raise self._number_in_use(slot, session.lid)
+                opened = None
+                chain.release(session)
+                raise self._number_in_use(slot, lid)
             if not stays:
                 self._tell_driver(slot, sid)
-        finally:
-            self._returned(slot)
+                opened = None
+                chain.release(session)
+            self._returned(slot, call)
+            session.refresh(watched=self.watched)  # somebody may have begun to watch meanwhile
+        except BaseException as error:
+            if opened is None and isinstance(error, CryptoError):  # the driver's own
+                self._returned(slot, call)
+                raise
+            # Of a signal handler. Nobody will hear of it: let the driver forget it, unless that
+            # was what raised.
+            call.thread = 0  # this thread goes on without it
+            if session is not None and stays:
+                self._errands.add((self.discard, (session,)))
+            elif opened is not None:
+                self._errands.add((self._tell_driver, (slot, opened[0])))
+            self.later(self._returned, slot, call)
+            raise
         return session if stays else None
 
-    def _returned(self, slot: Slot) -> None:
+    def _returned(self, slot: Slot, call: Call) -> None:
         """Note that a call of newsession or freesession has returned."""
-        with slot.lock:
-            slot.calls -= 1
-        self._drivers.check_drained(slot)
+        try:
+            slot.calls.discard(call)
+            self._drivers.check_drained(slot)
+        except BaseException:  # of a signal handler
+            call.thread = 0
+            self.later(self._returned, slot, call)
+            raise
+
+    def discard(self, session: Session) -> None:
+        """Free a session, or what it has become, if that has not been done. May be done again."""
+        while not session.may(SessionEvent.FREE, unless=SessionState.MIGRATED):
+            if session.target is None:
+                break
+            session = session.latest()
+        self.settle(session)
+
+    def may_wait(self) -> bool:
+        """
+        Tell whether the calling thread may wait for another one.
+
+        It may not while it holds the drivers' lock: in a finalizer, or a signal handler, on top of
+        a step of ours.
+        """
+        return not is_held(self._drivers.lock)
+
+    @property
+    def lock(self) -> threading.RLock:
+        """The one lock of all drivers and their sessions: see `DriverTable`."""
+        return self._drivers.lock
 
     def _ask(self, slot: Slot, lineage: Lineage) -> tuple[int, Process | None]:
         """
@@ -186,6 +262,7 @@ class Sessions:
         comes back, it leads where it should.
         """
         held: list[int] = []
+        lid = -1
         try:
             while True:
                 lid, process = self._call_newsession(slot, lineage.chain)
@@ -195,6 +272,13 @@ class Sessions:
                 if sid not in self.table or lineage.is_alias(sid, self.table):
                     return sid, process
                 held.append(sid)
+                lid = -1
+        except Exception:
+            raise
+        except BaseException:  # of a signal handler
+            if lid >= 0:
+                self._errands.add((self._take_back, (slot, lid)))
+            raise
         finally:
             for sid in held:
                 self._tell_driver(slot, sid)
@@ -212,26 +296,31 @@ class Sessions:
         """
         process = session.process
         session.process = promised(session.chain, process, self._done)
+        session.refresh(watched=self.watched)
+        session.chain.hold(session)
+        lineage, sid, lid = session.lineage, session.sid, session.lid
+        sessions, table = session.slot.sym.sessions, self.table
         with session.slot.lock:
-            free = session.sid not in self.table
+            # One step, as in `_try`.
+            free = sid not in table
             if free:
-                self._enter(session)
+                sessions[lid] = session
+                table[sid] = session
+                if not lineage.first:
+                    lineage.first = sid
+                    lineage.newest = session
         if not free:
             session.process = process
+            session.chain.release(session)
         return free
-
-    def _enter(self, session: Session) -> None:
-        """Enter a session in the tables; its slot's lock is held."""
-        session.refresh(watched=self.watched)
-        session.lineage.begin(session)
-        session.lineage.take_back(session.sid)
-        session.slot.sym.sessions[session.lid] = session
-        self.table[session.sid] = session
-        session.chain.hold()
 
     def _call_newsession(self, slot: Slot, chain: Chain) -> tuple[int, Process | None]:
         assert slot.sym.newsession is not None
+        counts = slot.local.counts
+        depth = counts.depth
+        answer = None
         try:
+            counts.depth = depth + 1
             answer = slot.sym.newsession(chain.inis)
             if not isinstance(answer, tuple):
                 return check_lid(answer, slot), None
@@ -249,6 +338,17 @@ class Sessions:
             raise DriverBug(
                 f"driver {slot.name}: newsession raised {type(error).__name__}, or returned wrong"
             ) from None
+        except BaseException:  # of a signal handler
+            if answer is not None:
+                self._errands.add((self._take_back, (slot, answer)))
+            raise
+        finally:
+            counts.depth = depth
+
+    def _take_back(self, slot: Slot, answer: Any) -> None:
+        """Have a driver forget a session that it has opened for nobody."""
+        lid = check_lid(answer[0] if isinstance(answer, tuple) else answer, slot)
+        self._tell_driver(slot, pack_sid(slot.hid, lid))
 
     def find(self, sid: int) -> Session:
         """
@@ -270,57 +370,88 @@ class Sessions:
         """Free a session, now or with the last of its requests."""
         if sid == 0:
             return
-        session = self.find(sid)
-        while True:
-            session = session.latest()
-            with session.lock:
-                if session.target is not None:
-                    continue
-                if _is_freed(session):
-                    raise UnknownSession(f"session {sid_text(sid)} has been freed already")
-                with session.slot.lock:
-                    session.move(SessionEvent.FREE)
-                break
-        self.settle(session)
+        session = self.find(sid).latest()
+        # No lock is waited for, since a finalizer may call this wherever its thread is: the change
+        # of state is one step, and so is what gives the right to tell the driver.
+        try:
+            with self._one_step():
+                while not session.may(SessionEvent.FREE, unless=SessionState.MIGRATED):
+                    if session.target is None:
+                        raise UnknownSession(f"session {sid_text(sid)} has been freed already")
+                    session = session.latest()
+            self.settle(session)
+        except UnknownSession:
+            raise
+        except BaseException:  # of a signal handler
+            self.later(self.settle, session)
+            raise
 
     def settle(self, session: Session) -> None:
         """Tell the driver to forget a session that lives no more, once its last request is done."""
         if session.inflight or session.state is SessionState.LIVE:
             return
         slot = session.slot
-        with slot.lock:
-            if session.inflight:
-                return
-            ours = slot.sym.sessions.get(session.lid) is session
-            if ours:
-                del slot.sym.sessions[session.lid]
-                slot.calls += 1
+        sessions = slot.sym.sessions
+        lid = session.lid
+        number = slot.sym.number_of(session.sid)
+        freesession = slot.sym.freesession
+        call = Call()
+        ours = False
+        told = freesession is None
+        try:
+            slot.calls.add(call)
+            with self._one_step():
+                if not session.inflight and lid in sessions and sessions[lid] is session:
+                    ours = True
+                    del sessions[lid]
+            if ours and freesession is not None:
+                told = True
+                try:
+                    freesession(number)
+                except Exception as error:
+                    self._bugs.report(Rule.FREESESSION, slot.name, error)
+            self._forget(session, call, ours=ours, told=True)
+        except BaseException:  # of a signal handler
+            call.thread = 0
+            self.later(self._go_on_forgetting, session, call, ours, told)
+            raise
+
+    def _go_on_forgetting(self, session: Session, call: Call, ours: bool, told: bool) -> None:
+        self._forget(session, call, ours=ours, told=told)
+
+    def _forget(self, session: Session, call: Call, *, ours: bool, told: bool) -> None:
+        """Let go of a session that its driver has been told to forget. May be done again."""
+        slot = session.slot
         if ours:
-            try:
+            if not told:
                 self._tell_driver(slot, session.sid)
-            finally:
-                session.process = _forgotten  # the driver's own may hold on to keys
-                session.chain.release()
-                self._returned(slot)
-        if session.state is SessionState.DRAINING:
+            session.process = _forgotten  # the driver's own may hold on to keys
+            session.chain.release(session)
+        self._returned(slot, call)
+        if session.state is SessionState.DRAINING and not session.inflight:
             self._bury(session)
 
     def _bury(self, session: Session) -> None:
         """Forget a session whose last request is done: its names go, its keys are wiped."""
-        with session.lock:
-            if session.state is not SessionState.DRAINING or session.inflight:
-                return
-            session.move(SessionEvent.DRAINED)
-        session.lineage.end(self.table)
-        session.chain.abandon()
-        if not session.lineage.is_part:
-            self.freed.add()
+        lineage = session.lineage
+        with self._one_step():
+            whole = lineage.newest is session
+            if whole:
+                lineage.end(self.table)
+            else:  # it never took over, and its lineage goes on without it
+                lineage.withdraw(session, self.table)
+        if whole:
+            session.chain.abandon()
+        if session.may(SessionEvent.DRAINED) and whole:
+            if not lineage.is_part:
+                self.freed.add()
+            lineage.let_go()
 
     def _tell_driver(self, slot: Slot, sid: int) -> None:
-        if slot.sym.freesession is None:
-            return
+        number = slot.sym.number_of(sid)
         try:
-            slot.sym.freesession(sid)
+            if slot.sym.freesession is not None:
+                slot.sym.freesession(number)
         except Exception as error:
             self._bugs.report(Rule.FREESESSION, slot.name, error)
 
@@ -328,8 +459,7 @@ class Sessions:
 
     def orphan_all(self, slot: Slot) -> list[Session]:
         """Orphan every session of a driver that leaves; return them."""
-        with slot.lock:
-            sessions = list(slot.sym.sessions.values())
+        sessions = list(slot.sym.sessions.values())
         for session in sessions:
             self.orphan(session)
             self.settle(session)
@@ -338,9 +468,8 @@ class Sessions:
 
     def orphan(self, session: Session) -> None:
         """Note that a session's driver is not to see any more of its requests."""
-        with session.lock, session.slot.lock:
-            if session.state is SessionState.LIVE:
-                session.move(SessionEvent.DRIVER_LEFT)
+        with self._one_step():
+            session.may(SessionEvent.DRIVER_LEFT)
 
     def hand_back(self, crp: Cryptop, session: Session) -> None:
         """Take a session back from a driver that completed its request with EAGAIN."""
@@ -365,32 +494,58 @@ class Sessions:
         """Return the live session to use instead, opening it if this is the first to ask."""
         while True:
             session = session.latest()
+            if session.state is SessionState.LIVE:
+                if session.slot.state is SlotState.ACTIVE:
+                    return session
+                # Its driver has begun to leave, and not come to this session yet.
+                self.orphan(session)
+            if session.target is None and not self.may_wait():
+                return None
             with session.lock:
                 if session.target is not None:
                     continue
-                if session.state is SessionState.LIVE:
-                    if session.slot.state is SlotState.ACTIVE:
-                        return session
-                    # Its driver has begun to leave, and not come to this session yet.
-                    with session.slot.lock:
-                        session.move(SessionEvent.DRIVER_LEFT)
                 if session.state is not SessionState.ORPHANED or self.closed:
                     return None
-                new = self._migrate(session)
-            break
-        if new is not None:
-            self._observers.migrated(session.sid, new.sid)  # which may ask for either: no lock held
-        return new
+                try:
+                    new = self._move(session, self._place)
+                except CryptoError as error:
+                    if not session.lineage.stranded:  # or each of its requests would say so
+                        session.lineage.stranded = True
+                        log.warning("session_stranded", sid=session.sid, reason=error.strerror)
+                    return None
+            if new is not None:
+                self._observers.migrated(session.sid, new.sid)  # may ask for either: no lock held
+                return new
 
-    def _migrate(self, session: Session) -> Session | None:
+    def _move(self, session: Session, place: Callable[[Lineage], Session]) -> Session | None:
+        """
+        Open a session that takes over from another one, whose lock is held.
+
+        Returns:
+            None if it is wanted no more: a finalizer, a signal handler or a free has come between,
+            and has moved the session itself, or ended it.
+
+        Raises:
+            CryptoError: nobody takes it over.
+        """
+        lineage = session.lineage
+        new: Session | None = None
+        moved = False
         try:
-            new = self._place(session.lineage)
-        except CryptoError as error:
-            if not session.lineage.stranded:  # or each of its requests would say so
-                session.lineage.stranded = True
-                log.warning("session_stranded", sid=session.sid, reason=error.strerror)
+            new = place(lineage)
+            self.orphan(session)  # if it lives until now
+            with self._one_step():
+                moved = lineage.succeed(session, new, self.table)
+            if moved:
+                session.slot.local.counts.migrated += 1
+                log.info("session_migrated", sid=session.sid, new_sid=new.sid, driver=new.slot.name)
+        except BaseException:  # of a signal handler, if there is a new one
+            if new is not None and lineage.newest is not new:
+                self.later(self.discard, new)
+            raise
+        if not moved:
+            self.discard(new)
             return None
-        self._succeed(session, new)
         return new
 
     def unite(self, session: Session) -> bool:
@@ -400,41 +555,35 @@ class Sessions:
         Returns:
             Whether it has moved.
         """
+        if not self.may_wait():
+            return False
         with session.lock:
             if session.state is not SessionState.LIVE or self.closed:
                 return False
             try:
-                new = self.place_on_one(session.lineage)
+                new = self._move(session, self.place_on_one)
             except CryptoError:
                 return False
-            with session.slot.lock:
-                session.move(SessionEvent.DRIVER_LEFT)
-            self._succeed(session, new)
-        self._observers.migrated(session.sid, new.sid)
-        return True
+        if new is not None:
+            self._observers.migrated(session.sid, new.sid)
+        return new is not None
 
     @property
     def changes(self) -> int:
         """What goes up whenever a driver offers something."""
         return self._drivers.changes
 
-    def _succeed(self, session: Session, new: Session) -> None:
-        session.move(SessionEvent.MIGRATE)
-        session.lineage.succeed(new, self.table)
-        session.slot.local.counts.migrated += 1
-        log.info("session_migrated", sid=session.sid, new_sid=new.sid, driver=new.slot.name)
-
     def close(self) -> None:
         """Forget all sessions of a framework whose drivers are gone; wipe their keys."""
         for session in list(self.table.values()):
             if session.target is None and session.state is SessionState.ORPHANED:
-                self.free(session.sid)
+                self.discard(session)
 
     def refresh(self) -> None:
         """Work out anew which sessions are straight, after a change of `watched`."""
         for slot in self._drivers:
-            with slot.lock:
-                for session in slot.sym.sessions.values():
+            for session in list(slot.sym.sessions.values()):
+                with slot.lock:
                     session.refresh(watched=self.watched)
 
     def after_fork(self) -> None:
@@ -443,7 +592,6 @@ class Sessions:
 
         What is left of sessions being freed goes with their driver: no driver is called from here.
         """
-        self.chain_numbers.after_fork()
         self.created.after_fork()
         self.freed.after_fork()
         groups = (self.table, *(slot.sym.sessions for slot in self._drivers))

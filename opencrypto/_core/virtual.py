@@ -45,7 +45,7 @@ from opencrypto.constants import (
     CRYPTO_F_ONRETQ,
 )
 from opencrypto.driver import SOFTWARE, Process
-from opencrypto.exceptions import CryptoError, UnknownSession
+from opencrypto.exceptions import CryptoError
 from opencrypto.xform import Kind
 
 HID: Final = 0xFFFFFE
@@ -87,7 +87,7 @@ class Virtual:
         self._done = done
         self.lids = itertools.count(1)  # taking the next one is atomic
         self._parts: dict[int, list[Part]] = {}
-        self.slot = Slot(HID)
+        self.slot = Slot(HID, sessions.lock)
         self.slot.name = "virtual"
         self.slot.tier = SOFTWARE
         self.slot.sym.freesession = self._freesession
@@ -101,35 +101,48 @@ class Virtual:
         changes = self._sessions.changes  # before the drivers are asked, so that none is missed
         units = _units(lineage.chain)
         opened: list[Part] = []
+        parts: list[Part] | None = None
+        session: Session | None = None
 
         def serve(start: int, end: int) -> Part | None:
             positions = sorted(itertools.chain.from_iterable(units[start:end]))
-            part = self._open(lineage, positions)
-            if part is not None:
-                opened.append(part)
-            return part
+            return self._open(lineage, positions, opened)
 
-        parts = _select.split(len(units), serve)
-        if parts is None:
-            self._free(opened)
-            return None
-        kind = self._sessions.chain_numbers.number(cri.alg for cri in lineage.chain.inis)
-        process = self._process(lineage.chain, parts, changes)
-        return self._enter(Session(0, self.slot, lineage, process, kind), parts)
+        try:
+            parts = _select.split(len(units), serve)
+            if parts is None:
+                self._free(opened)
+                return None
+            kind = self._sessions.chain_numbers.number(cri.alg for cri in lineage.chain.inis)
+            process = self._process(lineage.chain, parts, changes)
+            session = Session(0, self.slot, lineage, process, kind)
+            return self._enter(session, parts)
+        except BaseException:  # of a signal handler: nobody will hear of it
+            self._sessions.later(self._give_up, session, parts, opened)
+            raise
 
-    def _open(self, lineage: Lineage, positions: Sequence[int]) -> Part | None:
+    def _open(self, lineage: Lineage, positions: Sequence[int], opened: list[Part]) -> Part | None:
+        """Open a part, and note it among those opened; None if no driver takes it."""
         algs = [lineage.chain.inis[position].alg for position in positions]
         if len(set(algs)) < len(algs):
             return None  # the places of one algorithm go to different parts: see the module
         own = Lineage(lineage.chain.part(positions), lineage.hard, is_part=True)
         own.avoid = lineage.avoid
+        session: Session | None = None
         try:
             session = self._sessions.place_on_one(own)
+            own.avoid = None
+            part = Part(session, positions)
+            opened.append(part)
         except CryptoError:
             own.chain.abandon()
             return None
-        own.avoid = None
-        return Part(session, positions)
+        except BaseException:  # of a signal handler
+            own.chain.abandon()
+            if session is not None:
+                self._sessions.later(self._sessions.discard, session)
+            raise
+        return part
 
     def _enter(self, session: Session, parts: list[Part]) -> Session:
         """
@@ -139,22 +152,37 @@ class Virtual:
         """
         while True:
             lid = next(self.lids) & LID
+            session.sid = pack_sid(HID, lid)
             if lid == 0 or self._parts.setdefault(lid, parts) is not parts:
                 continue
-            session.sid = pack_sid(HID, lid)
             if self._sessions.enter(session):
                 return session
             del self._parts[lid]
 
+    def _give_up(
+        self, session: Session | None, parts: list[Part] | None, opened: Sequence[Part]
+    ) -> None:
+        """Free what was opened for a session whose opening was broken off."""
+        if session is not None:
+            self._sessions.discard(session)  # and its parts, if it had been entered
+            if self._parts.get(session.lid) is parts:
+                del self._parts[session.lid]
+        self._free(opened)
+
     def _freesession(self, sid: int) -> None:
-        self._free(self._parts.pop(lid_of(sid), []))
+        lid = lid_of(sid)
+        parts = self._parts.get(lid, [])
+        try:
+            self._free(parts)
+        except BaseException:  # of a signal handler
+            self._sessions.later(self._free, parts)
+            raise
+        finally:
+            self._parts.pop(lid, None)
 
     def _free(self, parts: Sequence[Part]) -> None:
         for part in parts:
-            try:
-                self._sessions.free(part.session.latest().sid)
-            except UnknownSession:
-                continue  # gone with its driver
+            self._sessions.discard(part.session)
 
     def drivers(self, session: Session) -> Iterator[str]:
         """Yield the name of each driver that serves a session, virtual or not, in chain order."""
@@ -167,17 +195,12 @@ class Virtual:
 
     def close(self) -> None:
         """Free every virtual session, each with its last request."""
-        with self.slot.lock:
-            sessions = list(self.slot.sym.sessions.values())
-        for session in sessions:
-            try:
-                self._sessions.free(session.sid)
-            except UnknownSession:
-                continue  # its consumer was quicker
+        for session in list(self.slot.sym.sessions.values()):
+            self._sessions.discard(session)
 
     def after_fork(self) -> None:
         """Go on in a forked child; the slot is in no table that would see to it."""
-        self.slot.after_fork()
+        self.slot.after_fork(self._sessions.lock)
 
     # Requests.
 
