@@ -17,6 +17,7 @@ from typing import Protocol, TypeAlias
 
 from opencrypto._request.buffer import (
     BytesLike,
+    Saved,
     Segments,
     byteview,
     gather,
@@ -32,7 +33,7 @@ from opencrypto._request.symmetric import (
     Cryptop,
 )
 from opencrypto._rules.chain import Chain
-from opencrypto._rules.check import Plan, Step, check
+from opencrypto._rules.check import Plan, Step, check, is_kept, settle
 from opencrypto._rules.iv import GIVEN, READ, WRITTEN, iv_way
 from opencrypto._rules.quick import compile_quick
 from opencrypto._rules.shapes import (
@@ -51,9 +52,9 @@ from opencrypto._rules.shapes import (
     settle_mac,
     shape_of,
 )
-from opencrypto.constants import CRD_F_COMP, CRD_F_ENCRYPT, CRD_F_VERIFY, Alg
+from opencrypto.constants import CRD_F_COMP, CRD_F_ENCRYPT, CRD_F_VERIFY
 from opencrypto.driver import Driver, Process
-from opencrypto.exceptions import CryptoError, UsageError
+from opencrypto.exceptions import CryptoError, OutputTooSmall, UsageError
 from opencrypto.xform import Kind
 
 __all__ = [
@@ -91,6 +92,7 @@ __all__ = [
     "request_iv",
     "scatter",
     "segments",
+    "settle",
     "settle_mac",
     "shape_of",
 ]
@@ -218,17 +220,42 @@ class ChainSession:
         Check a request and carry its chain out, setting ``etype`` to what came of it.
 
         A request refused by a check has touched nothing. A MAC that does not verify ends the
-        chain: what precedes it in the chain has been done, nothing after it. It raises only what is
-        no `CryptoError`, from a transform.
+        chain: what precedes it in the chain has been done, nothing after it. Where a step changes
+        lengths, a step that fails leaves the buffer as it was before the first one. It raises only
+        what is no `CryptoError`, from a transform.
         """
         try:
             plan = check(crp, self.chain)
-            for step in plan.steps:
-                if not self._step(crp, step, plan):
-                    crp.fail(errno.EBADMSG, UNVERIFIED)
-                    return
+            if plan.changing:
+                self._run_whole(crp, plan)
+            else:
+                self._run_steps(crp, plan)
         except CryptoError as error:
             crp.fail_for(error)
+
+    def _run_steps(self, crp: Cryptop, plan: Plan) -> None:
+        for step in plan.steps:
+            if step.late:
+                settle(crp, self.chain, plan, step)
+            if not self._step(crp, step, plan):
+                crp.fail(errno.EBADMSG, UNVERIFIED)
+                return
+
+    def _run_whole(self, crp: Cryptop, plan: Plan) -> None:
+        """Carry all steps out, or put the buffer back."""
+        before, olen = Saved(crp.buf, plan.parts), crp.olen
+        try:
+            self._run_steps(crp, plan)
+        except BaseException as error:
+            before.restore()
+            if not isinstance(error, OutputTooSmall):  # of which `olen` says how much it takes
+                crp.olen = olen
+            raise
+        if crp.etype:
+            before.restore()
+            crp.olen = olen
+        else:
+            before.forget()
 
     def faults(self, crp: Cryptop) -> bool:
         """Fail a request that is malformed; return whether it is."""
@@ -261,7 +288,7 @@ class ChainSession:
         crd = step.crd
         transform: CipherTransform = self.transforms[step.position]  # type: ignore[assignment]
         iv = self._iv(step, parts)
-        payload = region(parts, crd.skip, crd.len)
+        payload = region(parts, crd.skip, step.length)
         if payload:
             transform.crypt(iv, payload, bool(crd.flags & CRD_F_ENCRYPT))
 
@@ -269,7 +296,7 @@ class ChainSession:
         crd = step.crd
         transform: MacTransform = self.transforms[step.position]  # type: ignore[assignment]
         length = self.chain.macs[step.position]
-        digest = transform.mac(region(parts, crd.skip, crd.len))[:length]
+        digest = transform.mac(region(parts, crd.skip, step.length))[:length]
         place = _mac_place(crp, step, parts, length)
         if crd.flags & CRD_F_VERIFY:
             return hmac.compare_digest(b"".join(place), digest)
@@ -281,19 +308,19 @@ class ChainSession:
         Replace a region by its compressed or decompressed form; ``olen`` says how long that is.
 
         An mbuf grows or shrinks by the difference. In a buffer of fixed size the result may reach
-        from ``skip`` to the end; where it does not fit, nothing is written. Deflate without growth
+        from ``skip`` to the end; where it does not fit, nothing is written. What is left of the
+        region behind a shorter result is zeros. Deflate without growth
         leaves data that would not shrink as it is, and ``olen`` at what it would have become.
         """
         crd = step.crd
         transform: CompTransform = self.transforms[step.position]  # type: ignore[assignment]
         compress = bool(crd.flags & CRD_F_COMP)
-        data = gather(region(plan.parts, crd.skip, crd.len))
+        data = gather(region(plan.parts, crd.skip, step.length))
         result = transform.compress(data) if compress else transform.decompress(data)
         crp.olen = len(result)
-        if compress and len(result) >= len(data):
-            if self.chain.facts[step.position].alg == Alg.DEFLATE_COMP_NOGROW:
-                return
-        plan.parts = replace_region(crp.buf, plan.parts, crd.skip, crd.len, result)
+        plan.left(step, self.chain, len(result))
+        if not is_kept(step, self.chain, len(result)):
+            plan.parts = replace_region(crp.buf, plan.parts, crd.skip, step.length, result)
 
     def _aead(self, crp: Cryptop, step: Step, parts: Segments) -> bool:
         crd, tag_step = step.crd, step.partner
@@ -301,8 +328,8 @@ class ChainSession:
         transform: AeadTransform = self.transforms[step.position]  # type: ignore[assignment]
         length = self.chain.macs[tag_step.position]
         iv = self._iv(step, parts)
-        aad = region(parts, tag_step.crd.skip, tag_step.crd.len)
-        payload = region(parts, crd.skip, crd.len)
+        aad = region(parts, tag_step.crd.skip, tag_step.length)
+        payload = region(parts, crd.skip, step.length)
         place = _mac_place(crp, tag_step, parts, length)
         if not crd.flags & CRD_F_ENCRYPT:
             return transform.open(iv, aad, payload, b"".join(place))
@@ -356,6 +383,8 @@ class ChainDriver(Driver):
         longest = [self.capabilities[cri.alg].maxlen for cri in ini]
         session = ChainSession(chain, [self._transform(cri) for cri in ini], longest)
         lid = self.newlid()
+        while lid in self._sessions:  # after 2**32 of them
+            lid = self.newlid()
         self._sessions[lid] = session
         return lid, self.compile(session)
 

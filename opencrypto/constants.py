@@ -19,6 +19,7 @@ __all__ = [
     "CRD_F_IV_EXPLICIT",
     "CRD_F_IV_PRESENT",
     "CRD_F_VERIFY",
+    "CRD_LEN_REST",
     "CRF_DH_COMPUTE_KEY",
     "CRF_DSA_SIGN",
     "CRF_DSA_VERIFY",
@@ -307,6 +308,12 @@ CRD_F_DSA_SHA_NEEDED: Final = 0x08
 CRD_F_COMP: Final = 0x10
 CRD_F_VERIFY: Final = 0x100
 """Ours: the MAC at ``inject`` is compared, not computed; a mismatch is EBADMSG."""
+
+CRD_LEN_REST: Final = -1
+"""
+Ours, as a descriptor's ``len``: to the end of what the step before left. ``~n``: all but its last n
+bytes, so that this is ``~0``. Behind a step that changes lengths, and nowhere else.
+"""
 
 # A request (crp_flags).
 CRYPTO_F_IMBUF: Final = 0x001

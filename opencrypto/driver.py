@@ -224,6 +224,10 @@ class Driver:
         session: the framework has checked regions, lengths, algorithms and IVs. The outcome goes
         into ``crp.etype`` (`Cryptop.fail`), then ``self.done(crp)``; never raise to report it.
 
+        A driver that has compression and something else in one session meets lengths of ``~n``
+        behind a compression (`CRD_LEN_REST`), and puts the buffer back when a later step fails:
+        `opencrypto.chain.ChainDriver` does both. In parts of virtual sessions they are numbers.
+
         Args:
             crp: The request; ``crp.lid`` is the number that `newsession` returned; one that
                 it does not know is answered with ENOENT.
@@ -260,7 +264,11 @@ class Driver:
         """
 
     def newlid(self) -> int:
-        """Return a session number that no driver of this process has had lately."""
+        """
+        Return a session number that no driver of this process has had lately.
+
+        After 2**32 the numbers begin again: ask for another one while it is one of your own.
+        """
         return next(_lids) & LID
 
     def __repr__(self) -> str:

@@ -191,5 +191,5 @@ def the_session(fw: Framework, sid: int) -> Session:
 def nothing_left(fw: Framework) -> bool:
     """Tell whether no session, name, request or driver is left in a framework."""
     slots = list(fw._drivers)
-    busy = any(slot.sym.sessions or slot.names or len(slot.sym.queue) for slot in slots)
+    busy = any(slot.sym.sessions or len(slot.sym.queue) for slot in slots)
     return not fw._sessions.table and not busy and not len(fw._dispatcher.returns)

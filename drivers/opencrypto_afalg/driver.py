@@ -158,6 +158,8 @@ class AfalgDriver(Driver):
             inline = min(inline, self._pace(served, cri))
         session = self._session(chain, transforms, sockets)
         lid = self.newlid()
+        while lid in self._sessions:  # after 2**32 of them
+            lid = self.newlid()
         process = self._compile(session, inline // max(1, len(sockets)), len(sockets) > 1)
         self._sessions[lid] = process, sockets
         return lid, process

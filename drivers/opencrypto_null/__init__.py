@@ -12,7 +12,7 @@ import hmac
 import threading
 from collections.abc import Mapping, Sequence
 
-from opencrypto import Capability, Cryptodesc, Cryptoini, Cryptop, Driver, hookimpl
+from opencrypto import Capability, Cryptodesc, Cryptoini, Cryptop, Driver, Profile, hookimpl
 from opencrypto.chain import region, scatter, segments
 from opencrypto.constants import (
     CRD_F_VERIFY,
@@ -40,14 +40,21 @@ class NullDriver(Driver):
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # guards _maclens
-        self._maclens: dict[int, list[int]] = {}
+        self._maclens: dict[int, int] = {}
+
+    def refusal(self, ini: Sequence[Cryptoini], profile: Profile) -> str:
+        """Take one MAC in a session; the framework opens several sessions for a chain with more."""
+        macs = [cri for cri in ini if cri.alg == CRYPTO_NULL_HMAC]
+        return "makes one MAC in a session" if len(macs) > 1 else ""
 
     def newsession(self, ini: Sequence[Cryptoini]) -> int:
-        """Note how long the session's MACs are, in bytes and in chain order."""
+        """Note how long the session's MAC is, in bytes."""
         lid = self.newlid()
+        while lid in self._maclens:  # after 2**32 of them
+            lid = self.newlid()
         lengths = [cri.mlen or MAC_BYTES for cri in ini if cri.alg == CRYPTO_NULL_HMAC]
         with self._lock:
-            self._maclens[lid] = lengths
+            self._maclens[lid] = lengths[0] if lengths else 0
         return lid
 
     def freesession(self, lid: int) -> None:
@@ -57,16 +64,14 @@ class NullDriver(Driver):
 
     def process(self, crp: Cryptop, hint: int) -> int:
         """Carry a request out. The framework has checked that it fits its session."""
-        lengths = self._maclens.get(crp.lid)
-        if lengths is None:
+        length = self._maclens.get(crp.lid)
+        if length is None:
             crp.fail(errno.ENOENT, f"driver {self.name} has no session {crp.lid}")
             self.done(crp)
             return 0
         macs = [crd for crd in crp.desc if crd.ini.alg == CRYPTO_NULL_HMAC]
         at = 0  # where in crp.mac the next MAC goes, if they go there
-        for turn, crd in enumerate(macs):
-            # The n-th descriptor means the n-th place in the chain, unless there is just one.
-            length = lengths[turn] if len(lengths) > 1 else lengths[0]
+        for crd in macs:
             if not self._mac(crp, crd, length, at):
                 crp.fail(errno.EBADMSG, "the MAC does not verify; discard the data")
                 break

@@ -25,7 +25,7 @@ from opencrypto._core.pool import RequestPool
 from opencrypto._core.requests import Dispatcher
 from opencrypto._core.returns import Callbacks
 from opencrypto._core.sessions import Sessions
-from opencrypto._core.slots import DriverTable, Session
+from opencrypto._core.slots import DriverTable, Lineage, Session
 from opencrypto._core.views import DriverInfo, Settings
 from opencrypto._core.virtual import Virtual
 from opencrypto._log import log
@@ -33,7 +33,6 @@ from opencrypto._measure.counters import Stats
 from opencrypto._measure.trace import Trace
 from opencrypto._request.key import Cryptkop
 from opencrypto._request.symmetric import Cryptoini, Cryptop
-from opencrypto._rules.chain import Chain
 from opencrypto._rules.profile import Profile
 from opencrypto._state import REQUEST, RequestEvent, RequestState, step
 from opencrypto._threads import Interrupt, InterruptFactory, ThreadInterrupt, check_threads, started
@@ -98,9 +97,9 @@ class Wires:
         """Complete a request."""
         self.dispatcher.done(crp)
 
-    def compose(self, chain: Chain, hard: int, avoid: int) -> Session | None:
+    def compose(self, lineage: Lineage) -> Session | None:
         """Open a virtual session."""
-        return self.virtual.compose(chain, hard, avoid)
+        return self.virtual.compose(lineage)
 
     def user_class(self) -> int | None:
         """Return `hard` for user programs' key operations, or None if they may do none."""
@@ -439,7 +438,10 @@ class Framework:
         Args:
             ini: One algorithm's parameters, or those of a chain in order. They are copied.
             hard: > 0 for hardware only, < 0 for software only, 0 for the best there is.
-            driver: Take this driver, by hid, name or object, and no other.
+            driver: Take this driver, by hid, name or object, and no other. What is kept is its
+                name and class: a driver attached again under that name has its sessions again.
+                Both this and `hard` hold for life; requests of a session for which nobody of the
+                kind is left end with ENODEV.
             profile: What the session promises of its requests, so that a driver can refuse it
                 which could not serve them; nothing, if not given.
 
@@ -754,7 +756,7 @@ class Framework:
         return self._sessions.closed
 
     def __repr__(self) -> str:
-        names = ", ".join(slot.name for slot in self._drivers if not slot.gone) or "no drivers"
+        names = ", ".join(slot.name for slot in self._drivers) or "no drivers"
         return f"<Framework {names}{' closed' if self.closed else ''}>"
 
 

@@ -3,7 +3,8 @@ Opening, moving and freeing sessions.
 
 A session whose driver leaves is orphaned: the driver forgets it, the framework keeps its chain.
 The first request that then meets it has it opened on another driver, and every request of the
-old session gets the same new SID with EAGAIN. Where nobody can take over, each gets ENODEV.
+old session gets the same new SID with EAGAIN. Where nobody can take over, each gets ENODEV. Who
+may take over is the same for life: the driver that the consumer named, or the class it asked for.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from opencrypto._core.bugs import DriverBugs
 from opencrypto._core.errands import Errands
 from opencrypto._core.guard import checked, promised
 from opencrypto._core.plugins import Observers
-from opencrypto._core.slots import MAX_ALIASES, Call, DriverTable, Session, Slot, check_lid
+from opencrypto._core.slots import Call, DriverTable, Lineage, Pin, Session, Slot, check_lid
 from opencrypto._log import log
 from opencrypto._measure.counters import ChainNumbers, LockedCount
 from opencrypto._request.sid import pack_sid, sid_text
@@ -31,8 +32,8 @@ from opencrypto._threads import HAS_GIL, is_held
 from opencrypto.driver import Driver, Process, Rule
 from opencrypto.exceptions import CryptoError, DriverBug, NoDriverError, UnknownSession
 
-Compose = Callable[[Chain, int, int], Session | None]
-"""Opens a session on several drivers, given `hard` and whom to avoid, or returns None."""
+Compose = Callable[[Lineage], Session | None]
+"""Opens a session on several drivers, or returns None."""
 
 
 class Sessions:
@@ -41,8 +42,8 @@ class Sessions:
 
     Attributes:
         watched: Somebody times or traces requests, so no session is straight (`_measure.watcher`).
-        created: Sessions opened by consumers; a migration opens none.
-        freed: Sessions gone for good.
+        created: Sessions opened by consumers; a migration opens none, and a virtual one is one.
+        freed: Those gone for good.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class Sessions:
         compose: Compose,
         errands: Errands,
     ) -> None:
-        self.table: dict[int, Session] = {}
+        self.table = drivers.sids
         self.closed = False
         self.watched = False
         self.chain_numbers = ChainNumbers()
@@ -82,9 +83,8 @@ class Sessions:
     ) -> Session:
         """Open a session on the best driver that takes its chain, or on several together."""
         chain = Chain(as_inis(ini), profile=profile)
-        pinned = None if driver is None else self._drivers.find(driver)
         try:
-            session = self._place(chain, hard, pinned)
+            session = self._place(Lineage(chain, hard, self._pin(driver)))
         except BaseException:
             chain.abandon()
             raise
@@ -97,43 +97,45 @@ class Sessions:
             raise
         return session
 
-    def _place(
-        self, chain: Chain, hard: int, pinned: Slot | None = None, avoid: int = -1
-    ) -> Session:
+    def _pin(self, driver: int | str | Driver | None) -> Pin | None:
+        if driver is None:
+            return None
+        slot = self._drivers.find(driver)
+        return Pin(slot.name, slot.tier)
+
+    def _place(self, lineage: Lineage) -> Session:
         while True:
             changes = self._drivers.changes
             try:
-                return self.place_on_one(chain, hard, pinned, avoid)
+                return self.place_on_one(lineage)
             except NoDriverError:
-                together = None
-                if pinned is None and len(chain.inis) > 1:
-                    together = self._compose(chain, hard, avoid)
+                if self._drivers.changes != changes:
+                    continue  # one that was looked at too early has come meanwhile
+                together = self._compose(lineage) if self._may_be_split(lineage) else None
                 if together is not None:
                     return together
                 if self._drivers.changes == changes:
                     raise
-                # One that was looked at too early may have come meanwhile, as another left.
 
-    def place_on_one(
-        self, chain: Chain, hard: int, pinned: Slot | None = None, avoid: int = -1
-    ) -> Session:
+    def _may_be_split(self, lineage: Lineage) -> bool:
+        return lineage.pin is None and len(lineage.chain.inis) > 1
+
+    def place_on_one(self, lineage: Lineage) -> Session:
         """
-        Open a session of a chain on the best single driver.
+        Open a session on the best single driver of those it may be on.
 
         Raises:
             NoDriverError: none takes it.
         """
-        slots = (
-            {slot.hid: slot for slot in self._drivers} if pinned is None else {pinned.hid: pinned}
-        )
+        slots = {slot.hid: slot for slot in self._drivers if lineage.admits(slot)}
         asked, reasons = _select.order(
-            (self._candidate(slot, chain) for slot in slots.values() if slot.hid != avoid),
-            hard if pinned is None else 0,
+            (self._candidate(slot, lineage.chain) for slot in slots.values()),
+            lineage.hard if lineage.pin is None else 0,  # the driver's class is in the pin
         )
         refusal: CryptoError | None = None
         for candidate in asked:
             try:
-                session = self._try(slots[candidate.hid], chain, hard)
+                session = self._try(slots[candidate.hid], lineage)
             except CryptoError as error:
                 refusal = error
                 reasons[candidate.name] = error.strerror or ""
@@ -141,7 +143,7 @@ class Sessions:
             if session is not None:
                 return session
             reasons[candidate.name] = "left meanwhile"
-        raise _no_driver(chain, reasons, refusal)
+        raise _no_driver(lineage, reasons, refusal)
 
     def _candidate(self, slot: Slot, chain: Chain) -> _select.Candidate:
         try:
@@ -153,40 +155,54 @@ class Sessions:
             refusal = f"cannot say whether it would: {type(error).__name__} in its refusal()"
         return _select.Candidate(slot.hid, slot.name, slot.tier, len(slot.sym.sessions), refusal)
 
-    def _try(self, slot: Slot, chain: Chain, hard: int) -> Session | None:
+    def _try(self, slot: Slot, lineage: Lineage) -> Session | None:
         """Open the session on one driver, or return None if the driver left while it did."""
         call = Call()
+        chain = lineage.chain
         opened = None
         session = None
-        stays = False
+        stays = twice = False
         try:
             with slot.lock:
                 plain = slot.sym.process
                 if slot.state is not SlotState.ACTIVE or plain is None:
                     return None
                 slot.calls.add(call)
-            sid, process = opened = self._ask(slot, chain)
+            sid, process = opened = self._ask(slot, lineage)
             kind = self.chain_numbers.number(cri.alg for cri in chain.inis)
             process = process or checked(chain, plain, self._done)
             process = promised(chain, process, self._done)
-            session = Session(sid, slot, chain, hard, process, kind)
+            session = Session(sid, slot, lineage, process, kind)
             lid = session.lid
             chain.hold(session)
             session.refresh(watched=self.watched)
+            sessions = slot.sym.sessions
             with slot.lock:
                 # One step, with nothing called: it is entered altogether, or not.
-                if slot.state is SlotState.ACTIVE:
-                    slot.sym.sessions[lid] = session
-                    slot.names += 1
+                twice = lid in sessions
+                if slot.state is SlotState.ACTIVE and not twice:
+                    sessions[lid] = session
                     self.table[sid] = session
+                    if lineage.newest is None:
+                        lineage.newest = session
+                        lineage.first = sid
                     stays = True
+            if twice:
+                # Asked by two threads, it has said the same to both. The number is the other's.
+                opened = None
+                chain.release(session)
+                raise self._number_in_use(slot, lid)
+            lineage.take_back(sid)
             if not stays:
                 self._tell_driver(slot, sid)
                 opened = None
                 chain.release(session)
             self._returned(slot, call)
             session.refresh(watched=self.watched)  # somebody may have begun to watch meanwhile
-        except BaseException:
+        except Exception:  # the driver would not, or has done wrong
+            self._returned(slot, call)
+            raise
+        except BaseException:  # of a signal handler
             # Nobody will hear of it: let the driver forget it, unless that raised itself.
             call.thread = 0  # this thread goes on without it
             if session is not None and stays:
@@ -211,7 +227,7 @@ class Sessions:
 
     def discard(self, session: Session) -> None:
         """Free a session that its consumer has never heard of."""
-        if session.may(SessionEvent.FREE):
+        if session.begin_to_free():
             self.settle(session)
 
     def may_wait(self) -> bool:
@@ -228,22 +244,23 @@ class Sessions:
         """The one lock of all drivers and their sessions: see `DriverTable`."""
         return self._drivers.lock
 
-    def _ask(self, slot: Slot, chain: Chain) -> tuple[int, Process | None]:
+    def _ask(self, slot: Slot, lineage: Lineage) -> tuple[int, Process | None]:
         """
         Have a driver open a session, and return its SID and compiled ``process``.
 
-        A number that still names a session which moved away from this driver is not used: the
-        driver is asked for another while it holds that one.
+        A number that still leads to a session which moved away from this driver is not used: the
+        driver is asked for another while it holds that one. If that session is this one, which
+        comes back, it leads where it should.
         """
         held: list[int] = []
         lid = -1
         try:
             while True:
-                lid, process = self._call_newsession(slot, chain)
+                lid, process = self._call_newsession(slot, lineage.chain)
                 sid = pack_sid(slot.hid, lid)
                 if lid in slot.sym.sessions or sid in held:
-                    raise DriverBug(f"driver {slot.name}: session number {lid} is in use already")
-                if sid not in self.table:
+                    raise self._number_in_use(slot, lid)
+                if sid not in self.table or lineage.is_alias(sid, self.table):
                     return sid, process
                 held.append(sid)
                 lid = -1
@@ -257,17 +274,36 @@ class Sessions:
             for sid in held:
                 self._tell_driver(slot, sid)
 
-    def enter(self, session: Session) -> Session:
-        """Enter a virtual session, whose slot never leaves, in the tables."""
-        session.process = promised(session.chain, session.process, self._done)
+    def _number_in_use(self, slot: Slot, lid: int) -> DriverBug:
+        self._bugs.report(Rule.SESSION_NUMBER, slot.name)
+        return DriverBug(f"driver {slot.name}: session number {lid} is in use already")
+
+    def enter(self, session: Session) -> bool:
+        """
+        Enter a virtual session, whose slot never leaves, in the tables.
+
+        Returns:
+            False if its SID is one that leads to another session; then nothing was done.
+        """
+        process, lineage, sessions = session.process, session.lineage, session.slot.sym.sessions
+        sid, lid = session.sid, session.lid
+        session.process = promised(session.chain, process, self._done)
         session.refresh(watched=self.watched)
-        lid = session.lid
+        session.chain.hold(session)
+        entered = False
         with session.slot.lock:
-            session.chain.hold(session)
-            session.slot.sym.sessions[lid] = session
-            session.slot.names += 1
-            self.table[session.sid] = session
-        return session
+            # One step, as in `_try`.
+            if sid not in self.table:
+                sessions[lid] = session
+                self.table[sid] = session
+                if lineage.newest is None:
+                    lineage.newest = session
+                    lineage.first = sid
+                entered = True
+        if not entered:
+            session.process = process
+            session.chain.release(session)
+        return entered
 
     def _call_newsession(self, slot: Slot, chain: Chain) -> tuple[int, Process | None]:
         assert slot.sym.newsession is not None
@@ -330,8 +366,8 @@ class Sessions:
         # of state is one step, and so is what gives the right to tell the driver.
         try:
             with self._one_step():
-                while not session.may(SessionEvent.FREE):
-                    if session.target is None:
+                while not session.begin_to_free():
+                    if _is_freed(session) or session.target is None:
                         raise UnknownSession(f"session {sid_text(sid)} has been freed already")
                     session = session.latest()
             self.settle(session)
@@ -390,21 +426,18 @@ class Sessions:
 
     def _bury(self, session: Session) -> None:
         """Forget a session whose last request is done: its names go, its keys are wiped."""
-        for each in session.aliases:
-            each.may(SessionEvent.FREE)
-            self._unname(each)
-        self._unname(session)
-        session.chain.abandon()
-        if session.may(SessionEvent.DRAINED):
-            self.freed.add()
-
-    def _unname(self, session: Session) -> None:
-        slot = session.slot
+        lineage = session.lineage
+        if lineage.newest is session or lineage.newest is None:
+            lineage.end(self.table)
+            session.chain.abandon()
+            if session.may(SessionEvent.DRAINED) and not lineage.is_part:
+                self.freed.add()
+            return
+        # It was to take over, and was not wanted any more: that the others live does not matter.
         with self._one_step():
-            if session.sid in self.table:
+            if session.sid in self.table and self.table[session.sid] is session:
                 del self.table[session.sid]
-                slot.names -= 1
-        self._drivers.release(slot)
+        session.may(SessionEvent.DRAINED)
 
     def _tell_driver(self, slot: Slot, sid: int) -> None:
         number = slot.sym.number_of(sid)
@@ -432,7 +465,8 @@ class Sessions:
 
     def hand_back(self, crp: Cryptop, session: Session) -> None:
         """Take a session back from a driver that completed its request with EAGAIN."""
-        session.avoid = session.slot.hid if session.slot.state is SlotState.ACTIVE else -1
+        if session.target is None:
+            session.lineage.avoid = session.slot
         self.orphan(session)
         self.redirect(crp, session)
 
@@ -442,10 +476,11 @@ class Sessions:
         if successor is not None:
             crp.sid = successor.sid
             crp.fail(errno.EAGAIN, "the session has moved; dispatch again with the sid now set")
-        elif session.latest().state in (SessionState.DRAINING, SessionState.FREED):
+        elif _is_freed(session.latest()):
             crp.fail(errno.ENOENT, f"session {sid_text(crp.sid)} has been freed")
         else:
-            crp.fail(errno.ENODEV, "the session's driver left and no other takes it over")
+            crp.fail(errno.ENODEV, _stranded(session.lineage))
+            session.lineage.avoid = None  # better than nobody, for the next request
 
     def successor(self, session: Session) -> Session | None:
         """Return the live session to use instead, opening it if this is the first to ask."""
@@ -470,39 +505,56 @@ class Sessions:
         return new
 
     def _migrate(self, session: Session) -> Session | None:
-        # The class asked for is kept if it can be; a session is worth more than its class.
-        for hard in dict.fromkeys((session.hard, 0)):
-            try:
-                new = self._place(session.chain, hard, avoid=session.avoid)
-            except CryptoError as error:
-                failure = error
-                continue
-            new.hard = session.hard
-            try:
-                if self._succeed(session, new):
-                    return new
-            except BaseException:  # of a signal handler
-                if session.target is not new:
-                    self._errands.add((self.discard, (new,)))
-                raise
-            # A signal handler has come between, which has moved the session itself, or freed it.
-            self.discard(new)
-            return session.target
-        log.warning("session_stranded", sid=session.sid, reason=failure.strerror)
-        return None
+        try:
+            new = self._place(session.lineage)
+        except CryptoError as error:
+            if not session.lineage.stranded:  # or each of its requests would say so
+                session.lineage.stranded = True
+                log.warning("session_stranded", sid=session.sid, reason=error.strerror)
+            return None
+        return self._succeed(session, new)
 
-    def _succeed(self, session: Session, new: Session) -> bool:
-        """Have a new session take over; False if it is not wanted any more."""
-        new.aliases = [*session.aliases, session]
-        new.born = session.born
-        if not session.hand_over(new):
-            return False
-        session.aliases = []
-        while len(new.aliases) > MAX_ALIASES:
-            self._unname(new.aliases.pop(0))
+    def unite(self, session: Session) -> bool:
+        """
+        Move a virtual session to a single driver, if one takes its whole chain by now.
+
+        Returns:
+            Whether it has moved.
+        """
+        with session.lock:
+            if session.state is not SessionState.LIVE or self.closed:
+                return False
+            try:
+                new = self.place_on_one(session.lineage)
+            except CryptoError:
+                return False
+            self.orphan(session)
+            moved = self._succeed(session, new) is new
+        if moved:
+            self._observers.migrated(session.sid, new.sid)
+        return moved
+
+    @property
+    def changes(self) -> int:
+        """What goes up whenever a driver offers something."""
+        return self._drivers.changes
+
+    def _succeed(self, session: Session, new: Session) -> Session | None:
+        """Have a new session take over, unless it is not wanted any more; return who has."""
+        lineage = session.lineage
+        try:
+            if not lineage.succeed(session, new, self.table):
+                # A signal handler has come between, which has moved the session, or freed it.
+                self.discard(new)
+                return session.target
+        except BaseException:  # of a signal handler
+            if lineage.newest is not new:
+                self._errands.add((self.discard, (new,)))
+                self._errands.hurry()
+            raise
         session.slot.local.counts.migrated += 1
         log.info("session_migrated", sid=session.sid, new_sid=new.sid, driver=new.slot.name)
-        return True
+        return new
 
     def close(self) -> None:
         """Forget all sessions of a framework whose drivers are gone; wipe their keys."""
@@ -530,9 +582,28 @@ class Sessions:
             session.after_fork(watched=self.watched)
 
 
-def _no_driver(chain: Chain, reasons: dict[str, str], refusal: CryptoError | None) -> CryptoError:
-    names = " + ".join(facts.name for facts in chain.facts)
-    why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or "none is attached"
+def _is_freed(session: Session) -> bool:
+    """Tell whether a session was freed, though it may have requests left."""
+    return session.lineage.ended or session.state is SessionState.DRAINING
+
+
+def _stranded(lineage: Lineage) -> str:
+    """Say why nobody takes a session over, and what would help."""
+    if lineage.pin is not None:
+        name = lineage.pin.name
+        return f"the session is for driver {name} alone, which left or handed it back; attach it"
+    if lineage.hard:
+        kind = "hardware" if lineage.hard > 0 else "software"
+        return f"the session's driver left and no other {kind}, as was asked for, takes it over"
+    return "the session's driver left and no other takes it over"
+
+
+def _no_driver(
+    lineage: Lineage, reasons: dict[str, str], refusal: CryptoError | None
+) -> CryptoError:
+    names = " + ".join(facts.name for facts in lineage.chain.facts)
+    nobody = "none is attached" if lineage.pin is None else f"{lineage.pin.name} is not attached"
+    why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or nobody
     error = NoDriverError(
         f"no driver serves {names}: {why}",
         reasons,

@@ -1,9 +1,8 @@
 """
 The driver table: slots by id, lowest free first, growing as needed; and the sessions on them.
 
-Slots and sessions point at each other, so they are in one room. After a migration the old session
-stays, under its SID, as an alias of the new one until that is freed: a consumer that has not heard
-yet is told.
+Slots and sessions point at each other, so they are in one room. After a migration the old SID stays
+an alias of the new session until that is freed: a consumer that has not heard yet is told.
 
 Locking: there is one lock, the table's, and each slot has it as `Slot.lock`. It guards which slot
 is whose, the slots' queues, sessions and states. One, since a finalizer or a signal handler may
@@ -13,17 +12,18 @@ for single steps that such a one cannot come between. No driver or consumer code
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from opencrypto._core.queues import RequestQueue
 from opencrypto._core.returns import let_go
 from opencrypto._measure.counters import Counts, LocalCounts
 from opencrypto._request.key import Cryptkop
-from opencrypto._request.sid import LID, lid_of
+from opencrypto._request.sid import LID, hid_of, lid_of
 from opencrypto._request.symmetric import Cryptoini, Cryptop, alg_name
 from opencrypto._rules.chain import Chain, key_serial
 from opencrypto._state import SESSION, SLOT, SessionEvent, SessionState, SlotEvent, SlotState, step
@@ -35,8 +35,12 @@ from opencrypto.exceptions import DriverBug, UsageError
 NewSession = Callable[[Sequence[Cryptoini]], "int | tuple[int, Process]"]
 
 
-MAX_ALIASES: Final = 32
-"""How many former SIDs of one live session are kept; the oldest go first."""
+MAX_ALIASES: Final = 4096
+"""
+How many former SIDs of a session lead to it, beside its first one, which always does.
+
+Each costs some 100 bytes until the session is freed; the oldest go first.
+"""
 
 MAX_NAMES: Final = 256
 """How many names of drivers that left are remembered with their counts."""
@@ -45,9 +49,115 @@ MAX_DEPARTED: Final = 16
 """How many drivers that left keep counts of their own; those of earlier ones are added up."""
 
 
+class Pin(NamedTuple):
+    """The one driver that a session is for: its name and class, not the object or its id."""
+
+    name: str
+    tier: int
+
+
+class Lineage:
+    """
+    What a consumer has opened: a session through all its moves from driver to driver.
+
+    Attributes:
+        chain: The algorithms, with the keys.
+        hard: The class of drivers asked for, as `Framework.newsession` takes it. It is kept for
+            life.
+        pin: The driver asked for, if one was. It is kept for life too.
+        is_part: Whether the framework opened it for itself, as a part of a virtual session.
+        born: When it was opened; seconds of `time.monotonic`.
+        first: The SID that it was opened with.
+        former: Later SIDs that it has no more, oldest first.
+        newest: The session that it is now; None before there is one.
+        stand_in: What `first` and `former` name, once it has moved: never live, so that requests
+            are sent on. There is one for all of them: a former SID costs an entry of the table.
+        avoid: The driver that handed it back last, until it has moved.
+        stranded: Whether it was said that nobody takes it over, since it last moved.
+        ended: Whether it was freed, and its last request is done.
+    """
+
+    __slots__ = (
+        "avoid", "born", "chain", "ended", "first", "former", "hard", "is_part", "newest", "pin",
+        "stand_in", "stranded",
+    )  # fmt: skip
+
+    def __init__(
+        self, chain: Chain, hard: int, pin: Pin | None = None, *, is_part: bool = False
+    ) -> None:
+        self.chain = chain
+        self.hard = hard
+        self.pin = pin
+        self.is_part = is_part
+        self.born = time.monotonic()
+        self.first = 0
+        self.former: deque[int] = deque()
+        self.newest: Session | None = None
+        self.stand_in: Session | None = None
+        self.avoid: Slot | None = None
+        self.stranded = False
+        self.ended = False
+
+    def admits(self, slot: Slot) -> bool:
+        """Tell whether the session may be on a driver at all, whatever that can do."""
+        return slot is not self.avoid and self.pin in (None, (slot.name, slot.tier))
+
+    def succeed(self, old: Session, new: Session, table: dict[int, Session]) -> bool:
+        """
+        Have a session take over, and the SID of the one before lead to it.
+
+        Returns:
+            False if the old one has moved already, or has been freed; then nothing was done.
+        """
+        stand_in = self.stand_in
+        if stand_in is None:
+            stand_in = Session(old.sid, new.slot, self, _moved, old.kind)
+            for event in (SessionEvent.DRIVER_LEFT, SessionEvent.MIGRATE):
+                stand_in.move(event)
+        # One step, with nothing called but the last; so the state is not changed by `move`.
+        if self.newest is not old or old.state is not SessionState.ORPHANED:
+            return False
+        stand_in.slot = new.slot  # whose counts have what comes under former SIDs
+        self.stand_in = stand_in
+        self.avoid = None
+        self.stranded = False
+        table[old.sid] = stand_in
+        old.state = SessionState.MIGRATED
+        self.newest = new
+        if old.sid != self.first:
+            self.former.append(old.sid)
+        while len(self.former) > MAX_ALIASES:
+            table.pop(self.former.popleft(), None)
+        return True
+
+    def is_alias(self, sid: int, table: dict[int, Session]) -> bool:
+        """Tell whether a SID is one that it had, and has no more."""
+        return self.stand_in is not None and table.get(sid) is self.stand_in
+
+    def take_back(self, sid: int) -> None:
+        """Note that one of its former SIDs becomes its present one."""
+        if sid in self.former:
+            self.former.remove(sid)
+
+    def sids(self) -> list[int]:
+        """List all SIDs that lead to it."""
+        present = () if self.newest is None else (self.newest.sid,)
+        return [self.first, *self.former, *present]
+
+    def end(self, table: dict[int, Session]) -> None:
+        """Take its SIDs away, and let go of its sessions, so that no circle keeps them."""
+        self.ended = True
+        for sid in self.sids():
+            table.pop(sid, None)
+        if self.stand_in is not None:
+            self.stand_in.may(SessionEvent.FREE)
+        self.newest = self.stand_in = None  # late: until here it may be begun again
+        self.former.clear()
+
+
 class Session:
     """
-    One session on one driver.
+    One session on one driver; with those before and after it, it is a `Lineage`.
 
     Attributes:
         inflight: Its requests that the framework holds. Membership is the use count, and taking a
@@ -57,21 +167,14 @@ class Session:
         queued: How many of `inflight` are queued or being handed over. Under the slot's lock.
         lock: Held by whoever moves it to another driver. Taken before the table's lock, never
             after.
-        target: The session that took over, once migrated.
-        aliases: Former sessions that this one took over from, oldest first.
         kind: The number of its chain of algorithms, for counting (`ChainNumbers`).
-        born: When it was opened, before all migrations; seconds of `time.monotonic`.
-        avoid: The driver that handed this session back, if it is still there.
     """
 
     __slots__ = (
-        "aliases",
-        "avoid",
-        "born",
         "chain",
-        "hard",
         "inflight",
         "kind",
+        "lineage",
         "lock",
         "process",
         "queued",
@@ -79,33 +182,27 @@ class Session:
         "slot",
         "state",
         "straight",
-        "target",
     )  # fmt: skip
 
     def __init__(
         self,
         sid: int,
         slot: Slot,
-        chain: Chain,
-        hard: int,
+        lineage: Lineage,
         process: Callable[[Cryptop, int], int],
         kind: int = 0,
     ) -> None:
         self.sid = sid
         self.slot = slot
-        self.chain = chain
-        self.hard = hard
+        self.lineage = lineage
+        self.chain = lineage.chain
         self.process = process
         self.kind = kind
-        self.born = time.monotonic()
         self.inflight: set[Cryptop] = set()
         self.queued = 0
         self.straight = True
         self.state = SessionState.LIVE
         self.lock = threading.RLock()
-        self.target: Session | None = None
-        self.aliases: list[Session] = []
-        self.avoid: int = -1
 
     @property
     def lid(self) -> int:
@@ -129,13 +226,14 @@ class Session:
                 self.straight = False
                 return True
 
-    def hand_over(self, new: Session) -> bool:
-        """Have a session take over; False if another one has, or it is orphaned no more."""
-        # One step, with nothing called: so not by `move`.
-        if self.target is not None or self.state is not SessionState.ORPHANED:
+    def begin_to_free(self) -> bool:
+        """Have no new request reach it; False if it has moved, or is being freed already."""
+        # One step, with nothing called: so not by `move`, nor by `may`, for which one that has
+        # moved is freed with what it became.
+        if self.state is not SessionState.LIVE and self.state is not SessionState.ORPHANED:
             return False
-        self.target = new
-        self.state = SessionState.MIGRATED
+        self.state = SessionState.DRAINING
+        self.straight = False
         return True
 
     def refresh(self, *, watched: bool) -> None:
@@ -153,10 +251,13 @@ class Session:
 
     def latest(self) -> Session:
         """Return the session that this one has become, through any number of migrations."""
-        session = self
-        while session.target is not None:
-            session = session.target
-        return session
+        return self.lineage.newest or self
+
+    @property
+    def target(self) -> Session | None:
+        """The session that has taken over from this one, if it has moved."""
+        newest = self.latest()
+        return None if newest is self else newest
 
     def __repr__(self) -> str:
         return f"<Session {self.sid:#x} {self.state} {self.chain!r} inflight={len(self.inflight)}>"
@@ -224,7 +325,6 @@ class Slot:
 
     Attributes:
         straight: Requests may go straight to the driver: it is active and not blocked.
-        names: How many SIDs in the session table name this slot; it is not reused before 0.
         calls: The calls of newsession and freesession that are under way; a driver that leaves is
             not closed before they have returned.
         closing: The thread that detaches the driver, for the second one that tries; 0 for none.
@@ -249,7 +349,6 @@ class Slot:
         "local",
         "lock",
         "name",
-        "names",
         "seen_off",
         "state",
         "straight",
@@ -262,17 +361,12 @@ class Slot:
         self.hid = hid
         self.lock = lock
         self.state = SlotState.FREE
-        self.reset()
-
-    def reset(self) -> None:
-        """Make the slot as new."""
-        self.name = f"driver{self.hid}"
+        self.name = f"driver{hid}"
         self.driver: Driver | None = None
         self.flags = 0
         self.tier = 0
         self.sync = False
         self.straight = False
-        self.names = 0
         self.calls: set[Call] = set()
         self.closing = 0
         self.closed = False
@@ -315,11 +409,6 @@ class Slot:
                 return f"{refusal} for {alg_name(cri.alg)}"
         return driver.refusal(chain.inis, chain.profile)
 
-    @property
-    def gone(self) -> bool:
-        """Whether the driver has left, and only SIDs of former sessions still name the slot."""
-        return self.state is SlotState.CLEANUP and self.driver is None and self.drained.is_set()
-
     def after_fork(self, lock: threading.RLock) -> None:
         """Begin, in a forked child, with no request and no call: they are the parent's."""
         self.lock = lock
@@ -337,34 +426,51 @@ class Slot:
 
 
 class DriverTable:
-    """All slots. Iterating gives those in use, by id."""
+    """
+    All slots. Iterating gives them by id.
+
+    Attributes:
+        sids: All sessions by SID; former SIDs have the stand-in of what they became. No driver gets
+            an id that one of them names.
+        changes: Goes up whenever a driver offers something.
+    """
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
-        self._slots: list[Slot] = []
-        # The counts of drivers whose slots are free again; under the lock. They are summed late:
-        # a request that met its session while that was being freed may still be counted.
-        self._departed: deque[tuple[str, Counts]] = deque()
+        self.sids: dict[int, Session] = {}
+        self._slots: dict[int, Slot] = {}
+        # Slots of drivers that left, for their counts; under the lock. They are summed late: a
+        # request that met its session while that was being freed may still be counted.
+        self._departed: deque[Slot] = deque()
         self._long_gone: dict[str, Counts] = {}
-        self.changes = 0  # goes up whenever a driver offers something
+        self.changes = 0
 
     def reserve(self, flags: int, name: str = "") -> Slot:
-        """Take the lowest free slot, growing the table if there is none."""
+        """
+        Make a slot under the lowest id that is free.
+
+        An id is free if no driver has it, and no SID names it: not even one of a session that
+        moved away long ago, which would else come to name another's session.
+        """
         with self.lock:
-            slot = next((s for s in self._slots if s.state is SlotState.FREE), None)
-            if slot is None:
-                slot = Slot(len(self._slots), self.lock)
-                self._slots.append(slot)
-            slot.reset()
+            named = {hid_of(sid) for sid in list(self.sids)}
+            slot = Slot(
+                next(n for n in itertools.count() if n not in self._slots and n not in named),
+                self.lock,
+            )
             slot.flags = flags
             slot.tier = driver_class(flags)
             slot.sync = bool(flags & CRYPTOCAP_F_SYNC)
-            slot.name = self._unique(name or slot.name, slot)
+            slot.name = self._unique(name or slot.name)
             slot.move(SlotEvent.GET_DRIVERID)
-            return slot
+            # One step, with nothing called: a signal handler may have reserved this id meanwhile.
+            if slot.hid not in self._slots:
+                self._slots[slot.hid] = slot
+                return slot
+        return self.reserve(flags, name)
 
-    def _unique(self, name: str, slot: Slot) -> str:
-        taken = {s.name for s in self if s is not slot and not s.gone}
+    def _unique(self, name: str) -> str:
+        taken = {s.name for s in self}
         unit, result = 1, name
         while result in taken:
             unit += 1
@@ -378,10 +484,9 @@ class DriverTable:
         Raises:
             UsageError: no driver has this id.
         """
-        if isinstance(hid, int) and 0 <= hid < len(self._slots):
-            slot = self._slots[hid]
-            if slot.state is not SlotState.FREE:
-                return slot
+        slot = self._slots.get(hid) if isinstance(hid, int) else None
+        if slot is not None:
+            return slot
         raise UsageError(f"no driver has the id {hid!r}; take one from get_driverid()")
 
     def find(self, which: int | str | Driver) -> Slot:
@@ -392,14 +497,13 @@ class DriverTable:
             UsageError: there is none.
         """
         for slot in self:
-            same = which in (slot.hid, slot.name) or (which is slot.driver and which is not None)
-            if same and not slot.gone:
+            if which in (slot.hid, slot.name) or (which is slot.driver and which is not None):
                 return slot
-        names = ", ".join(s.name for s in self if not s.gone) or "none"
+        names = ", ".join(s.name for s in self) or "none"
         raise UsageError(f"no driver {which!r} is attached (attached: {names})")
 
     def __iter__(self) -> Iterator[Slot]:
-        return iter([slot for slot in self._slots if slot.state is not SlotState.FREE])
+        return iter([slot for _, slot in sorted(self._slots.items())])
 
     def check_drained(self, slot: Slot) -> None:
         """Note whether a driver that leaves has answered everything, and free its slot if so."""
@@ -409,37 +513,51 @@ class DriverTable:
             self.release(slot)
 
     def release(self, slot: Slot) -> None:
-        """Free the slot of a driver that left, once nothing names it."""
+        """Drop the slot of a driver that left, once that has nothing more to say."""
         if slot.state is not SlotState.CLEANUP:
             return
         with self.lock:
-            left = slot.state is SlotState.CLEANUP and slot.drained.is_set()
-            if left and not slot.names and slot.driver is None:
-                self._depart(slot.name, slot.counts)
-                slot.move(SlotEvent.EMPTY)
+            drained = slot.drained.is_set()
+            # One step, with nothing called but the last.
+            if drained and slot.state is SlotState.CLEANUP and slot.driver is None:
+                slot.state = SlotState.FREE
+                del self._slots[slot.hid]
+                self._departed.append(slot)
+            if len(self._departed) > MAX_DEPARTED:
+                self._absorb_oldest()
 
-    def _depart(self, name: str, counts: Counts) -> None:
-        self._departed.append((name, counts))
-        if len(self._departed) > MAX_DEPARTED:
-            oldest, counts = self._departed.popleft()
-            if oldest not in self._long_gone and len(self._long_gone) >= MAX_NAMES:
-                oldest = "others"
-            self._long_gone.setdefault(oldest, Counts()).absorb(counts)
+    def _absorb_oldest(self) -> None:
+        # Requests of sessions that nobody takes over still count with the driver they had.
+        counting = {session.slot for session in list(self.sids.values())}
+        oldest = next((each for each in tuple(self._departed) if each not in counting), None)
+        if oldest is not None:
+            self._departed.remove(oldest)
+            self._absorb(oldest)
+
+    def _absorb(self, slot: Slot) -> None:
+        name = slot.name
+        if name not in self._long_gone and len(self._long_gone) >= MAX_NAMES:
+            name = "others"
+        self._long_gone.setdefault(name, Counts()).absorb(slot.counts)
 
     def counts(self) -> tuple[dict[str, Counts], list[tuple[str, Counts]]]:
         """Return the counts of the drivers in use, and those of the drivers gone, by name."""
         with self.lock:
-            present = {slot.name: slot.counts for slot in self if not slot.gone}
-            gone = [(slot.name, slot.counts) for slot in self if slot.gone]
-            return present, [*self._long_gone.items(), *self._departed, *gone]
+            present = {slot.name: slot.counts for slot in self}
+            departed = ((slot.name, slot.counts) for slot in self._departed)
+            return present, [*self._long_gone.items(), *departed]
 
     def after_fork(self) -> None:
         """Go on in a forked child: see `Slot.after_fork`."""
         self.lock = threading.RLock()
-        for slot in self._slots:
+        for slot in (*self, *self._departed):
             slot.after_fork(self.lock)
-        for _, counts in (*self._departed, *self._long_gone.items()):
+        for counts in self._long_gone.values():
             counts.after_fork()
+
+
+def _moved(crp: Cryptop, hint: int) -> int:
+    raise AssertionError("requests under a former SID are sent on, and served by nobody")
 
 
 def check_lid(lid: Any, slot: Slot) -> int:

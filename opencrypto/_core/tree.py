@@ -205,12 +205,12 @@ def session_branch(sessions: Sessions, look: Snapshot) -> list[Node]:
         return sessions.created.value - sessions.freed.value
 
     def oldest() -> float:
-        born = [session.born for session in list(sessions.table.values())]
+        born = [session.lineage.born for session in list(sessions.table.values())]
         return round(time.monotonic() - min(born), 3) if born else 0.0
 
     prefix = "opencrypto.sessions"
     return [
-        Node(f"{prefix}.active", "sessions open", active),
+        Node(f"{prefix}.active", "sessions open, a virtual one as one", active),
         Node(f"{prefix}.created", "sessions opened, ever", lambda: sessions.created.value),
         Node(f"{prefix}.freed", "sessions freed, ever", lambda: sessions.freed.value),
         Node(f"{prefix}.migrated", "moves to another driver", lambda: look.total.migrated),
@@ -275,8 +275,7 @@ def _alg_nodes(name: str, sizes: dict[int, int]) -> list[Node]:
 def driver_branch(look: Snapshot, drivers: DriverTable) -> Iterator[Node]:
     """Each driver attached, or leaving."""
     for slot in drivers:
-        if not slot.gone:
-            yield from _driver_nodes(look, slot)
+        yield from _driver_nodes(look, slot)
 
 
 def _driver_nodes(look: Snapshot, slot: Slot) -> Iterator[Node]:

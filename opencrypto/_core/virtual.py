@@ -4,11 +4,19 @@ Virtual sessions: a chain that no single driver has, served by several.
 To the rest of the framework a virtual session is a session like any other, of a driver that is
 in no table; to the drivers its parts are sessions like any other, opened by a consumer. So all
 that holds for sessions holds for it: one completion per request, order, freeing with the last
-request; and a part whose driver leaves moves to another one, as any session does.
+request; and a part whose driver leaves moves to another one, of the class that the session is for,
+as any session does. Once a driver has come that takes the whole chain, the next request has the
+session move there.
+
+A part has each algorithm once. So a descriptor handed to a part means the one place there is for
+its algorithm, whatever key it carries: which place of the whole chain it means is decided once,
+for the whole request.
 
 A request is carried out by one request per stage of descriptors that belong to the same part, each
 dispatched when the one before is complete. What can be refused is refused before the first; what
-fails later ends the request, and what precedes it in the chain has been done, as within a driver.
+fails later ends the request, and what precedes it in the chain has been done, as within a driver;
+where a step changes lengths the buffer is put back as it was, likewise. The parts then get regions
+in numbers: what "the rest" is, is found out here.
 The two halves of an authenticated cipher are never split.
 """
 
@@ -21,12 +29,12 @@ from typing import Final
 
 from opencrypto._core import selection as _select
 from opencrypto._core.sessions import Sessions
-from opencrypto._core.slots import Session, Slot
-from opencrypto._request.buffer import byteview
+from opencrypto._core.slots import Lineage, Session, Slot
+from opencrypto._request.buffer import Saved, byteview, total
 from opencrypto._request.sid import LID, lid_of, pack_sid
-from opencrypto._request.symmetric import Cryptodesc, Cryptoini, Cryptop
+from opencrypto._request.symmetric import Cryptodesc, Cryptop
 from opencrypto._rules.chain import Chain
-from opencrypto._rules.check import Step, check
+from opencrypto._rules.check import Plan, Step, check, settle
 from opencrypto._state import SlotEvent
 from opencrypto.constants import (
     CRYPTO_F_BATCH,
@@ -63,10 +71,6 @@ class Part:
         self.session = session
         self.positions = positions
 
-    def has_twice(self, alg: int) -> bool:
-        """Tell whether an algorithm stands more than once in this part."""
-        return len(self.session.chain.positions[alg]) > 1
-
 
 class Virtual:
     """All virtual sessions of a framework."""
@@ -80,7 +84,7 @@ class Virtual:
         self._sessions = sessions
         self._dispatch = dispatch
         self._done = done
-        self._lids = itertools.count(1)  # taking the next one is atomic
+        self.lids = itertools.count(1)  # taking the next one is atomic
         self._parts: dict[int, list[Part]] = {}
         self.slot = Slot(HID, sessions.lock)
         self.slot.name = "virtual"
@@ -91,14 +95,15 @@ class Virtual:
 
     # Opening and freeing.
 
-    def compose(self, chain: Chain, hard: int, avoid: int) -> Session | None:
+    def compose(self, lineage: Lineage) -> Session | None:
         """Open a session on as few drivers as can be; None if they do not have all of its chain."""
-        units = _units(chain)
+        changes = self._sessions.changes  # before the drivers are asked, so that none is missed
+        units = _units(lineage.chain)
         opened: list[Part] = []
 
         def serve(start: int, end: int) -> Part | None:
             positions = sorted(itertools.chain.from_iterable(units[start:end]))
-            part = self._open(chain, positions, hard, avoid)
+            part = self._open(lineage, positions)
             if part is not None:
                 opened.append(part)
             return part
@@ -107,23 +112,38 @@ class Virtual:
         if parts is None:
             self._free(opened)
             return None
-        lid = next(self._lids) & LID
-        self._parts[lid] = parts
-        kind = self._sessions.chain_numbers.number(cri.alg for cri in chain.inis)
-        session = Session(
-            pack_sid(HID, lid), self.slot, chain, hard, self._process(chain, parts), kind
-        )
-        return self._sessions.enter(session)
+        kind = self._sessions.chain_numbers.number(cri.alg for cri in lineage.chain.inis)
+        process = self._process(lineage.chain, parts, changes)
+        return self._enter(Session(0, self.slot, lineage, process, kind), parts)
 
-    def _open(self, chain: Chain, positions: Sequence[int], hard: int, avoid: int) -> Part | None:
-        own = chain.part(positions)
+    def _open(self, lineage: Lineage, positions: Sequence[int]) -> Part | None:
+        algs = [lineage.chain.inis[position].alg for position in positions]
+        if len(set(algs)) < len(algs):
+            return None  # the places of one algorithm go to different parts: see the module
+        own = Lineage(lineage.chain.part(positions), lineage.hard, is_part=True)
+        own.avoid = lineage.avoid
         try:
-            session = self._sessions.place_on_one(own, hard, avoid=avoid)
+            session = self._sessions.place_on_one(own)
         except CryptoError:
-            own.abandon()
+            own.chain.abandon()
             return None
-        self._sessions.created.add()
+        own.avoid = None
         return Part(session, positions)
+
+    def _enter(self, session: Session, parts: list[Part]) -> Session:
+        """
+        Give a session the next number that leads to no other one, and enter it.
+
+        After 2**32 sessions the numbers begin again, and some of them are still in use.
+        """
+        while True:
+            lid = next(self.lids) & LID
+            if lid == 0 or self._parts.setdefault(lid, parts) is not parts:
+                continue
+            session.sid = pack_sid(HID, lid)
+            if self._sessions.enter(session):
+                return session
+            del self._parts[lid]
 
     def _freesession(self, sid: int) -> None:
         self._free(self._parts.pop(lid_of(sid), []))
@@ -160,22 +180,29 @@ class Virtual:
 
     # Requests.
 
-    def _process(self, chain: Chain, parts: Sequence[Part]) -> Process:
+    def _process(self, chain: Chain, parts: Sequence[Part], changes: int) -> Process:
         owners = {position: part for part in parts for position in part.positions}
+        seen = changes  # of drivers that came, when it was last tried to do without parts
 
         def process(crp: Cryptop, hint: int) -> int:
+            nonlocal seen
             try:
                 plan = check(crp, chain)
             except CryptoError as error:
                 crp.fail_for(error)
                 self._done(crp)
                 return 0
-            if not self._all_live(parts):
+            united = False
+            if seen != self._sessions.changes:
+                seen = self._sessions.changes
+                united = self._sessions.unite(crp.holder)
+            if united or not self._all_live(parts):
                 # Nothing is done yet, so the whole session may move.
                 crp.fail(errno.EAGAIN)
                 self._done(crp)
                 return 0
-            Pipeline(crp, _stages(plan.steps, chain, owners), self._dispatch, self._done).advance()
+            stages = _stages(plan, chain, owners)
+            Pipeline(crp, chain, plan, stages, self._dispatch, self._done).advance()
             return 0
 
         return process
@@ -191,32 +218,57 @@ class Virtual:
 
 
 class Stage:
-    """Consecutive descriptors of a request that one part carries out."""
+    """
+    Consecutive descriptors of a request that one part carries out.
 
-    __slots__ = ("chain", "desc", "mac_at", "mac_end", "part")
+    A step that changes lengths is the last one of its stage, so that the next stage's are known.
+    """
+
+    __slots__ = ("chain", "mac_at", "mac_end", "part", "steps")
 
     def __init__(self, part: Part, chain: Chain) -> None:
         self.part = part
         self.chain = chain
-        self.desc: list[Cryptodesc] = []
+        self.steps: list[Step] = []
         self.mac_at = -1  # where its first MAC goes in ``crp.mac``, if there is one
         self.mac_end = -1
 
     def takes(self, step: Step, part: Part) -> bool:
-        """Tell whether a step may join: same part, and its MAC follows those before it."""
+        """Tell whether a step may join: same part and lengths, its MAC follows those before it."""
         at = _authenticator(step).mac_at
-        return part is self.part and (at < 0 or self.mac_at < 0 or at == self.mac_end)
+        follows = at < 0 or self.mac_at < 0 or at == self.mac_end
+        return part is self.part and follows and self.changing is None
 
     def add(self, step: Step) -> None:
         """Let a step join, both its halves if it is an authenticated cipher."""
-        self.desc.append(self._described(step))
-        if step.partner is not None:
-            self.desc.append(self._described(step.partner))
+        self.steps.append(step)
         authenticator = _authenticator(step)
         if authenticator.mac_at >= 0:
             if self.mac_at < 0:
                 self.mac_at = authenticator.mac_at
             self.mac_end = authenticator.mac_at + self.chain.macs[authenticator.position]
+
+    @property
+    def changing(self) -> Step | None:
+        """Its step that changes lengths, if it has one."""
+        last = self.steps[-1]
+        return last if self.chain.facts[last.position].kind is Kind.COMP else None
+
+    def settle(self, crp: Cryptop, plan: Plan) -> None:
+        """
+        Find out what those of its steps are about that come behind one that changes lengths.
+
+        Raises:
+            CryptoError: they do not fit what that has left.
+        """
+        for step in self.steps:
+            if step.late:
+                settle(crp, self.chain, plan, step)
+
+    def descriptors(self) -> list[Cryptodesc]:
+        """Describe its steps to the part: by the consumer's own descriptors where those will do."""
+        halves = ((step, step.partner) for step in self.steps)
+        return [_described(half) for pair in halves for half in pair if half is not None]
 
     def mac_view(self, crp: Cryptop) -> memoryview | None:
         """View the rest of ``crp.mac`` from this stage's first MAC on, if that is where it goes."""
@@ -226,31 +278,33 @@ class Stage:
             else byteview(crp.mac, writable=False)[self.mac_at :]
         )
 
-    def _described(self, step: Step) -> Cryptodesc:
-        crd = step.crd
-        if not self.part.has_twice(crd.ini.alg):
-            return crd
-        # The algorithm stands twice in the part; the key says which of the two places is meant.
-        cri = self.chain.inis[step.position]
-        return Cryptodesc(
-            crd.skip, crd.len, crd.inject, crd.flags, Cryptoini(cri.alg, cri.key, iv=crd.ini.iv)
-        )
-
 
 class Pipeline:
     """One request on its way through its parts."""
 
-    __slots__ = ("_crp", "_dispatch", "_done", "_next", "_retries", "_stages")
+    __slots__ = (
+        "_before", "_chain", "_crp", "_dispatch", "_done", "_ilen", "_next", "_olen", "_plan",
+        "_retries", "_stages",
+    )  # fmt: skip
 
     def __init__(
         self,
         crp: Cryptop,
+        chain: Chain,
+        plan: Plan,
         stages: Sequence[Stage],
         dispatch: Callable[[Cryptop], None],
         done: Callable[[Cryptop], None],
     ) -> None:
         self._crp = crp
+        self._chain = chain
+        self._plan = plan
         self._stages = stages
+        self._before = Saved(crp.buf, plan.parts) if plan.changing else None
+        self._olen = crp.olen
+        # For the counts of the parts' drivers; what the consumer says is only said.
+        size = total(plan.parts)
+        self._ilen = crp.ilen if type(crp.ilen) is int and 0 <= crp.ilen <= size else size
         self._dispatch = dispatch
         self._done = done
         self._next = 0
@@ -260,19 +314,25 @@ class Pipeline:
         """Dispatch the next stage, or complete the request after the last."""
         crp = self._crp
         if self._next == len(self._stages):
-            self._done(crp)
+            self._end()
             return
         stage = self._stages[self._next]
         self._next += 1
+        try:
+            stage.settle(crp, self._plan)
+        except CryptoError as error:
+            self._fail(error.errno or errno.EINVAL, error.strerror or "")
+            self._end()
+            return
         sub = Cryptop(
             stage.part.session.sid,
             crp.buf,
-            stage.desc,
+            stage.descriptors(),
             self._completed,
             crp.flags & ~OWN_FLAGS | CRYPTO_F_CBIMM,
             mac=stage.mac_view(crp),
         )
-        sub.ilen, sub.olen = crp.ilen, crp.olen
+        sub.ilen, sub.olen = self._ilen, crp.olen
         self._dispatch(sub)
 
     def _completed(self, sub: Cryptop) -> None:
@@ -284,21 +344,46 @@ class Pipeline:
             # Never EAGAIN from here: earlier stages have changed the buffer.
             if sub.etype == errno.EAGAIN:
                 sub.fail(errno.ENODEV, "the drivers pass a part of the session round in circles")
-            self._crp.fail(sub.etype, sub.error)
-            self._done(self._crp)
+            self._fail(sub.etype, sub.error)
+            if sub.etype == errno.ENOSPC:
+                self._crp.olen = sub.olen  # how much it takes
+            self._end()
             return
         self._crp.olen, self._crp.buf = sub.olen, sub.buf
+        changing = self._stages[self._next - 1].changing
+        if changing is not None:
+            self._plan.left(changing, self._chain, sub.olen)
         self.advance()
+
+    def _fail(self, etype: int, error: str) -> None:
+        """Note what went wrong, and put the buffer back if lengths have changed."""
+        self._crp.fail(etype, error)
+        if self._before is not None:
+            self._before.restore()
+            self._crp.olen = self._olen
+
+    def _end(self) -> None:
+        if self._before is not None:
+            self._before.forget()
+        self._done(self._crp)
+
+
+def _described(step: Step) -> Cryptodesc:
+    """Return a step's descriptor, or one like it that says the bytes of its region in a number."""
+    crd = step.crd
+    if crd.len == step.length:
+        return crd
+    return Cryptodesc(crd.skip, step.length, crd.inject, crd.flags, crd.ini)
 
 
 def _authenticator(step: Step) -> Step:
     return step if step.partner is None else step.partner
 
 
-def _stages(steps: Sequence[Step], chain: Chain, owners: dict[int, Part]) -> list[Stage]:
+def _stages(plan: Plan, chain: Chain, owners: dict[int, Part]) -> list[Stage]:
     """Divide a request's steps into stages."""
     stages: list[Stage] = []
-    for step in steps:
+    for step in plan.steps:
         part = owners[step.position]
         if not stages or not stages[-1].takes(step, part):
             stages.append(Stage(part, chain))

@@ -95,6 +95,10 @@ class Mbuf:
         """
         self._segments = region(self._segments, 0, length)
 
+    def put_back(self, segments: Segments) -> None:
+        """Make the chain of these segments again, which it had before."""
+        self._segments = list(segments)
+
     def __len__(self) -> int:
         return sum(map(len, self._segments))
 
@@ -225,11 +229,16 @@ def replace_region(buf: Any, parts: Segments, offset: int, length: int, data: by
     """
     Put data in the place of a region, of another length if need be; return the segments anew.
 
+    What the region held and the data does not cover is overwritten with zeros: it may be plaintext,
+    of which a later step covers no more than what is left.
+
     Raises:
         OutputTooSmall: the buffer cannot grow, and what follows `offset` in it is too short.
     """
     if isinstance(buf, Mbuf):
+        replaced = region(parts, offset, length)
         buf.splice(offset, length, data)
+        wipe(replaced)
         return buf.segments
     room = total(parts) - offset
     if len(data) > room:
@@ -238,4 +247,41 @@ def replace_region(buf: Any, parts: Segments, offset: int, length: int, data: by
             "give a larger buffer, or an Mbuf"
         )
     scatter(region(parts, offset, len(data)), data)
+    wipe(region(parts, offset + len(data), max(0, length - len(data))))
     return parts
+
+
+def wipe(parts: Sequence[memoryview | bytearray]) -> None:
+    """Overwrite segments with zeros."""
+    for part in parts:
+        part[:] = bytes(len(part))
+
+
+class Saved:
+    """
+    A buffer as it is now, to be put back if a request fails half way.
+
+    Args:
+        buf: The request's buffer.
+        parts: Its segments.
+    """
+
+    __slots__ = ("_buf", "_copies", "_parts")
+
+    def __init__(self, buf: Any, parts: Segments) -> None:
+        self._buf = buf
+        self._parts = list(parts)
+        self._copies = list(map(bytearray, parts))
+
+    def restore(self) -> None:
+        """Put back what there was, in the segments that there were; then `forget`."""
+        for part, copy in zip(self._parts, self._copies, strict=True):
+            part[:] = copy
+        if isinstance(self._buf, Mbuf):
+            self._buf.put_back(self._parts)
+        self.forget()
+
+    def forget(self) -> None:
+        """Wipe the copies, which may be plaintext, and let go of the buffer."""
+        wipe(self._copies)
+        self._copies, self._parts, self._buf = [], [], None

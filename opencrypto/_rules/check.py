@@ -7,6 +7,7 @@ asks it for those that do.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -33,23 +34,39 @@ class Step:
     """
     One descriptor, found to be sound.
 
-    `position` is its algorithm's place in the session's chain. `partner` is the authenticating
-    descriptor of an authenticated cipher, which is carried out together with it. `mac_at` is
-    where in ``crp.mac`` its MAC goes, or -1 if it goes to ``inject`` in the buffer.
+    `position` is its algorithm's place in the session's chain, `length` the bytes of its region.
+    `partner` is the authenticating descriptor of an authenticated cipher, which is carried out
+    together with it. `mac_at` is where in ``crp.mac`` its MAC goes, or -1 if it goes to ``inject``
+    in the buffer. `late` says that a step before it changes lengths: then `settle` finds its
+    `length` out, and whether it fits, once that step is done.
     """
 
     crd: Cryptodesc
     position: int
+    length: int = 0
     mac_at: int = -1
     partner: Step | None = None
+    late: bool = False
 
 
 @dataclass(slots=True)
 class Plan:
-    """A request, resolved: its buffer's segments and its steps in order."""
+    """
+    A request, resolved: its buffer's segments and its steps in order.
+
+    `changing` says that a step among others changes lengths: such a request is done whole, or its
+    buffer is put back. `end` is where what the last such step left ends, -1 before there was one.
+    """
 
     parts: Segments
     steps: list[Step]
+    changing: bool = False
+    end: int = -1
+
+    def left(self, step: Step, chain: Chain, olen: int) -> None:
+        """Note what a step that changes lengths has left, given the ``olen`` it has said."""
+        kept = is_kept(step, chain, olen)
+        self.end = step.crd.skip + (step.length if kept else olen)
 
 
 def check(crp: Cryptop, chain: Chain) -> Plan:
@@ -66,17 +83,72 @@ def check(crp: Cryptop, chain: Chain) -> Plan:
         if not isinstance(crp.desc, Sequence):
             raise UsageError(f"desc must be a list of Cryptodesc, not {type(crp.desc).__name__}")
         steps = _locate(crp, chain)
+        changing = len(steps) > 1 and _mark_late(steps, chain)
         writable = any(_writes(crp, chain, step) for step in steps)
         parts = _buffer.segments(crp.buf, crp.flags, writable=writable)
         size = _buffer.total(parts)
         mac_at = 0
         for step in steps:
             mac_at += _check_step(crp, chain, step, size, mac_at)
-        return Plan(parts, _pair(chain, steps))
+        return Plan(parts, _pair(chain, steps), changing)
     except (AttributeError, TypeError, ValueError) as error:
         raise UsageError(
             "the request is malformed: a field has a wrong type; see Cryptop and Cryptodesc"
         ) from error
+
+
+def settle(crp: Cryptop, chain: Chain, plan: Plan, step: Step) -> None:
+    """
+    Find out how long a late step's region is, now that the steps before it are done, and check it.
+
+    Raises:
+        UsageError: it does not fit what those have left.
+        LimitError: it is longer than its algorithm, or the driver, takes.
+    """
+    plan.parts = _buffer.segments(crp.buf, crp.flags, writable=False)
+    size = _buffer.total(plan.parts)
+    for each in (step, step.partner):
+        if each is not None and each.late:
+            each.length = _length_now(each, chain, plan.end)
+            _check_region(chain, each, size)
+            _check_places(crp, chain, each, size, each.mac_at)
+    if step.partner is not None:
+        _check_aead(chain, step, step.partner)
+
+
+def is_kept(step: Step, chain: Chain, olen: int) -> bool:
+    """Tell whether a step has left its region as it was: deflate without growth, which it would."""
+    facts = chain.facts[step.position]
+    if facts.alg != Alg.DEFLATE_COMP_NOGROW or not step.crd.flags & CRD_F_COMP:
+        return False
+    return olen >= step.length
+
+
+def _length_now(step: Step, chain: Chain, end: int) -> int:
+    """Return the bytes of a region, of which a descriptor says ``~n`` where it means the rest."""
+    crd = step.crd
+    if crd.len >= 0:
+        return crd.len
+    length = end - crd.skip - ~crd.len
+    if length < 0:
+        raise UsageError(
+            f"{chain.facts[step.position].name}: all but {~crd.len} bytes from {crd.skip} on; what "
+            f"the step before left ends at {end}"
+        )
+    return length
+
+
+def _mark_late(steps: list[Step], chain: Chain) -> bool:
+    """Mark the steps behind one that changes lengths; tell whether there is such a one."""
+    kinds = [chain.facts[step.position].kind for step in steps]
+    if Kind.COMP not in kinds:
+        return False
+    # The halves of an authenticated cipher are carried out together, where the first of them is.
+    halves = [n for n, kind in enumerate(kinds) if kind in (Kind.AEAD, Kind.AEAD_AUTH)]
+    changes = kinds.index(Kind.COMP)
+    for n, step in enumerate(steps):
+        step.late = (halves[0] if n in halves else n) > changes
+    return True
 
 
 def _locate(crp: Cryptop, chain: Chain) -> list[Step]:
@@ -148,28 +220,45 @@ def _writes(crp: Cryptop, chain: Chain, step: Step) -> bool:
 
 def _check_step(crp: Cryptop, chain: Chain, step: Step, size: int, mac_at: int) -> int:
     """Check one descriptor; return how many bytes of ``crp.mac`` it takes."""
-    crd, facts = step.crd, chain.facts[step.position]
+    crd = step.crd
     crd.skip | crd.len | crd.flags  # a TypeError, if one is no whole number
-    if crd.skip < 0 or crd.len < 0 or crd.skip + crd.len > size:
+    step.length = crd.len
+    if step.late:
+        # What can be checked of it now. Its region may be as short as nothing, an mbuf may grow.
+        step.length = max(0, crd.len)
+        size = sys.maxsize if isinstance(crp.buf, _buffer.Mbuf) else size
+    _check_region(chain, step, size)
+    return _check_places(crp, chain, step, size, mac_at)
+
+
+def _check_region(chain: Chain, step: Step, size: int) -> None:
+    skip, length, facts = step.crd.skip, step.length, chain.facts[step.position]
+    if skip < 0 or length < 0 or skip + length > size:
+        hint = "; a length below 0 goes behind a step that changes lengths" if length < 0 else ""
         raise UsageError(
-            f"{facts.name}: the region of {crd.len} bytes at {crd.skip} is outside the buffer "
-            f"of {size} bytes"
+            f"{facts.name}: the region of {length} bytes at {skip} is outside the buffer "
+            f"of {size} bytes{hint}"
         )
     longest = chain.longest[step.position]
-    if longest and crd.len > longest:
+    if longest and length > longest:
         raise LimitError(
-            f"{facts.name}: a region of {crd.len} bytes; {longest} is the most; divide it"
+            f"{facts.name}: a region of {length} bytes; {longest} is the most; divide it"
         )
-    if crd.len % facts.granule:
+    if length % facts.granule:
         raise UsageError(
-            f"{facts.name}: a region of {crd.len} bytes is not a multiple of {facts.granule}"
+            f"{facts.name}: a region of {length} bytes is not a multiple of {facts.granule}"
         )
+
+
+def _check_places(crp: Cryptop, chain: Chain, step: Step, size: int, mac_at: int) -> int:
+    """Check where a step's MAC or IV is; return how many bytes of ``crp.mac`` it takes."""
+    crd, facts = step.crd, chain.facts[step.position]
     if facts.authenticates:
         return _check_mac(crp, step, facts.name, chain.macs[step.position], size, mac_at)
     if chain.ivlens[step.position]:
         if iv_way(crd.flags) != GIVEN:
-            crd.inject | 0  # likewise: the IV stands there, or will
-        end = crd.skip + crd.len
+            crd.inject | 0  # a TypeError again: the IV stands there, or will
+        end = crd.skip + step.length
         check_iv(crd, facts.name, chain.ivlens[step.position], crd.skip, end, size)
     return 0
 
@@ -207,11 +296,11 @@ def _pair(chain: Chain, steps: list[Step]) -> list[Step]:
 
 def _check_aead(chain: Chain, cipher: Step, tag: Step) -> None:
     crd, facts = cipher.crd, chain.facts[cipher.position]
-    if facts.alg == Alg.AES_GMAC and crd.len:
+    if facts.alg == Alg.AES_GMAC and cipher.length:
         raise UsageError("AES_GMAC ciphers nothing: set len to 0, authenticate in the other region")
     if crd.flags & CRD_F_ENCRYPT and tag.crd.flags & CRD_F_VERIFY:
         raise UsageError(f"{facts.name}: an encryption makes its tag; verify it when decrypting")
     mac = chain.macs[tag.position]
     at = tag.crd.inject
-    if tag.mac_at < 0 and crd.len and at < crd.skip + crd.len and crd.skip < at + mac:
+    if tag.mac_at < 0 and cipher.length and at < crd.skip + cipher.length and crd.skip < at + mac:
         raise UsageError(f"{facts.name}: the tag's place at {at} is inside the payload")

@@ -127,7 +127,7 @@ def test_what_a_leaving_driver_refuses_is_queued_no_more(flags: int) -> None:
     """It is told to go elsewhere, and the session that it was of has nothing left."""
     leaving, other = Leaving("leaving"), Toy("other")
     with stepped(leaving, other) as fw:
-        sid, log = newsession(fw, driver="leaving"), Log()
+        sid, log = newsession(fw), Log()
         session = the_session(fw, sid)
         leaving.framework, leaving.hid = fw, 0
         fw.dispatch(request(sid, log, flags=flags))
@@ -141,7 +141,7 @@ def test_what_a_leaving_driver_refuses_is_queued_no_more(flags: int) -> None:
 def test_what_is_queued_as_a_driver_leaves_is_queued_no_more() -> None:
     """All of it ends with EAGAIN, and the session has nothing left."""
     with stepped(Toy("one"), Toy("two")) as fw:
-        sid, log = newsession(fw, driver="one"), Log()
+        sid, log = newsession(fw), Log()
         session = the_session(fw, sid)
         for number in range(3):
             fw.dispatch(request(sid, log, number, flags=BATCHED))
@@ -196,7 +196,7 @@ def test_who_meets_no_session_is_called_back_as_asked(flags: int, at_once: bool)
 def test_what_a_leaving_driver_never_saw_is_called_back_from_the_queue(flags: int) -> None:
     """Not within detach, whose caller may hold what the callback wants."""
     with stepped(Toy("one"), Toy("two")) as fw:
-        sid, log = newsession(fw, driver="one"), Log()
+        sid, log = newsession(fw), Log()
         fw.dispatch(request(sid, log, flags=flags | CRYPTO_F_BATCH))
         fw.detach("one")
         assert not log.calls
@@ -305,11 +305,11 @@ def test_a_session_for_software_stays_with_software() -> None:
 def test_a_session_is_as_old_as_its_first_ancestor() -> None:
     """A migration opens and frees nothing: not in the counts of sessions, not in their age."""
     with stepped(Toy("one"), Toy("two")) as fw:
-        sid, log = newsession(fw, driver="one"), Log()
-        born = the_session(fw, sid).born
+        sid, log = newsession(fw), Log()
+        born = the_session(fw, sid).lineage.born
         fw.detach("one")
         fw.dispatch(request(sid, log))
-        assert the_session(fw, sid).latest().born == born
+        assert the_session(fw, sid).lineage.born == born
         created, freed = fw._sessions.created, fw._sessions.freed
         assert (created.value, freed.value) == (1, 0)
         fw.freesession(sid)
@@ -378,7 +378,7 @@ def test_errors_are_counted_once_each() -> None:
     """An error of the driver, a session that has moved, and one that there is not."""
     one, two = Toy("one", hold=True), Toy("two")
     with stepped(one, two) as fw:
-        sid, log = newsession(fw, driver="one"), Log()
+        sid, log = newsession(fw), Log()
         fw.dispatch(request(sid, log))
         one.answer(etype=errno.EBADMSG)
         assert (fw.stats.errs, fw.stats.drivers["one"].errs) == (1, 1)

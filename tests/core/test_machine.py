@@ -44,7 +44,7 @@ from opencrypto import (
     NoDriverError,
     UnknownSession,
 )
-from opencrypto._core.slots import MAX_ALIASES, Session
+from opencrypto._core.slots import MAX_ALIASES
 from opencrypto._state import SessionState
 from opencrypto.testing import ManualInterrupt
 from tests.toy import KEY, SYNC, Toy, nothing_left, step
@@ -98,7 +98,6 @@ class Machine(RuleBasedStateMachine):
         self.dispatched = 0
         self.completed: Counter[int] = Counter()
         self.again: list[Cryptop] = []  # handed back with EAGAIN
-        self.moved: dict[Session, Session] = {}  # what each first moved to
         self.freed: set[int] = set()
         self.wrong: list[str] = []
         self.silent = 0
@@ -273,7 +272,7 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def aliases_are_bounded(self) -> None:
         live = {session.latest().sid for session in list(self.fw._sessions.table.values())}
-        assert len(self.fw._sessions.table) <= len(live) * (MAX_ALIASES + 1)
+        assert len(self.fw._sessions.table) <= len(live) * (MAX_ALIASES + 2)
 
     @invariant()
     def queues_and_counts_agree(self) -> None:
@@ -284,10 +283,13 @@ class Machine(RuleBasedStateMachine):
                 assert len(session.inflight) >= session.queued
 
     @invariant()
-    def one_old_session_has_one_new(self) -> None:
-        for session in list(self.fw._sessions.table.values()):
-            if session.target is not None:
-                assert self.moved.setdefault(session, session.target) is session.target
+    def every_sid_leads_to_the_newest_session(self) -> None:
+        table = self.fw._sessions.table
+        for sid, session in list(table.items()):
+            lineage = session.lineage
+            assert lineage.newest is table[session.latest().sid]
+            assert session is (lineage.newest if sid == session.latest().sid else lineage.stand_in)
+            assert sid in lineage.sids()
 
     def teardown(self) -> None:
         for driver in self.drivers:

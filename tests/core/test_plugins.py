@@ -244,7 +244,7 @@ def test_observers_hear_of_every_event_once() -> None:
         one = Toy("one")
         fw.attach(one)
         fw.attach(Toy("two"))
-        sid, log = newsession(fw, driver="one"), Log()
+        sid, log = newsession(fw), Log()
         one.full = True
         fw.dispatch(request(sid, log))
         one.full = False

@@ -317,7 +317,7 @@ def test_a_migration_happens_once_for_all_threads(restless: None) -> None:
     for _ in range(20):
         one, two = Toy("one"), Toy("two")
         with threaded(one, two) as fw:
-            sid = newsession(fw, driver="one")
+            sid = newsession(fw)
             fw.detach("one")
             logs = [Log() for _ in range(CONSUMERS)]
             jobs = [functools.partial(fw.dispatch, request(sid, log)) for log in logs]
@@ -452,7 +452,7 @@ def test_a_sessions_ivs_go_on_where_it_moves() -> None:
 
     one, two = Fresh("one", algs=[CRYPTO_AES_CTR]), Fresh("two", algs=[CRYPTO_AES_CTR])
     with threaded(one, two) as fw:
-        sid = fw.newsession(Cryptoini(CRYPTO_AES_CTR, bytes(20)), driver="one")
+        sid = fw.newsession(Cryptoini(CRYPTO_AES_CTR, bytes(20)))
         before = [one.cri.fresh_iv() for _ in range(10)]
         fw.detach("one")
         crd = Cryptodesc(8, 8, 0, alg=CRYPTO_AES_CTR)

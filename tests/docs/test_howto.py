@@ -106,3 +106,10 @@ def test_test_your_driver_runs(number: int, tmp_path: Path) -> None:
         assert "take the deviation away" in done.stdout, done.stdout
     else:
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_compression_runs(tmp_path: Path) -> None:
+    """All blocks together are one program."""
+    (tmp_path / "compression.py").write_text("\n".join(blocks("compression.md")))
+    done = run(tmp_path, "compression.py")
+    assert done.returncode == 0, done.stderr

@@ -1,13 +1,20 @@
 """A virtual session whose drivers leave: the part moves, or else the whole."""
 
 import errno
+from collections.abc import Sequence
 
 import pytest
 
 from opencrypto import (
     CRYPTO_AES_CBC,
+    CRYPTO_AES_CTR,
     CRYPTO_SHA1_HMAC,
+    CRYPTOCAP_F_SOFTWARE,
+    Cryptodesc,
+    Cryptoini,
     Cryptop,
+    Framework,
+    Profile,
     UsageError,
 )
 from tests.core.virtual.support import (
@@ -46,21 +53,22 @@ def test_a_part_moves_when_its_driver_leaves() -> None:
 
 
 def test_the_whole_moves_when_a_part_cannot() -> None:
-    """If a driver comes that has all of it, a stranded session moves there, with EAGAIN."""
+    """If a driver comes that has all of it, a stranded session moves there, as a plain one."""
     with split_framework([CRYPTO_AES_CBC], [CRYPTO_SHA1_HMAC]) as framework:
         sid = framework.newsession(ETM)
         framework.detach("part0")
         framework.detach("part1")
         framework.attach(driver("both", CRYPTO_AES_CBC, CRYPTO_SHA1_HMAC))
         buf = bytearray(52)
-        # A part alone could move to that driver too; here both do, and it stays a virtual session.
         desc = [
             cipher(CRYPTO_AES_CBC, 32, encrypt=True),
             mac(CRYPTO_SHA1_HMAC, 32, 32, verify=False),
         ]
         crp = perform(framework, Cryptop(sid, buf, desc))
-        assert crp.etype == 0, crp.error
-        assert sessions_of(framework) == {"both": 2}
+        assert crp.etype == errno.EAGAIN
+        assert buf == bytes(52)
+        perform(framework, crp).check()
+        assert sessions_of(framework) == {"both": 1}
 
 
 def test_nobody_left_is_enodev_and_touches_nothing() -> None:
@@ -114,3 +122,86 @@ def test_the_whole_moves_where_no_part_can() -> None:
         assert sessions_of(framework) == {"part1": 0, "whole": 1}
         framework.freesession(sid)
         assert set(sessions_of(framework).values()) == {0}
+
+
+def test_a_session_goes_back_to_one_driver_as_soon_as_one_has_it_all() -> None:
+    """Its parts still live; the next request has it moved all the same, and frees them."""
+    with split_framework([CRYPTO_AES_CBC], [CRYPTO_SHA1_HMAC]) as framework:
+        sid = framework.newsession(ETM)
+        framework.attach(driver("unrelated", CRYPTO_AES_CTR))
+        crp = perform(framework, Cryptop(sid, bytearray(52), seal()))
+        assert (crp.etype, crp.sid) == (0, sid), "nobody has come that could"
+        framework.attach(driver("both", CRYPTO_AES_CBC, CRYPTO_SHA1_HMAC))
+        again = perform(framework, Cryptop(sid, bytearray(52), seal()))
+        assert again.etype == errno.EAGAIN
+        assert again.buf == bytes(52)
+        assert sessions_of(framework) == {"part0": 0, "part1": 0, "unrelated": 0, "both": 1}
+        assert perform(framework, again).buf == crp.buf
+        assert framework.driver_of(sid) == ("both",)
+        framework.freesession(sid)
+        assert not framework._sessions.table
+
+
+def test_a_session_of_which_a_driver_has_all_is_not_left_in_parts() -> None:
+    """One comes between the looking for one driver and the asking of several, as another leaves."""
+    both, late = (driver(name, CRYPTO_AES_CBC, CRYPTO_SHA1_HMAC) for name in ("both", "late"))
+    with Framework(plugins=False) as framework:
+
+        def refusal(ini: Sequence[Cryptoini], profile: Profile) -> str:
+            if not any(info.name == "late" for info in framework.drivers):
+                framework.attach(late)
+            return "is about to leave"
+
+        both.refusal = refusal  # type: ignore[method-assign]
+        framework.attach(both)
+        sid = framework.newsession(ETM)
+        assert sessions_of(framework) == {"both": 0, "late": 1}
+        assert framework.driver_of(sid) == ("late",)
+
+
+def test_a_virtual_session_counts_as_one() -> None:
+    """What consumers opened is counted, not what that is made of, nor where it moved."""
+    with split_framework([CRYPTO_AES_CBC], [CRYPTO_SHA1_HMAC]) as framework:
+
+        def counts() -> list[int]:
+            names = ("created", "active", "freed")
+            return [framework.sysctl.integer(f"opencrypto.sessions.{name}") for name in names]
+
+        sid = framework.newsession(ETM)
+        assert counts() == [1, 1, 0]
+        framework.attach(driver("both", CRYPTO_AES_CBC, CRYPTO_SHA1_HMAC))
+        perform(framework, Cryptop(sid, bytearray(52), seal()))
+        assert counts() == [1, 1, 0]
+        framework.freesession(sid)
+        assert counts() == [1, 0, 1]
+
+
+def test_parts_keep_the_class_that_the_session_is_for() -> None:
+    """Of a session for hardware no part moves to software; ENODEV, and nothing is done."""
+    with Framework(plugins=False) as framework:
+        for name, alg, flags in (
+            ("cbc", CRYPTO_AES_CBC, 0),
+            ("mac", CRYPTO_SHA1_HMAC, 0),
+            ("soft", CRYPTO_SHA1_HMAC, CRYPTOCAP_F_SOFTWARE),
+        ):
+            each = driver(name, alg)
+            each.flags = flags
+            framework.attach(each)
+        sid = framework.newsession(ETM, hard=1)
+        framework.detach("mac")
+        crp = perform(framework, Cryptop(sid, bytearray(52), seal()))
+        assert (crp.etype, bytes(crp.buf)) == (errno.ENODEV, bytes(52))
+        assert "no other hardware" in crp.error
+        assert sessions_of(framework)["soft"] == 0
+        back = driver("mac2", CRYPTO_SHA1_HMAC)
+        back.flags = 0
+        framework.attach(back)
+        for _ in range(2):
+            crp = perform(framework, crp)
+        crp.check()
+        assert framework.driver_of(sid) == ("cbc", "mac2")
+
+
+def seal() -> list[Cryptodesc]:
+    """Describe: encrypt 32 bytes, then a MAC behind them."""
+    return [cipher(CRYPTO_AES_CBC, 32, encrypt=True), mac(CRYPTO_SHA1_HMAC, 32, 32, verify=False)]

@@ -29,6 +29,7 @@ from opencrypto import (
     Mbuf,
     NoDriverError,
     Profile,
+    UsageError,
 )
 from tests.core.virtual.support import (
     ETM,
@@ -374,3 +375,34 @@ def test_a_part_that_compresses_gives_its_length() -> None:
             answers.append((crp.olen, bytes(buf), out))
     assert answers[0] == answers[1]
     assert 0 < answers[0][0] < 100
+
+
+@pytest.mark.parametrize("ilen", [-1, -(1 << 70), 1 << 70, True])
+def test_an_absurd_length_of_input_makes_no_drivers_count_fall(ilen: int) -> None:
+    """What the parts' drivers count is what there is, whatever the consumer says of it."""
+    with split_framework([CRYPTO_AES_CBC], [CRYPTO_SHA1_HMAC]) as framework:
+        sid = framework.newsession(ETM)
+        crp = Cryptop(sid, bytearray(84), seal())
+        crp.ilen = ilen
+        try:
+            perform(framework, crp)
+        except UsageError:
+            pass  # then nothing is counted
+        counted = [stats.bytes for stats in framework.stats.drivers.values()]
+        assert counted in ([84, 84], [0, 0])
+
+
+def test_a_length_changed_under_way_leaves_no_request_behind() -> None:
+    """A part answers late, and by then the consumer has put something else there."""
+    with Framework(plugins=False) as framework:
+        late = Late(driver("a", CRYPTO_AES_CBC))
+        framework.attach(late.inner)
+        framework.attach(driver("b", CRYPTO_SHA1_HMAC))
+        sid, event = framework.newsession(ETM), threading.Event()
+        crp = Cryptop(sid, bytearray(84), seal(), lambda crp: event.set())
+        crp.ilen = 84
+        framework.dispatch(crp)
+        crp.ilen = "84"  # type: ignore[assignment]
+        late.join()
+        assert event.wait(20)
+        assert crp.etype == 0

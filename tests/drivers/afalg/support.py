@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,6 +28,23 @@ def attached(driver: AfalgDriver | None = None, *, fallback: bool = False) -> It
             for software in opencrypto_swcrypto.opencrypto_drivers():
                 framework.attach(software)
         yield framework
+
+
+def open_on(
+    framework: Framework, ini: Cryptoini | Sequence[Cryptoini], driver: str = "afalg"
+) -> int:
+    """Open a session that is on a driver and may leave it; one opened for it alone could not."""
+    elsewhere = []
+    try:
+        for _ in range(100):
+            sid = framework.newsession(ini)
+            if framework.driver_of(sid) == (driver,):
+                return sid
+            elsewhere.append(sid)  # with which the other driver has more sessions than this one
+    finally:
+        for sid in elsewhere:
+            framework.freesession(sid)
+    raise AssertionError(f"{driver} is never chosen")
 
 
 def run(

@@ -12,7 +12,7 @@ from opencrypto import Alg, Cryptoini, DriverInfo, Framework
 from opencrypto_afalg import AfalgDriver, Kernel
 from tests.cli.commands import run as call
 from tests.drivers.afalg.fake import GENERIC, VIRTIO, FakeKernel, linux_7_2, linux_7_3
-from tests.drivers.afalg.support import attached, run
+from tests.drivers.afalg.support import attached, open_on, run
 from tests.drivers.afalg.test_rules import AES, FLAGS
 from tests.drivers.rig import crd
 
@@ -105,7 +105,7 @@ def test_what_happens_later_is_remarked() -> None:
     """A device that leaves in the middle of life: why sessions come back, and what has gone."""
     kernel = FakeKernel(listed=[GENERIC])
     with attached(AfalgDriver(kernel), fallback=True) as framework:
-        sid = framework.newsession(AES, driver="afalg")
+        sid = open_on(framework, AES)
         assert info(framework).remarks == ()
         kernel.modules = False
         desc = crd(Alg.AES_CBC, 0, 16, 0, FLAGS, bytes(16))
@@ -122,14 +122,14 @@ def test_a_limit_that_is_met_is_remarked() -> None:
     """No memory for sockets: a remark, though the algorithm is still offered."""
     kernel = FakeKernel(listed=[GENERIC])
     with attached(AfalgDriver(kernel), fallback=True) as framework:
-        sid = framework.newsession(AES, driver="afalg")
+        sid = open_on(framework, AES)
         kernel.no_sockets = errno.ENOMEM
         desc = crd(Alg.AES_CBC, 0, 16, 0, FLAGS, bytes(16))
         assert run(framework, sid, bytearray(16), desc).etype == errno.EAGAIN
         kernel.no_sockets = 0
         assert info(framework).remarks == ("hands sessions back: cbc(aes): Cannot allocate memory",)
         assert info(framework).absent == ()
-        framework.newsession(Cryptoini(Alg.AES_CBC, bytes(24)), driver="afalg")
+        open_on(framework, Cryptoini(Alg.AES_CBC, bytes(24)))
 
 
 def test_a_dropped_switch_is_remarked() -> None:

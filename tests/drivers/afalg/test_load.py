@@ -27,7 +27,7 @@ from opencrypto.constants import (
 )
 from opencrypto_afalg import AfalgDriver
 from tests.drivers.afalg import modules
-from tests.drivers.afalg.support import attached, run
+from tests.drivers.afalg.support import attached, open_on, run
 from tests.drivers.rig import crd
 
 pytestmark = pytest.mark.kernel
@@ -102,7 +102,8 @@ def flood(
     """Dispatch ten thousand requests and disturb them when a part has been done."""
     with attached(driver, fallback=True) as framework:
         ini = Cryptoini(Alg.AES_CBC, KEY)
-        flood = Flood(framework, [framework.newsession(ini, driver=driver) for _ in range(8)], size)
+        sids = [open_on(framework, ini, driver.name) for _ in range(8)]
+        flood = Flood(framework, sids, size)
         flood.dispatch()
         while sum(flood.outcomes.values()) < MANY // 20:
             time.sleep(0.001)

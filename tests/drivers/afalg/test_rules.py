@@ -26,7 +26,7 @@ from tests.drivers.afalg.fake import (
     linux_7_2,
     linux_7_3,
 )
-from tests.drivers.afalg.support import pair, run
+from tests.drivers.afalg.support import open_on, pair, run
 from tests.drivers.rig import crd
 
 KEY = bytes(range(16))
@@ -135,7 +135,7 @@ def test_an_unplugged_device_moves_its_sessions() -> None:
     """ENODEV in the middle of life: the request is handed back, its session becomes software."""
     kernel = FakeKernel(listed=[GENERIC, VIRTIO])
     with on(kernel, fallback=True) as framework:
-        sid = framework.newsession(AES, 1)
+        sid = framework.newsession(AES)
         right = encrypt(framework, sid)
         kernel.gone.add("virtio_crypto_aes_cbc")
         etype, buf, moved = encrypt(framework, sid)
@@ -144,10 +144,10 @@ def test_an_unplugged_device_moves_its_sessions() -> None:
 
 
 def test_a_device_that_left_is_not_replaced_in_silence() -> None:
-    """When its module is gone the general name binds software: a hardware session must not."""
+    """When its module is gone the general name binds software: a session on hardware must not."""
     kernel = FakeKernel(listed=[GENERIC, VIRTIO])
     with on(kernel, fallback=True) as framework:
-        sid = framework.newsession(AES, 1)
+        sid = framework.newsession(AES)
         kernel.listed.remove(VIRTIO)
         kernel.allows = lambda kind, name: "virtio" not in name
         etype, buf, moved = encrypt(framework, sid)
@@ -159,7 +159,7 @@ def test_a_module_unloaded_in_the_middle_of_life(caplog: pytest.LogCaptureFixtur
     """A session that cannot open its sockets again migrates; the reason is said once."""
     kernel = FakeKernel(listed=[GENERIC])
     with on(kernel, fallback=True) as framework, caplog.at_level(logging.WARNING, "opencrypto"):
-        sids = [framework.newsession(AES, driver="afalg") for _ in range(5)]
+        sids = [open_on(framework, AES) for _ in range(5)]
         kernel.modules = False
         for sid in sids:
             etype, _, moved = encrypt(framework, sid)
@@ -232,7 +232,7 @@ def test_a_short_send_is_not_waited_for() -> None:
     """A request that does not fit is handed back; a blocking send of it would never end."""
     kernel = FakeKernel(listed=[GENERIC])
     with on(kernel, fallback=True) as framework:
-        sid = framework.newsession(AES, driver="afalg")
+        sid = open_on(framework, AES)
         kernel.short_send = True
         assert encrypt(framework, sid)[:2] == (errno.EAGAIN, bytes(48))
 
@@ -242,8 +242,8 @@ def test_a_short_answer_is_an_error(size: int) -> None:
     """Less than was asked for, over a buffer that is changed by then: nobody else may go on."""
     kernel = FakeKernel(listed=[GENERIC])
     with on(kernel, fallback=True) as framework:
-        sid = framework.newsession(AES, driver="afalg")
-        hashed = framework.newsession(Cryptoini(Alg.SHA1), driver="afalg")
+        sid = open_on(framework, AES)
+        hashed = open_on(framework, Cryptoini(Alg.SHA1))
         kernel.short_answer = True
         crp = run(framework, sid, bytearray(size), crd(Alg.AES_CBC, 0, size, 0, FLAGS, bytes(16)))
         assert (crp.etype, crp.sid) == (errno.EIO, sid)

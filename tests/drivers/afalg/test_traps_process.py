@@ -27,7 +27,7 @@ from opencrypto_afalg import AfalgDriver, KernelHash, KernelRng
 from opencrypto_afalg import sockets as afalg_sockets
 from opencrypto_afalg import transforms as afalg_transforms
 from tests.drivers.afalg.requests import EXPLICIT, IV, KEY, cbc, driver, framework
-from tests.drivers.afalg.support import attached, follow, pair, run
+from tests.drivers.afalg.support import attached, follow, open_on, pair, run
 from tests.drivers.rig import crd
 
 __all__ = ["driver", "framework"]
@@ -72,14 +72,14 @@ def test_without_the_right_to_enlarge_buffers(monkeypatch: pytest.MonkeyPatch, s
     monkeypatch.setattr(afalg_sockets, "room", no_more)
     with attached(AfalgDriver(), fallback=True) as framework:
         chain = pair(Alg.AES_GCM_16, KEY)
-        aead = framework.newsession(chain, driver="afalg")
+        aead = open_on(framework, chain)
         whole = bytearray(size)
         seal = crd(Alg.AES_GCM_16, 0, size - 16, 0, EXPLICIT | CRD_F_ENCRYPT, bytes(12))
         first = run(framework, aead, whole, seal, crd(chain[1].alg, 0, 0, size - 16))
         assert first.etype == (0 if size <= 208896 else errno.EAGAIN)
         assert any(whole) is not bool(first.etype)
         for alg, key in ((Alg.AES_XTS, bytes(range(32))), (Alg.AES_CBC, KEY)):
-            sid = framework.newsession(Cryptoini(alg, key), driver="afalg")
+            sid = open_on(framework, Cryptoini(alg, key))
             buf = bytearray(size)
             first = run(framework, sid, buf, crd(alg, 0, size, 0, EXPLICIT | CRD_F_ENCRYPT, IV))
             splits = alg == Alg.AES_CBC
@@ -96,7 +96,7 @@ def test_socket_memory_runs_short() -> None:
     with attached(AfalgDriver(), fallback=True) as framework:
         expected = None
         for memory in (before, "3500", "1200", "0"):
-            sid = framework.newsession(chain, driver="afalg")
+            sid = open_on(framework, chain)
             path.write_text(memory)
             try:
                 buf = bytearray(20_020 + 4)
@@ -120,7 +120,7 @@ def test_a_second_call_that_fails_undoes_the_first(monkeypatch: pytest.MonkeyPat
 
     chain = [Cryptoini(Alg.AES_CBC, KEY), Cryptoini(Alg.MD5_HMAC, KEY)]
     with attached(AfalgDriver(), fallback=True) as framework:
-        sid = framework.newsession(chain, driver="afalg")
+        sid = open_on(framework, chain)
         data = random.Random(5).randbytes(100)
         buf = [bytearray(data[:50]), bytearray(data[50:])]
         monkeypatch.setattr(afalg_transforms.Mac, "mac", fail)

@@ -14,7 +14,7 @@ from opencrypto.testing.vectors import Vector
 from opencrypto.xform import AEAD_CIPHERS, FACTS, Kind
 from opencrypto_afalg import AfalgDriver
 from opencrypto_afalg.names import NAMES, Form
-from tests.drivers.afalg.support import attached, partner, run
+from tests.drivers.afalg.support import attached, open_on, partner, run
 from tests.drivers.rig import KINDS, crd, name_of, shape
 
 pytestmark = [pytest.mark.kernel("uml", "qemu", "host"), pytest.mark.shared_framework]
@@ -86,7 +86,7 @@ def test_the_names_for_ipsec(alg: Alg, lengths: set[int]) -> None:
             tag = crd(inis[1].alg, 0, aad, aad + length)
             opening = crd(alg, aad, length, 0, OUTSIDE, v.iv)
             for kind in KINDS if len(v.mac) == 16 else ():
-                sid = framework.newsession(inis, driver="afalg")
+                sid = open_on(framework, inis)
                 work = shape(kind, (v.aad or b"") + v.output + v.mac)
                 before = work.content()
                 crp = run(framework, sid, work.buf, opening, tag)
