@@ -60,7 +60,7 @@ def test_link_layers(tmp_path: Path, tunnel: Path, name: str, ng: bool) -> None:
     plain = [header + packet for packet in some_packets()]
     source = record(tmp_path / "in", plain, kind, ng=ng)
     wire, back = tmp_path / "wire.pcap", tmp_path / "back.pcap"
-    call("esp", "protect", source, wire, "--sa", tunnel)
+    call("esp", "protect", source, wire, "--sa", tunnel, "--test-keys")
     call("esp", "unprotect", wire, back, "--sa", tunnel)
     assert [frame.data for frame in seen(back)] == plain
     at = len(header)
@@ -188,7 +188,7 @@ def test_packets_that_are_not_whole_are_dropped_with_a_reason(
 def test_fragments_go_through_a_tunnel(tmp_path: Path) -> None:
     tunnel = write_sa(tmp_path / "sa", "tunnel over IPv4")
     wire, back = tmp_path / "wire", tmp_path / "back"
-    call("esp", "protect", CASES / "frags.pcap", wire, "--sa", tunnel)
+    call("esp", "protect", CASES / "frags.pcap", wire, "--sa", tunnel, "--test-keys")
     call("esp", "unprotect", wire, back, "--sa", tunnel)
     assert back.read_bytes() == (CASES / "frags.pcap").read_bytes()
 
