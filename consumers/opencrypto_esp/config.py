@@ -84,6 +84,15 @@ def _sa(where: str, table: object) -> SecurityAssociation:
         values[name] = _value(f"{where}: {name}", name, value)
     for name in selectors:
         values[name] = _networks(f"{where}: selectors.{name}", selectors[name])
+    if values.get("direction") is Direction.IN and "sequence" in values:
+        raise UsageError(
+            f"{where}: sequence is for sending, and this SA is to receive on; leave it out (what "
+            "was received is kept in a state)"
+        )
+    if values.get("direction") is Direction.OUT and "replay_seq_hi" in values:
+        raise UsageError(
+            f"{where}: replay_seq_hi is for receiving, and this SA is to send by; leave it out"
+        )
     try:
         return SecurityAssociation(**values)
     except UsageError as error:

@@ -116,12 +116,13 @@ class Outbound:
     def _next(self) -> int:
         numbers = self.numbers
         with self.channel.lock:
-            if numbers.top >= numbers.reserved:
-                if numbers.top >= self.sa.last_sequence:
+            seq = numbers.top + 1
+            if seq > numbers.reserved:
+                if seq > self.sa.last_sequence:
                     raise Drop(Reason.SEQUENCE_EXHAUSTED)
-                numbers.reserve(numbers.top + 1)
-            numbers.top += 1
-            return numbers.top
+                numbers.reserve(seq)
+            numbers.top = seq
+        return seq
 
     def _trailer(self, pad: int, following: int) -> bytes:
         """Make padding, its length, next header, and room for the ICV."""

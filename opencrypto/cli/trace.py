@@ -124,14 +124,20 @@ def _entry(values: dict[str, Any]) -> Entry:
     known["desc"] = tuple(_numbers(d, 5) for d in known["desc"])
     known["driver"] = str(known["driver"])
     for name in set(known) - {"chain", "desc", "driver"}:
-        known[name] = int(known[name])
+        known[name] = _number(known[name])
     return Entry(**known)
 
 
+def _number(value: object, least: int = -(1 << 64), most: int = 1 << 64) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise ValueError("no number of ours")
+    return value
+
+
 def _numbers(values: Any, count: int) -> tuple[int, ...]:
-    numbers = tuple(int(value) for value in values)
-    if len(numbers) != count or any(not 0 <= value < 1 << 40 for value in numbers):
-        raise ValueError(numbers)
+    numbers = tuple(_number(value, 0, 1 << 40) for value in values)
+    if len(numbers) != count:
+        raise ValueError("another count of numbers")
     return numbers
 
 

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from opencrypto import Framework
+from opencrypto import Framework, UsageError
+from opencrypto._measure.trace import Entry
 from opencrypto.cli.live import duration, short, since
 from opencrypto.cli.show import clean
+from opencrypto.cli.trace import load
 from opencrypto.control import Client
 from tests.operators.live_process import watched
 
@@ -196,6 +198,21 @@ def test_a_damaged_trace_is_refused(tmp_path: Path, text: str) -> None:
     file = tmp_path / "bad.trace"
     file.write_text(text)
     assert "trace" in run("trace", "show", str(file), status=2)
+
+
+@pytest.mark.parametrize("value", [1e999, 10**400, 1.5, True, None, "7", [7]])
+def test_a_trace_with_a_number_that_is_none_is_refused(tmp_path: Path, value: object) -> None:
+    """A file of somebody else's; infinity was an internal error."""
+    fields = dict.fromkeys(Entry._fields, 0) | {"chain": [], "desc": [], "driver": "x"}
+    for name in ("size", "at", "etype"):
+        lines = [
+            {"format": "opencrypto-trace", "version": 1, "fields": [*fields]},
+            [*(fields | {name: value}).values()],
+        ]
+        file = tmp_path / "bad.trace"
+        file.write_text("\n".join(map(json.dumps, lines)))
+        with pytest.raises(UsageError, match="no trace, or a damaged one"):
+            load(file)
 
 
 def test_numbers_are_short() -> None:

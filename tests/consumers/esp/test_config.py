@@ -60,7 +60,7 @@ tunnel_source = "2001:db8::1"
 tunnel_destination = "2001:db8::2"
 esn = true
 replay_window = 128
-direction = "in"
+direction = "out"
 sequence = 9
 hop_limit = 3
 dscp = 46
@@ -70,7 +70,7 @@ selectors.destination = ["10.1.0.0/16", "fd00::/8"]
     )
     (sa,) = load_sas(write(tmp_path, text))
     assert sa.encryption_key == bytes.fromhex(AES)
-    assert sa.direction is Direction.IN
+    assert sa.direction is Direction.OUT
     assert (sa.mode, sa.label, sa.esn) == (Mode.TUNNEL, "mine", True)
     assert (sa.replay_window, sa.sequence, sa.hop_limit, sa.dscp) == (128, 9, 3, 46)
     assert sa.source == (ip_network("10.0.0.0/8"),)
@@ -104,6 +104,11 @@ BAD_FILES = {
     "mode": (GOOD + "mode = 'tunel'\n", "'transport' or 'tunnel'"),
     "address": (GOOD + "tunnel_source = 'here'\n", "no IPv4 or IPv6 address"),
     "direction": (GOOD + "direction = 'both'\n", "direction is 'out' or 'in'"),
+    "replay_seq_hi": (
+        GOOD + "direction = 'out'\nesn = true\nreplay_seq_hi = 1\n",
+        "replay_seq_hi is for receiving",
+    ),
+    "sequence": (GOOD + "direction = 'in'\nsequence = 9\n", "sequence is for sending"),
     "esn": (GOOD + "esn = 1\n", "true or false"),
     "selectors": (GOOD + "selectors.from = '10.0.0.0/8'\n", "'source' and 'destination'"),
     "network": (GOOD + "selectors.source = '10.0.0.1/8'\n", "host bits set"),
