@@ -97,6 +97,10 @@ def _sa(where: str, table: object) -> SecurityAssociation:
             f"{where}: sequence is for sending, and this SA is to receive on; leave it out (what "
             "was received is kept in a state)"
         )
+    if values.get("direction") is Direction.OUT and "replay_seq_hi" in values:
+        raise UsageError(
+            f"{where}: replay_seq_hi is for receiving, and this SA is to send by; leave it out"
+        )
     values.setdefault("keys", WRITTEN)
     try:
         return SecurityAssociation(**values)

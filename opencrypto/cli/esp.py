@@ -246,10 +246,10 @@ def _listed(kinds: Counter[str]) -> str:
 
 def _shown(reader: Reader, size: int | None) -> Iterator[Sequence[Item]]:
     """Hand a capture's batches on, and show a terminal how far it is."""
-    # A pipe or a log file gets no control characters.
-    # Quiet too: rich before 14.3 ends even a disabled bar with a newline.
-    console = Console(stderr=True, quiet=not sys.stderr.isatty())
-    with Progress(console=console, transient=True, disable=not sys.stderr.isatty()) as progress:
+    if not sys.stderr.isatty():
+        yield from reader.batches()  # a pipe or a log file gets no control characters
+        return
+    with Progress(console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("", total=size)
         for batch in reader.batches():
             yield batch

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import pexpect
 import pytest
 
 from opencrypto_esp.capture import CaptureError
@@ -439,3 +440,26 @@ def test_a_damaged_length_costs_no_memory(tmp_path: Path, sa: Path) -> None:
     )
     assert done.returncode == 1
     assert "cut short after packet 1" in done.stderr
+
+
+@pytest.mark.parametrize(("closed", "name"), [("<&-", "input"), (">&-", "output")])
+def test_a_stream_that_is_closed_has_its_sentence(sa: Path, closed: str, name: str) -> None:
+    """It was an internal error."""
+    words = [*RUN, "esp", "protect", "-", "-", "--sa", str(sa)]
+    if name == "output":
+        words[words.index("-", len(RUN))] = str(CASES / "plain.pcap")
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$@" {closed}', "sh", *words],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert f"standard {name} is closed" in done.stderr
+
+
+def test_no_capture_is_written_to_a_terminal(sa: Path) -> None:
+    words = ["esp", "protect", str(CASES / "plain.pcap"), "-", "--sa", str(sa)]
+    child = pexpect.spawn(RUN[0], [*RUN[1:], *words], timeout=60, encoding="utf-8")
+    output = child.read()
+    child.close()
+    assert child.exitstatus == 2
+    assert "is a terminal" in output

@@ -104,6 +104,10 @@ BAD_FILES = {
     "mode": (GOOD + "mode = 'tunel'\n", "'transport' or 'tunnel'"),
     "address": (GOOD + "tunnel_source = 'here'\n", "no IPv4 or IPv6 address"),
     "direction": (GOOD + "direction = 'both'\n", "direction is 'out' or 'in'"),
+    "replay_seq_hi": (
+        GOOD + "direction = 'out'\nesn = true\nreplay_seq_hi = 1\n",
+        "replay_seq_hi is for receiving",
+    ),
     "sequence": (GOOD + "direction = 'in'\nsequence = 9\n", "sequence is for sending"),
     "esn": (GOOD + "esn = 1\n", "true or false"),
     "selectors": (GOOD + "selectors.from = '10.0.0.0/8'\n", "'source' and 'destination'"),
