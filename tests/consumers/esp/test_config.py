@@ -42,7 +42,7 @@ def write(folder: Path, text: str, mode: int = 0o600) -> Path:
 def test_the_samples_work(tmp_path: Path, name: str) -> None:
     path = Path(shutil.copy(SAMPLES / f"{name}.toml", tmp_path))
     path.chmod(0o600)
-    with Framework() as framework, Ends(framework, load_sas(path)) as esp:
+    with Framework() as framework, Ends(framework, load_sas(path), test_keys=True) as esp:
         for destination in ("10.9.0.1", "10.9.0.2"):
             packet = ipv4(b"payload", destination=destination)
             wire = esp.protect(packet).packet
