@@ -209,7 +209,8 @@ class HeldFile:
 
     Raises:
         BusyError: another process has it.
-        UsageError: it is another user's, others may read it, or it is no regular file.
+        UsageError: it is another user's, others may read it or take it away, or it is no
+            regular file.
         OSError: it cannot be read.
     """
 
@@ -226,10 +227,21 @@ class HeldFile:
                 raise self._refused("is no regular file; name one")
             self._folder = os.dup(folder)
         try:
+            self._check_folder()
             self._take()
         except BaseException:
             self.close()
             raise
+
+    def _check_folder(self) -> None:
+        """See that nobody else can take the file away, so that it would begin anew."""
+        found = os.fstat(self._folder)
+        others = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not found.st_mode & stat.S_ISVTX
+        if others or not _trusted(found.st_uid):
+            raise self._refused(
+                "lies in a folder from which others can take it away; choose one that only you "
+                "can write"
+            )
 
     def _refused(self, why: str) -> UsageError:
         return UsageError(f"{self._said} {why}")

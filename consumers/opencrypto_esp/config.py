@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from opencrypto import UsageError, files
-from opencrypto_esp.sa import ANY_SPI, Address, Direction, Mode, Network, SecurityAssociation
+from opencrypto_esp.sa import (
+    ANY_SPI,
+    WRITTEN,
+    Address,
+    Direction,
+    Mode,
+    Network,
+    SecurityAssociation,
+)
 
 ANY: Final = "*"
 """What a file has for `ANY_SPI`."""
@@ -23,7 +31,7 @@ _SELECTORS: Final = ("source", "destination")
 _FIELDS: Final = {field.name: field for field in fields(SecurityAssociation)}
 _NUMBERS: Final = ("spi", "replay_window", "sequence", "replay_seq_hi", "hop_limit", "dscp")
 _FLAGS: Final = ("esn", "unauthenticated")
-_WORDS: Final = ("encryption", "integrity", "name")
+_WORDS: Final = ("encryption", "integrity", "keys", "name")
 
 
 def load_sas(path: str | os.PathLike[str]) -> list[SecurityAssociation]:
@@ -89,6 +97,11 @@ def _sa(where: str, table: object) -> SecurityAssociation:
             f"{where}: sequence is for sending, and this SA is to receive on; leave it out (what "
             "was received is kept in a state)"
         )
+    if values.get("direction") is Direction.OUT and "replay_seq_hi" in values:
+        raise UsageError(
+            f"{where}: replay_seq_hi is for receiving, and this SA is to send by; leave it out"
+        )
+    values.setdefault("keys", WRITTEN)
     try:
         return SecurityAssociation(**values)
     except UsageError as error:

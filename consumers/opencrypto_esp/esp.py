@@ -21,7 +21,12 @@ from opencrypto_esp.outbound import Outbound
 from opencrypto_esp.policy import Policy
 from opencrypto_esp.receivers import Receivers
 from opencrypto_esp.results import Counters, Drop, Flow, Reason, Result
-from opencrypto_esp.sa import Direction, SecurityAssociation, check_together
+from opencrypto_esp.sa import (
+    Direction,
+    SecurityAssociation,
+    check_sendable,
+    check_together,
+)
 from opencrypto_esp.state import Numbers, State
 
 DEPTH: Final = 64
@@ -46,11 +51,13 @@ class Esp:
             it; only the ``_many`` calls then have more than one in flight.
         state: A file in which sequence numbers and windows are kept from run to run: see
             `opencrypto_esp.state.State`. None begins anew each time.
+        test_keys: Send by counter modes with keys out of a file too, which nothing depends on.
 
     Raises:
         UsageError: there are no SAs, one that does not say its direction, two of one direction
-            with one SPI and the same addresses, or two of different ones with the same keys; or
-            the state is damaged, of other SAs, or another user's.
+            with one SPI and the same addresses, two of different ones with the same keys, or one
+            that sends by a counter mode with keys that a file has each time; or the state is
+            damaged, of other SAs, or another user's.
         BusyError: another process has the state.
     """
 
@@ -61,9 +68,12 @@ class Esp:
         *,
         batch: bool = False,
         state: str | os.PathLike[str] | None = None,
+        test_keys: bool = False,
     ) -> None:
         self.sas = tuple(sas)
         check_together(self.sas)
+        if not test_keys:
+            check_sendable(self.sas)
         self._state = State(Path(state), self.sas) if state is not None else None
         keep = self._state.numbers if self._state is not None else Numbers
         self._outbound = [

@@ -8,6 +8,7 @@ The order is the RFC's: the window is asked, the ICV verified and only then the 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from opencrypto import CRD_F_VERIFY, Cryptodesc, Framework
 from opencrypto_esp import ip
@@ -19,6 +20,8 @@ from opencrypto_esp.results import Drop, Flow, Reason, Result
 from opencrypto_esp.sa import Mode, SecurityAssociation
 from opencrypto_esp.state import Numbers
 from opencrypto_esp.tunnel import decapsulate
+
+_new: Final = tuple.__new__  # makes a named tuple at a third of its own call's cost
 
 
 class Inbound:
@@ -126,7 +129,7 @@ class Inbound:
             packet = self._restore(job)
             with channel.lock:
                 channel.count(job.crp, job.place.end, len(packet))
-            return Result(packet, None, self.sa)
+            return _new(Result, (packet, None, self.sa))
         finally:
             channel.give(job)
 

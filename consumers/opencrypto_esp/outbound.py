@@ -20,6 +20,8 @@ from opencrypto_esp.sa import Mode, SecurityAssociation
 from opencrypto_esp.state import Numbers
 from opencrypto_esp.tunnel import outer_header
 
+_new: Final = tuple.__new__  # makes a named tuple at a third of its own call's cost
+
 PADDING: Final = tuple(bytes(range(1, n + 1)) for n in range(256))
 """What padding of each length must be (RFC 4303 §2.4)."""
 
@@ -145,6 +147,6 @@ class Outbound:
                 packet = b"".join((job.head, buf))
             with channel.lock:
                 channel.count(job.crp, job.octets, len(packet))
-            return Result(packet, None, self.sa)
+            return _new(Result, (packet, None, self.sa))
         finally:
             channel.give(job)

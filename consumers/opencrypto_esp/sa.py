@@ -16,6 +16,9 @@ from opencrypto_esp.suites import ENCRYPTIONS, INTEGRITIES, Encryption, Integrit
 Address: TypeAlias = IPv4Address | IPv6Address
 Network: TypeAlias = IPv4Network | IPv6Network
 
+AGREED: Final = "agreed"
+WRITTEN: Final = "written"
+
 ANY_SPI: Final = 0
 """Stands for any SPI, on receipt. On the wire there is no such (RFC 4303 §2.1)."""
 
@@ -69,6 +72,9 @@ class SecurityAssociation:
         hop_limit: TTL or hop limit of the outer header.
         dscp: DSCP of the outer header, 0 to 63; None copies the inner packet's.
         unauthenticated: Allow encryption alone, which RFC 8221 §4 forbids to use.
+        keys: Where the keys are from: `AGREED` with the other end, by IKE or as often as they are
+            used; `WRITTEN` into a file, and so the same each time; empty if a program gives them,
+            which then knows. Counter modes are not sent by with written ones.
         name: For people; the SPI if empty.
     """
 
@@ -90,6 +96,7 @@ class SecurityAssociation:
     hop_limit: int = 64
     dscp: int | None = None
     unauthenticated: bool = False
+    keys: str = ""
     name: str = ""
 
     def __post_init__(self) -> None:
@@ -98,6 +105,8 @@ class SecurityAssociation:
         self._check_encryption()
         self._check_integrity()
         self._check_mode()
+        if self.keys not in ("", AGREED, WRITTEN):
+            raise self._bad(f'keys are "{AGREED}", or say nothing of them')
 
     @property
     def label(self) -> str:
@@ -244,6 +253,25 @@ def _place(sa: SecurityAssociation) -> tuple[object, ...]:
 
 def _keys(sa: SecurityAssociation) -> tuple[str, bytes, str, bytes]:
     return sa.encryption, sa.encryption_key, sa.integrity, sa.integrity_key
+
+
+def check_sendable(sas: Iterable[SecurityAssociation]) -> None:
+    """
+    Refuse to send by a counter mode with keys that are used again each time.
+
+    Two packets with one IV under one key give both away, and let others forge. RFC 3686 (section 7)
+    and RFC 4106 (section 10) want keys that are agreed anew.
+
+    Raises:
+        UsageError: an SA to send by has such keys.
+    """
+    for sa in sas:
+        if sa.direction is Direction.OUT and sa.keys == WRITTEN and sa.cipher.counter:
+            raise UsageError(
+                f"SA {sa.label}: {sa.encryption} is not safe with keys that a file has again each "
+                'time; agree on new ones (IKE) and write keys = "agreed", take aes-cbc with an '
+                "integrity, or say that the keys are for tests (--test-keys)"
+            )
 
 
 def one_way(sas: Iterable[SecurityAssociation], direction: Direction) -> list[SecurityAssociation]:

@@ -41,6 +41,7 @@ class Encryption:
         tags: For combined modes, the authenticating algorithm by key length.
         icv: The ICV of a combined mode; 0 for the others, whose SA names an `Integrity`.
         hides: Whether the payload is encrypted (not with NULL and AES-GMAC).
+        counter: Whether two packets with one IV under one key give each other away.
         source: Where it is specified.
     """
 
@@ -53,6 +54,7 @@ class Encryption:
     tags: Mapping[int, int] = field(default_factory=dict)
     icv: int = 0
     hides: bool = True
+    counter: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +79,14 @@ ENCRYPTIONS: Final[Mapping[str, Encryption]] = {
         Encryption(
             "aes-cbc", "RFC 3602", CRYPTO_AES_CBC, frozenset({16, 24, 32}), iv=16, align=16
         ),
-        Encryption("aes-ctr", "RFC 3686", CRYPTO_AES_CTR, _SALTED_AES, iv=8),
+        Encryption("aes-ctr", "RFC 3686", CRYPTO_AES_CTR, _SALTED_AES, iv=8, counter=True),
         Encryption(
-            "aes-gcm-16", "RFC 4106", CRYPTO_AES_GCM_16, _SALTED_AES, iv=8, tags=_TAGS, icv=16
+            "aes-gcm-16", "RFC 4106", CRYPTO_AES_GCM_16, _SALTED_AES,
+            iv=8, tags=_TAGS, icv=16, counter=True,
         ),
         Encryption(
             "aes-gmac", "RFC 4543", CRYPTO_AES_GMAC, _SALTED_AES,
-            iv=8, tags=_TAGS, icv=16, hides=False,
+            iv=8, tags=_TAGS, icv=16, hides=False, counter=True,
         ),
     )
 }  # fmt: skip

@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final, NamedTuple, TypedDict
 
 from opencrypto._hookimpl import PROJECT
+from opencrypto.exceptions import UsageError
 
 if TYPE_CHECKING:
     from importlib.metadata import Distribution, EntryPoint
@@ -96,10 +97,15 @@ class Names:
     A list of names as an operator writes it.
 
     ``openssl`` is a plugin or a driver of that name, whoever brings it; ``openssl@opencrypto`` the
-    one of that distribution; ``*@opencrypto`` all of a distribution's.
+    one of that distribution; ``*@opencrypto`` all of a distribution's; ``*`` all there are.
+
+    Raises:
+        UsageError: it is one string, the letters of which are nobody's names.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
+        if isinstance(names, str):
+            raise UsageError(f"{names!r} is one string; give a list of names, or a set")
         self._whoever: set[str] = set()
         self._by: set[tuple[str, str]] = set()
         for each in names:
@@ -116,7 +122,7 @@ class Names:
 
     def has(self, name: str, origin: Origin) -> bool:
         """Tell whether a name of that origin is on the list."""
-        return name in self._whoever or self.singles_out(name, origin)
+        return bool(self._whoever & {name, "*"}) or self.singles_out(name, origin)
 
     def singles_out(self, name: str, origin: Origin) -> bool:
         """Tell whether it is, beside its distribution: of two with one name this one is meant."""

@@ -32,16 +32,13 @@ class Failure(NamedTuple):
 
 
 class Offered(NamedTuple):
-    """A driver that a plugin offers."""
+    """A driver that a plugin offers; what it says of itself was read once, and is not checked."""
 
     driver: Driver
+    name: str
+    place: int
     plugin: str
     origin: Origin
-
-    @property
-    def name(self) -> str:
-        """Its name, as far as it has one: nothing of it has been checked."""
-        return str(self.driver.name)
 
 
 class Plugins:
@@ -61,6 +58,7 @@ class Plugins:
         self._strict = strict
         self._lists = Lists(blocked)
         self._origins: dict[str, Origin] = {}  # of the plugins registered
+        # Of the drivers offered, by id(): an author's need not be hashable.
         self._came: dict[int, tuple[weakref.ref[Driver], Origin]] = {}
 
     def load(self, plugins: bool | Iterable[object]) -> None:
@@ -68,6 +66,8 @@ class Plugins:
         if plugins is True:
             self.discover()
         elif plugins is not False:
+            if isinstance(plugins, str):
+                raise UsageError(f"plugins={plugins!r}; give a list of plugins, or a set")
             given = list(plugins)
             self._lists.allow_only(each for each in given if isinstance(each, str))
             self.add(given)
@@ -177,9 +177,11 @@ class Plugins:
     def drivers(self) -> list[Driver]:
         """Ask each plugin for its drivers; order them by class and name, never by load order."""
         offers = self._admitted(self._offers())
-        for driver, _, origin in offers:
-            self._came[id(driver)] = weakref.ref(driver), origin
-        return sorted((offer.driver for offer in offers), key=_place)
+        self._came = {number: came for number, came in self._came.items() if came[0]() is not None}
+        for offer in offers:
+            self._came[id(offer.driver)] = weakref.ref(offer.driver), offer.origin
+        ordered = sorted(offers, key=lambda offer: (offer.place, offer.name))
+        return [offer.driver for offer in ordered]
 
     def _offers(self) -> list[Offered]:
         offered: list[Offered] = []
@@ -191,7 +193,7 @@ class Plugins:
                 for driver in itertools.chain.from_iterable(hook()):
                     if not isinstance(driver, Driver):
                         raise UsageError(f"offers {type(driver).__name__}, which is no Driver")
-                    offered.append(Offered(driver, name, origin))
+                    offered.append(_as_it_says(driver, name, origin))
             except DriverUnavailable as error:
                 self._fail(name, error.reason, origin)
             except KeyboardInterrupt:
@@ -243,11 +245,12 @@ class Plugins:
         return Observers(self.manager)
 
 
-def _place(driver: Driver) -> tuple[int, str]:
+def _as_it_says(driver: Driver, plugin: str, origin: Origin) -> Offered:
     # Before anything was checked: a driver with wrong flags or a wrong name gets a place too, and
     # is refused when it is attached.
     flags: object = driver.flags
-    return driver_class(flags) if isinstance(flags, int) else SOFTWARE, str(driver.name)
+    place = driver_class(flags) if isinstance(flags, int) else SOFTWARE
+    return Offered(driver, str(driver.name), place, plugin, origin)
 
 
 def _offer(driver: Driver) -> object:

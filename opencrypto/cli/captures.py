@@ -30,7 +30,7 @@ def reading(path: Path) -> Iterator[Reader]:
         OSError: it cannot be read.
     """
     if path == STREAM:
-        with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as file:
+        with open(_descriptor(sys.stdin, "input"), "rb", buffering=0, closefd=False) as file:
             yield read_capture(file, "standard input")
     else:
         with path.open("rb", buffering=0) as file:
@@ -53,11 +53,20 @@ def writing(path: Path, kind: str) -> Iterator[Writer]:
 @contextmanager
 def _file(path: Path) -> Iterator[IO[bytes]]:
     if path == STREAM:
-        with open(sys.stdout.fileno(), "wb", closefd=False) as file:
+        if sys.stdout is not None and sys.stdout.isatty():
+            raise UsageError("standard output is a terminal, which shows no captures; name a file")
+        with open(_descriptor(sys.stdout, "output"), "wb", closefd=False) as file:
             yield file
     else:
         with files.writing(path, files.PRIVATE) as file:
             yield file
+
+
+def _descriptor(stream: IO[str] | None, name: str) -> int:
+    """Return that of a standard stream, which whoever called us may have closed."""
+    if stream is None:
+        raise UsageError(f"standard {name} is closed; name a file")
+    return stream.fileno()
 
 
 def check_apart(source: Path, target: Path) -> None:
@@ -78,7 +87,7 @@ def is_stdout(path: Path) -> bool:
     if path == STREAM:
         return True
     try:
-        named, ours = path.stat(), os.fstat(sys.stdout.fileno())
+        named, ours = path.stat(), os.fstat(_descriptor(sys.stdout, "output"))
     except (OSError, ValueError):
         return False  # it is not there yet, or standard output is closed
     # /dev/null takes both.

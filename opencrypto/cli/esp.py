@@ -18,7 +18,7 @@ from rich.progress import Progress
 
 from opencrypto import Framework
 from opencrypto.cli import captures, show
-from opencrypto_esp import Direction, Esp, Flow, Reason, load_sas, one_way
+from opencrypto_esp import Direction, Esp, Flow, Reason, SecurityAssociation, load_sas, one_way
 from opencrypto_esp.capture import Item, Passage, Reader
 from opencrypto_esp.capture.passage import NAT_T
 
@@ -65,6 +65,10 @@ StateFile = Annotated[
         help="Keep sequence numbers and windows in FILE, for the next run.",
     ),
 ]
+TestKeys = Annotated[
+    bool,
+    typer.Option("--test-keys", help="The keys are for tests: send by counter modes with them."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
 
 _KINDS: Final = 12
@@ -79,6 +83,7 @@ _REMEDIES: Final = {
     Reason.FRAGMENT: "use tunnel mode outbound, and put fragments together before unprotecting",
     Reason.TOO_BIG: "record with a smaller MTU",
     Reason.NO_DRIVER: "see: opencrypto drivers",
+    Reason.NOT_KEPT: "make room for the state file",
 }
 """What to do about packets that were dropped, where the SA file is not to blame."""
 
@@ -91,10 +96,11 @@ def protect(
     state: StateFile = None,
     kind: Kind = None,
     others: Others = False,
+    test_keys: TestKeys = False,
     as_json: Json = False,
 ) -> None:
     """Protect every IP packet of IN, and write it to OUT."""
-    run = _Run(source, target, Direction.OUT, others=others)
+    run = _Run(source, target, Direction.OUT, others=others, test_keys=test_keys)
     run.go(sa, state, kind, as_json=as_json)
 
 
@@ -116,7 +122,16 @@ def unprotect(
 class _Run:
     """One run of the command: from a capture to another one, and what is said of it."""
 
-    def __init__(self, source: Path, target: Path, direction: Direction, *, others: bool) -> None:
+    def __init__(
+        self,
+        source: Path,
+        target: Path,
+        direction: Direction,
+        *,
+        others: bool,
+        test_keys: bool = False,
+    ) -> None:
+        self._test_keys = test_keys
         self._source = source
         self._target = target
         self._others = others
@@ -130,7 +145,7 @@ class _Run:
         """Do it, and say what came of it; status 1 if something was lost."""
         sas = one_way(load_sas(sa), self._direction)
         captures.check_apart(self._source, self._target)
-        with Framework() as framework, Esp(framework, sas, state=state) as esp:
+        with Framework() as framework, self._esp(framework, sas, state) as esp:
             esp.open()
             start = time.perf_counter()
             passage = self._stream(esp, kind)
@@ -146,6 +161,9 @@ class _Run:
         self._sentences(flow, passage)
         if lost or self._cut:
             raise typer.Exit(1)
+
+    def _esp(self, framework: Framework, sas: list[SecurityAssociation], state: Path | None) -> Esp:
+        return Esp(framework, sas, state=state, test_keys=self._test_keys)
 
     def _stream(self, esp: Esp, kind: Format | None) -> Passage:
         """Send every packet through ESP."""
@@ -228,10 +246,10 @@ def _listed(kinds: Counter[str]) -> str:
 
 def _shown(reader: Reader, size: int | None) -> Iterator[Sequence[Item]]:
     """Hand a capture's batches on, and show a terminal how far it is."""
-    # A pipe or a log file gets no control characters.
-    # Quiet too: rich before 14.3 ends even a disabled bar with a newline.
-    console = Console(stderr=True, quiet=not sys.stderr.isatty())
-    with Progress(console=console, transient=True, disable=not sys.stderr.isatty()) as progress:
+    if not sys.stderr.isatty():
+        yield from reader.batches()  # a pipe or a log file gets no control characters
+        return
+    with Progress(console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("", total=size)
         for batch in reader.batches():
             yield batch

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import pexpect
 import pytest
 
 from opencrypto_esp.capture import CaptureError
@@ -60,7 +61,7 @@ def test_link_layers(tmp_path: Path, tunnel: Path, name: str, ng: bool) -> None:
     plain = [header + packet for packet in some_packets()]
     source = record(tmp_path / "in", plain, kind, ng=ng)
     wire, back = tmp_path / "wire.pcap", tmp_path / "back.pcap"
-    call("esp", "protect", source, wire, "--sa", tunnel)
+    call("esp", "protect", source, wire, "--sa", tunnel, "--test-keys")
     call("esp", "unprotect", wire, back, "--sa", tunnel)
     assert [frame.data for frame in seen(back)] == plain
     at = len(header)
@@ -188,7 +189,7 @@ def test_packets_that_are_not_whole_are_dropped_with_a_reason(
 def test_fragments_go_through_a_tunnel(tmp_path: Path) -> None:
     tunnel = write_sa(tmp_path / "sa", "tunnel over IPv4")
     wire, back = tmp_path / "wire", tmp_path / "back"
-    call("esp", "protect", CASES / "frags.pcap", wire, "--sa", tunnel)
+    call("esp", "protect", CASES / "frags.pcap", wire, "--sa", tunnel, "--test-keys")
     call("esp", "unprotect", wire, back, "--sa", tunnel)
     assert back.read_bytes() == (CASES / "frags.pcap").read_bytes()
 
@@ -439,3 +440,26 @@ def test_a_damaged_length_costs_no_memory(tmp_path: Path, sa: Path) -> None:
     )
     assert done.returncode == 1
     assert "cut short after packet 1" in done.stderr
+
+
+@pytest.mark.parametrize(("closed", "name"), [("<&-", "input"), (">&-", "output")])
+def test_a_stream_that_is_closed_has_its_sentence(sa: Path, closed: str, name: str) -> None:
+    """It was an internal error."""
+    words = [*RUN, "esp", "protect", "-", "-", "--sa", str(sa)]
+    if name == "output":
+        words[words.index("-", len(RUN))] = str(CASES / "plain.pcap")
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$@" {closed}', "sh", *words],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert f"standard {name} is closed" in done.stderr
+
+
+def test_no_capture_is_written_to_a_terminal(sa: Path) -> None:
+    words = ["esp", "protect", str(CASES / "plain.pcap"), "-", "--sa", str(sa)]
+    child = pexpect.spawn(RUN[0], [*RUN[1:], *words], timeout=60, encoding="utf-8")
+    output = child.read()
+    child.close()
+    assert child.exitstatus == 2
+    assert "is a terminal" in output

@@ -269,6 +269,15 @@ def test_names_are_read_as_an_operator_writes_them() -> None:
     assert names.has("anything", Origin("m", "Other-Dist", "1"))
     assert not names.has("*", Origin())
     assert not Names(["", " "])
+    assert Names(["*"]).has("anything", Origin())
+
+
+def test_one_string_is_no_list_of_names() -> None:
+    """Its letters would block nobody, without a word."""
+    with pytest.raises(UsageError, match="give a list"):
+        framework(False, blocked="afalg")
+    with pytest.raises(UsageError, match="give a list"):
+        framework("null")
 
 
 def test_a_program_s_list_binds_whoever_attaches_by_name_later() -> None:

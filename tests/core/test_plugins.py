@@ -151,6 +151,23 @@ def test_a_constructor_or_a_generator_that_raises() -> None:
         assert names(fw) == ["first"]
 
 
+def test_a_driver_that_cannot_say_its_name_takes_nobody_down() -> None:
+    """Name and flags are asked for before anything was checked, and may raise."""
+
+    class Shy(Toy):
+        @property
+        def name(self) -> str:
+            raise OSError("none of your business")
+
+        @name.setter
+        def name(self, value: str) -> None:
+            pass
+
+    with framework(offering("shy", Shy("shy")), offering("good", Toy("good"))) as fw:
+        assert names(fw) == ["good"]
+        assert reasons(fw) == {"shy": "OSError: none of your business"}
+
+
 def test_a_misspelt_hook_is_refused() -> None:
     """A hook that nobody would ever call is an error, not silence."""
 

@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 
 from opencrypto import CryptoError, DriverGone, Framework, UsageError
+from opencrypto.cli import sample, topview
+from opencrypto.cli.sample import Change
 from opencrypto.control import Client, client, look, places
 from tests.cli.commands import run
 from tests.operators.impostor import HELLO, answering, dripping, impostor, saying
@@ -297,6 +299,21 @@ def test_one_bad_server_costs_one_line(tmp_path: Path) -> None:
         assert len(listed["frameworks"]) == 2
         assert len(listed["refused"]) == 3
     assert stat.S_ISDIR(folder.lstat().st_mode)
+
+
+@pytest.mark.parametrize("histogram", [[1] * 4000, [1], [], [-1] * 22, 7, "many"])
+def test_a_screen_survives_whatever_the_values_are(place: Path, histogram: object) -> None:
+    driver = "opencrypto.drivers.x"
+    values: dict[str, object] = {
+        f"{driver}.hid": "one",
+        f"{driver}.class": [1],
+        f"{driver}.ops": "\x1b[2J",
+    }
+    values[f"{driver}.latency.histogram"] = histogram
+    with impostor(place, saying(values)), Client(place) as it:
+        first = sample.read(it)
+        (row,) = topview.rows(Change(first, sample.read(it)), "p99")
+        assert (row.name, row.p99, row.rate) == ("x", None, 0)
 
 
 def test_an_error_brings_no_escape_sequence(place: Path) -> None:

@@ -93,7 +93,7 @@ class PcapReader:
         yield [self._interface]
         unpack = _RECORD[self._order].unpack_from
         interface, source = self._interface, self.source
-        new_frame = tuple.__new__  # as Frame(...) does, without its call
+        new_frame = tuple.__new__  # makes a named tuple at a third of its own call's cost
         per_second, fcs = interface.per_second, interface.fcs
         data, at = self._data, 0
         while True:
@@ -185,7 +185,9 @@ class PcapWriter:
         """
         per_second = self._per_second
         if interface.per_second == per_second and not interface.offset:
-            seconds, part = divmod(ticks or 0, per_second)
+            ticks = ticks or 0
+            seconds = ticks // per_second
+            part = ticks - seconds * per_second
         else:
             seconds, part = interface.seconds(ticks or 0, per_second)
         if not 0 <= seconds <= _LATEST:

@@ -42,7 +42,7 @@ def write(folder: Path, text: str, mode: int = 0o600) -> Path:
 def test_the_samples_work(tmp_path: Path, name: str) -> None:
     path = Path(shutil.copy(SAMPLES / f"{name}.toml", tmp_path))
     path.chmod(0o600)
-    with Framework() as framework, Ends(framework, load_sas(path)) as esp:
+    with Framework() as framework, Ends(framework, load_sas(path), test_keys=True) as esp:
         for destination in ("10.9.0.1", "10.9.0.2"):
             packet = ipv4(b"payload", destination=destination)
             wire = esp.protect(packet).packet
@@ -104,6 +104,10 @@ BAD_FILES = {
     "mode": (GOOD + "mode = 'tunel'\n", "'transport' or 'tunnel'"),
     "address": (GOOD + "tunnel_source = 'here'\n", "no IPv4 or IPv6 address"),
     "direction": (GOOD + "direction = 'both'\n", "direction is 'out' or 'in'"),
+    "replay_seq_hi": (
+        GOOD + "direction = 'out'\nesn = true\nreplay_seq_hi = 1\n",
+        "replay_seq_hi is for receiving",
+    ),
     "sequence": (GOOD + "direction = 'in'\nsequence = 9\n", "sequence is for sending"),
     "esn": (GOOD + "esn = 1\n", "true or false"),
     "selectors": (GOOD + "selectors.from = '10.0.0.0/8'\n", "'source' and 'destination'"),

@@ -332,6 +332,18 @@ def test_one_that_others_may_read_is_refused(framework: Framework, state: Path) 
         Esp(framework, [OUT], state=state)
 
 
+def test_one_that_others_can_take_away_is_refused(framework: Framework, tmp_path: Path) -> None:
+    """Without it a receiver would begin anew, and take old packets."""
+    folder = tmp_path / "common"
+    folder.mkdir()
+    folder.chmod(0o777)
+    with pytest.raises(UsageError, match="others can take it away"):
+        Esp(framework, [OUT], state=folder / "state.json")
+    folder.chmod(0o1777)
+    assert send(framework, folder / "state.json") == [1]
+    assert send(framework, folder / "state.json") == [2]
+
+
 @pytest.mark.parametrize("what", ["folder", "pipe", "device"])
 def test_what_is_no_file_is_refused(framework: Framework, tmp_path: Path, what: str) -> None:
     paths = {"folder": tmp_path, "pipe": tmp_path / "pipe", "device": Path("/dev/null")}
