@@ -233,7 +233,7 @@ class Sessions:
 
     def discard(self, session: Session) -> None:
         """Free a session, or what it has become, if that has not been done. May be done again."""
-        while not session.may(SessionEvent.FREE, unless=SessionState.MIGRATED):
+        while not session.begin_to_free():
             if session.target is None:
                 break
             session = session.latest()
@@ -375,7 +375,7 @@ class Sessions:
         # of state is one step, and so is what gives the right to tell the driver.
         try:
             with self._one_step():
-                while not session.may(SessionEvent.FREE, unless=SessionState.MIGRATED):
+                while not session.begin_to_free():
                     if session.target is None:
                         raise UnknownSession(f"session {sid_text(sid)} has been freed already")
                     session = session.latest()

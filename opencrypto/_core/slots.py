@@ -249,17 +249,27 @@ class Session:
         if not self.may(event):
             step(SESSION, self.state, event)  # raises
 
-    def may(self, event: SessionEvent, *, unless: SessionState | None = None) -> bool:
-        """Change state if the table has it so, save from one state; tell whether it has."""
+    def may(self, event: SessionEvent) -> bool:
+        """Change state if the table has it so; tell whether it has."""
         while True:
             before = self.state
             after = SESSION[before].get(event)
-            if after is None or before is unless:
+            if after is None:
                 return False
             if self.state is before:  # or somebody came between, in this thread too
                 self.state = after
                 self.straight = False
                 return True
+
+    def begin_to_free(self) -> bool:
+        """Have no new request reach it; False if it has moved, or is being freed already."""
+        # One step, with nothing called: so not by `move`, nor by `may`, for which one that has
+        # moved is freed with what it became.
+        if self.state is not SessionState.LIVE and self.state is not SessionState.ORPHANED:
+            return False
+        self.state = SessionState.DRAINING
+        self.straight = False
+        return True
 
     def refresh(self, *, watched: bool) -> None:
         """Work out `straight` anew: it lives, nothing of it is queued, and nobody watches."""
