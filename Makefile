@@ -14,7 +14,7 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/$(VENV)/bytecode
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick lint format soak fuzz mutants bench freethreaded lowest capture system clean
+.PHONY: help demo test quick lint format soak storm fuzz mutants bench freethreaded lowest capture system clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -52,6 +52,9 @@ format: $(STAMP) ## let ruff fix and format
 
 soak: $(STAMP) ## everything at once for ten minutes (SECONDS=600)
 	OPENCRYPTO_SOAK_SECONDS=$(or $(SECONDS),600) $(PYTEST) -s -o faulthandler_timeout=0 tests/soak
+
+storm: $(STAMP) ## signal handlers and finalizers in the midst of everything (SECONDS=60 each)
+	OPENCRYPTO_STORM_SECONDS=$(or $(SECONDS),60) $(PYTEST) -o faulthandler_timeout=0 -o timeout=0 tests/core/test_interrupted.py
 
 fuzz: $(STAMP) ## requests and captures made of anything, for some minutes (EXAMPLES=40000)
 	OPENCRYPTO_FUZZ_EXAMPLES=$(or $(EXAMPLES),40000) $(PYTEST) -o faulthandler_timeout=0 tests/fuzz tests/core/keys/test_fuzz.py

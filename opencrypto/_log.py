@@ -112,7 +112,7 @@ class Limited:
         self._event = event
         self._key = key
         self._interval = interval
-        self._lock = threading.Lock()  # guards the next
+        self._lock = threading.RLock()  # guards the next
         self._last: dict[str, tuple[float, int]] = {}  # when it was logged, how many since
 
     def warning(self, key: str) -> None:
@@ -127,4 +127,4 @@ class Limited:
 
     def after_fork(self) -> None:
         """Renew the lock in a forked child: a thread of the parent may have held it."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()

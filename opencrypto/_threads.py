@@ -17,7 +17,9 @@ workers does the same.
 from __future__ import annotations
 
 import os
+import sys
 import threading
+import time
 import warnings
 import weakref
 from collections import deque
@@ -44,7 +46,7 @@ InterruptFactory = Callable[[str, Callable[[], None], Callable[[], bool]], Inter
 _refused: Final = Limited("thread_refused", "thread")
 
 
-def _started(name: str, run: Callable[[], object]) -> threading.Thread | None:
+def started(name: str, run: Callable[[], object]) -> threading.Thread | None:
     """
     Start a thread and return it, or None where the system has none to give.
 
@@ -57,6 +59,53 @@ def _started(name: str, run: Callable[[], object]) -> threading.Thread | None:
         _refused.warning(name)
         return None
     return thread
+
+
+HAS_GIL: Final = bool(getattr(sys, "_is_gil_enabled", lambda: True)())
+"""Whether other threads, signal handlers and finalizers run only where a call ends, or a loop."""
+
+
+def is_held(lock: threading.RLock) -> bool:
+    """Tell whether the calling thread holds a re-entrant lock."""
+    return lock._is_owned()  # type: ignore[attr-defined, no-any-return]
+
+
+class Latch:
+    """
+    Something that comes to pass once, and those who wait for it.
+
+    As `threading.Event`, but it holds no lock: a signal handler or a finalizer may set it in the
+    midst of a setting.
+    """
+
+    __slots__ = ("_is_set", "_waiting")
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._waiting: deque[threading.Lock] = deque()
+
+    def is_set(self) -> bool:
+        """Tell whether it has come to pass."""
+        return self._is_set
+
+    def set(self) -> None:
+        """Wake those who wait; to do it again does no harm."""
+        self._is_set = True
+        for each in tuple(self._waiting):
+            try:
+                each.release()
+            except RuntimeError:
+                pass  # somebody else has woken it
+
+    def wait(self, timeout: float) -> bool:
+        """Wait at most so many seconds; tell whether it has come to pass."""
+        mine = threading.Lock()
+        mine.acquire()
+        self._waiting.append(mine)
+        if not self._is_set:
+            mine.acquire(timeout=max(0.0, min(timeout, threading.TIMEOUT_MAX)))
+        self._waiting.remove(mine)
+        return self._is_set
 
 
 def check_threads() -> None:
@@ -121,6 +170,7 @@ class ThreadInterrupt:
         self._bell = threading.Lock()  # held until somebody rings
         self._bell.acquire()
         self._at_work = threading.Lock()  # held by whoever does the work: one at a time, in order
+        self._worker = 0  # which thread that is, or was last
         self._manned = threading.Lock()  # held by the one thread for all its life
 
     def kick(self) -> None:
@@ -138,17 +188,19 @@ class ThreadInterrupt:
 
     def _serve(self) -> None:
         """Start the thread, or do its work here."""
-        if self._ended or self._stopping or _started(self._name, self._run) is None:
+        if self._ended or self._stopping or started(self._name, self._run) is None:
             self._work_here()
 
     def _work_here(self) -> None:
         """Do the work unless somebody is at it, who then comes to what is new as well."""
+        me = threading.get_ident()
         while self._pending():
             at_work = False
             try:
                 at_work = self._at_work.acquire(blocking=False)
                 if not at_work:
                     return
+                self._worker = me
                 self._guarded()
             finally:
                 if at_work:
@@ -158,9 +210,11 @@ class ThreadInterrupt:
         if not self._manned.acquire(blocking=False):
             return  # two were started at one moment, and the other one was first
         self._thread = threading.current_thread()
+        me = threading.get_ident()
         while True:
             self._bell.acquire()
             with self._at_work:
+                self._worker = me
                 self._guarded()
             if self._pending():
                 self._ring()
@@ -195,7 +249,19 @@ class ThreadInterrupt:
             thread.join()
         if not self._is_here():
             self._work_here()
+            self._outlast()
 
+    def _outlast(self) -> None:
+        """Wait for a thread that was being started, and has come to the work before its end."""
+        end = time.monotonic() + LATE
+        while self._at_work.locked() and self._worker != threading.get_ident():
+            if time.monotonic() > end:
+                return
+            time.sleep(0.001)
+
+
+LATE: Final = 10.0
+"""Seconds for which `ThreadInterrupt.stop` waits for work that was begun at that moment."""
 
 MAX_WORKERS: Final = 8
 """How many threads a `WorkerPool` has at most, unless its author says otherwise."""
@@ -282,7 +348,7 @@ class WorkerPool:
             self._drain()
 
     def _start(self, crew: _Crew, number: int) -> bool:
-        thread = _started(f"opencrypto-{self._name}-{number + 1}", lambda: self._run(crew, number))
+        thread = started(f"opencrypto-{self._name}-{number + 1}", lambda: self._run(crew, number))
         if thread is None:
             return False
         crew.started.append(thread)

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import functools
 import re
+import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from opencrypto._core.bugs import DriverBugs
+from opencrypto._core.errands import Errands
 from opencrypto._core.key_requests import KeyRequests
 from opencrypto._core.origins import Origin
 from opencrypto._core.plugins import Observers
@@ -23,7 +26,8 @@ from opencrypto._log import log
 from opencrypto._request.key import KOPS
 from opencrypto._request.sid import lid_of
 from opencrypto._request.symmetric import Cryptop
-from opencrypto._state import SlotEvent, SlotState
+from opencrypto._state import IllegalTransition, SlotEvent, SlotState
+from opencrypto._threads import started
 from opencrypto.constants import CRYPTO_ALG_FLAG_SUPPORTED, CRYPTO_ASYMQ, CRYPTO_SYMQ
 from opencrypto.driver import CLASS_NAMES, Capability, Driver, Rule, detached
 from opencrypto.exceptions import BusyError, UsageError
@@ -31,6 +35,9 @@ from opencrypto.xform import FACTS
 
 if TYPE_CHECKING:
     from opencrypto.selftest import Trial
+
+GRACE: Final = 0.05
+"""Seconds between two looks at a driver that another thread detaches, and may give up."""
 
 _TOKEN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]*")
 
@@ -46,6 +53,7 @@ class Attachments:
         keyops: KeyRequests,
         bugs: DriverBugs,
         observers: Observers,
+        errands: Errands,
     ) -> None:
         self._drivers = drivers
         self._key_requests = keyops
@@ -53,6 +61,7 @@ class Attachments:
         self._dispatcher = dispatcher
         self._bugs = bugs
         self._observers = observers
+        self._errands = errands
 
     # opencrypto(9).
 
@@ -99,17 +108,22 @@ class Attachments:
             self._add_key(slot, op, flags)
 
     def _add_key(self, slot: Slot, op: int, flags: int) -> None:
-        if slot.state is SlotState.CLEANUP:
-            raise UsageError(f"driver {slot.name} is leaving; take a new id from get_driverid()")
+        self._offer(slot)
         slot.keys.ops[int(op)] = flags | CRYPTO_ALG_FLAG_SUPPORTED
-        slot.move(SlotEvent.REGISTER)
 
     def _add(self, slot: Slot, alg: int, maxoplen: int, flags: int) -> None:
-        if slot.state is SlotState.CLEANUP:
-            raise UsageError(f"driver {slot.name} is leaving; take a new id from get_driverid()")
+        self._offer(slot)
         slot.sym.algs[int(alg)] = (maxoplen, flags | CRYPTO_ALG_FLAG_SUPPORTED)
-        slot.move(SlotEvent.REGISTER)
         self._drivers.changes += 1
+
+    def _offer(self, slot: Slot) -> None:
+        """Note that a driver offers something; it may be leaving, by a signal handler just now."""
+        try:
+            slot.move(SlotEvent.REGISTER)
+        except IllegalTransition:
+            raise UsageError(
+                f"driver {slot.name} is leaving; take a new id from get_driverid()"
+            ) from None
 
     def unregister(self, hid: int, alg: int) -> None:
         """Withdraw an algorithm; with the last one the driver leaves."""
@@ -158,7 +172,8 @@ class Attachments:
         driver.unblock = functools.partial(self.unblock, slot.hid)
         with slot.lock:
             slot.sym.newsession = driver.newsession
-            slot.sym.freesession = functools.partial(_freesession, driver)
+            slot.sym.freesession = driver.freesession
+            slot.sym.number_of = lid_of
             slot.sym.process = driver.process
             slot.keys.process = driver.kprocess
             for alg, capability in driver.capabilities.items():
@@ -167,54 +182,112 @@ class Attachments:
             for op in driver.keyops:
                 self._add_key(slot, op, 0)
             if not slot.sym.algs and not slot.keys.ops:
-                slot.move(SlotEvent.REGISTER)
+                self._offer(slot)
         for alg, reason in failed.items():
             log.error("selftest_failed", driver=slot.name, alg=FACTS[alg].name, reason=reason)
         words = origin.words
         tier = CLASS_NAMES[slot.tier]
         self._observers.attached(slot.hid, slot.name, *words.values())
         log.info("driver_attached", driver=slot.name, hid=slot.hid, tier=tier, **words)
+        if self._sessions.closed:  # meanwhile, by somebody who may not have seen this driver
+            self._detach(slot, 0.0)
+            raise UsageError("the framework is closed; make a new one")
         return slot.hid
 
     def detach(self, which: int | str | Driver, timeout: float) -> None:
         """Withdraw a driver, wait until it has answered what it has taken, and close it."""
-        slot = self._drivers.find(which)
-        with slot.lock:
+        self._detach(self._drivers.find(which), timeout)
+
+    def detach_all(self, deadline: float) -> bool:
+        """
+        Withdraw all drivers, and then see each off, until a moment of `time.monotonic`.
+
+        Returns:
+            False if that cannot be waited for here: what this thread is in the midst of must come
+            to its end first.
+        """
+        slots = list(self._drivers)
+        for slot in slots:
+            self._begin_to_leave(slot)
+        if any(map(_is_held_up, slots)) or any(map(_is_detached_beneath, slots)):
+            return False
+        for slot in slots:
+            while not slot.seen_off.is_set() and slot.state is not SlotState.FREE:
+                left = max(0.0, deadline - time.monotonic())
+                try:
+                    self._detach(slot, left)
+                except UsageError:  # somebody else detaches it, in a time that may be longer
+                    if not slot.seen_off.wait(GRACE) and not left:
+                        self._reclaim(slot)
+        return True
+
+    def _detach(self, slot: Slot, timeout: float) -> None:
+        mine = False
+        try:
             if slot.closing:
                 raise UsageError(f"driver {slot.name} is being detached already")
-            slot.closing = True
-        try:
+            slot.closing = threading.get_ident()  # no other thread's, as another look tells
+            mine = True
+            self._begin_to_leave(slot)
+            if not self._sessions.may_wait() or _is_held_up(slot):
+                self._errands.add((self._see_off_elsewhere, (slot, timeout)))
+                self._errands.hurry()
+                return
             self._see_off(slot, timeout)
         except BaseException:
-            slot.closing = False  # whoever detaches it next goes on from here
+            if mine:
+                slot.closing = 0  # whoever detaches it next goes on from here
             raise
 
-    def _see_off(self, slot: Slot, timeout: float) -> None:
-        """Do what `detach` says; each step may be done again, if the first try was broken off."""
-        name = slot.name
-        if slot.state is SlotState.CLEANUP:
-            self._withdraw(slot)
-        else:
+    def _see_off_elsewhere(self, slot: Slot, timeout: float) -> None:
+        """See a driver off by a thread, since who detached it holds that up."""
+
+        def run() -> None:
+            try:
+                self._see_off(slot, timeout)
+            except BaseException:
+                slot.closing = 0
+                raise
+
+        if started("opencrypto-detach", run) is None:
+            run()
+
+    def _begin_to_leave(self, slot: Slot) -> None:
+        try:
             self._leave(slot)
+        except UsageError:  # it has begun already: do what is left of that
+            if slot.state is SlotState.CLEANUP:
+                self._withdraw(slot)
+
+    def _see_off(self, slot: Slot, timeout: float) -> None:
+        """Do the rest of `detach`; each step may be done again."""
+        name = slot.name
         if not slot.drained.wait(timeout):
             self._reclaim(slot)
         if slot.driver is not None:
-            self._close(slot.driver, slot)
+            if not slot.closed:
+                self._close(slot.driver, slot)
+            for port in Driver.ports:
+                setattr(slot.driver, port, detached)
         # After close(), which may still answer key requests or hand them back.
         self._reclaim_keys(slot)
         slot.driver = None  # only now: from here on the slot may be another's
+        seen_off = slot.seen_off
         self._drivers.release(slot)
+        seen_off.set()
         self._observers.detached(slot.hid, name)
         log.info("driver_detached", driver=name, hid=slot.hid)
 
     def _leave(self, slot: Slot) -> None:
-        with slot.lock:
-            if slot.state is SlotState.CLEANUP:
-                raise UsageError(f"driver {slot.name} has unregistered already")
+        try:
             slot.move(SlotEvent.UNREGISTER)
+        except IllegalTransition:
+            raise UsageError(f"driver {slot.name} has unregistered already") from None
+        try:
             slot.sym.algs.clear()
             slot.keys.ops.clear()
-        self._withdraw(slot)
+        finally:
+            self._withdraw(slot)
 
     def _withdraw(self, slot: Slot) -> None:
         """Take from a driver that leaves its sessions, and what is queued for it."""
@@ -224,8 +297,7 @@ class Attachments:
 
     def _reclaim(self, slot: Slot) -> None:
         """Complete what a driver that leaves has never answered, so that nothing is lost."""
-        with slot.lock:
-            sessions = list(slot.sym.sessions.values())
+        sessions = list(slot.sym.sessions.values())
         if not sessions:
             return
         if slot.driver is not None:
@@ -242,12 +314,25 @@ class Attachments:
     def _close(self, driver: Driver, slot: Slot) -> None:
         try:
             driver.close()
+            slot.closed = True
         except KeyboardInterrupt:
-            raise
+            raise  # it is closed again, by whoever detaches it again
         except BaseException as error:
+            slot.closed = True
             self._bugs.report(Rule.CLOSE, slot.name, error)
-        for port in Driver.ports:
-            setattr(driver, port, detached)
+
+
+def _is_held_up(slot: Slot) -> bool:
+    """Tell whether a driver cannot leave before what the calling thread is in the midst of ends."""
+    if slot.drained.is_set():
+        return False
+    me = threading.get_ident()
+    return slot.local.counts.depth > 0 or any(call.thread == me for call in tuple(slot.calls))
+
+
+def _is_detached_beneath(slot: Slot) -> bool:
+    """Tell whether the calling thread is in the midst of detaching a driver."""
+    return not slot.seen_off.is_set() and slot.closing == threading.get_ident()
 
 
 def _trial(driver: Driver, timeout: float) -> Trial:
@@ -259,10 +344,6 @@ def _trial(driver: Driver, timeout: float) -> Trial:
 def _too_late(crp: Cryptop) -> None:
     """Stand in for ``done`` once a leaving driver's requests have been taken from it."""
     log.warning("late_answer", rule="answer every request before the driver is detached")
-
-
-def _freesession(driver: Driver, sid: int) -> None:
-    driver.freesession(lid_of(sid))
 
 
 def _check_flags(flags: int) -> int:

@@ -6,7 +6,6 @@ There is one `DriverBugs` in a framework, so that two frameworks never blame eac
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -24,8 +23,7 @@ class DriverBugs:
 
     def __init__(self) -> None:
         self._count = LockedCount()
-        self._lock = threading.Lock()  # guards replacing the next, which is never changed
-        self._listeners: tuple[Listener, ...] = ()
+        self._listeners: dict[Listener, None] = {}  # entering, leaving, listing: one step each
 
     @property
     def count(self) -> int:
@@ -49,11 +47,9 @@ class DriverBugs:
             return callback(rule, driver)
 
         def end() -> None:
-            with self._lock:
-                self._listeners = tuple(each for each in self._listeners if each is not tell)
+            self._listeners.pop(tell, None)
 
-        with self._lock:
-            self._listeners += (tell,)
+        self._listeners[tell] = None
         return end
 
     def report(
@@ -72,7 +68,7 @@ class DriverBugs:
         if error is not None:
             details.update(error=type(error).__name__, where=where(error))
         log.error("driver_bug", driver=driver, rule=str(rule), **details)
-        for listener in self._listeners:
+        for listener in tuple(self._listeners):
             try:
                 listener(rule, driver)
             except BaseException as failure:  # as of any callback: see Callbacks.failed
@@ -98,6 +94,5 @@ class DriverBugs:
         raise DriverBug(f"{who} called {call} for a request that it does not hold; call it once")
 
     def after_fork(self) -> None:
-        """Renew, in a forked child, the locks that a thread of the parent may have held."""
-        self._lock = threading.Lock()
+        """Renew, in a forked child, the lock that a thread of the parent may have held."""
         self._count.after_fork()

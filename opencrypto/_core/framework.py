@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
+import warnings
 import weakref
 from collections.abc import Callable, Collection, Iterable
 from types import TracebackType
@@ -16,6 +18,7 @@ from opencrypto._core import tree as _tree
 from opencrypto._core import views as _views
 from opencrypto._core.attach import Attachments
 from opencrypto._core.bugs import DriverBugs
+from opencrypto._core.errands import Errands
 from opencrypto._core.key_requests import KeyRequests
 from opencrypto._core.plugins import Plugins
 from opencrypto._core.pool import RequestPool
@@ -33,7 +36,7 @@ from opencrypto._request.symmetric import Cryptoini, Cryptop
 from opencrypto._rules.profile import Profile
 from opencrypto._rules.seconds import check_seconds
 from opencrypto._state import REQUEST, RequestEvent, RequestState, step
-from opencrypto._threads import Interrupt, InterruptFactory, ThreadInterrupt, check_threads
+from opencrypto._threads import Interrupt, InterruptFactory, ThreadInterrupt, check_threads, started
 from opencrypto.driver import Driver
 from opencrypto.exceptions import BusyError, CryptoError, UsageError
 from opencrypto.sysctl import Sysctl
@@ -49,6 +52,63 @@ SELFTEST_TIMEOUT = 2.0
 
 DETACH_TIMEOUT = 10.0
 """Seconds that a driver has to answer what it has taken, when it is detached."""
+
+
+class Wires:
+    """
+    What the rooms call of each other, before and after the rooms that they call are made.
+
+    They know nothing of the framework, and the threads know only them: so a framework that its
+    program has dropped is found by the garbage collector, and ends.
+    """
+
+    dispatcher: Dispatcher
+    key_requests: KeyRequests
+    virtual: Virtual
+    requests: Interrupt
+    returns: Interrupt
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.errands = Errands(self.kick_requests)
+
+    def kick_requests(self) -> None:
+        """Have the request interrupt run."""
+        self.requests.kick()
+
+    def kick_returns(self) -> None:
+        """Have the return interrupt run."""
+        self.returns.kick()
+
+    def run_requests(self) -> None:
+        """Do what the request interrupt does."""
+        self.dispatcher.run_requests(self.key_requests.lane.run_turn)
+
+    def requests_wait(self) -> bool:
+        """Tell whether the request interrupt has work."""
+        waiting = self.dispatcher.lane.pending() or self.key_requests.lane.pending()
+        return waiting or self.errands.pending()
+
+    def run_returns(self) -> None:
+        """Do what the return interrupt does."""
+        self.dispatcher.run_returns(self.key_requests.run_returns)
+
+    def returns_wait(self) -> bool:
+        """Tell whether the return interrupt has work."""
+        return bool(len(self.dispatcher.returns) or len(self.key_requests.returns))
+
+    def done(self, crp: Cryptop) -> None:
+        """Complete a request."""
+        self.dispatcher.done(crp)
+
+    def compose(self, lineage: Lineage) -> Session | None:
+        """Open a virtual session."""
+        return self.virtual.compose(lineage)
+
+    def user_class(self) -> int | None:
+        """Return `hard` for user programs' key operations, or None if they may do none."""
+        settings = self._settings
+        return settings.cryptodevallowsoft if settings.userasymcrypto else None
 
 
 class Framework:
@@ -75,6 +135,8 @@ class Framework:
             `selftest_timeout` is no number of seconds.
     """
 
+    _ended = True  # until there is something to end
+
     def __init__(
         self,
         plugins: bool | Iterable[object] = True,
@@ -95,24 +157,32 @@ class Framework:
         self._settings = Settings()
         self._bugs = DriverBugs()
         self._drivers = DriverTable()
-        self._sessions = Sessions(self._drivers, self._bugs, observers, self.done, self._compose)
-        self._dispatcher = Dispatcher(
+        wires = Wires(self._settings)
+        self._errands = wires.errands
+        self._sessions = Sessions(
+            self._drivers, self._bugs, observers, wires.done, wires.compose, wires.errands
+        )
+        self._dispatcher = wires.dispatcher = Dispatcher(
             self._sessions,
             self._bugs,
             observers,
             callbacks,
-            self._kick_requests,
-            self._kick_returns,
+            wires.errands,
+            wires.kick_requests,
+            wires.kick_returns,
         )
-        self._virtual = Virtual(self._sessions, self._dispatcher.dispatch, self._dispatcher.done)
-        self._key_requests = KeyRequests(
+        self._virtual = wires.virtual = Virtual(
+            self._sessions, self._dispatcher.dispatch, self._dispatcher.done
+        )
+        self._key_requests = wires.key_requests = KeyRequests(
             self._drivers,
             self._bugs,
             observers,
             callbacks,
-            self._kick_requests,
-            self._kick_returns,
-            self._user_class,
+            wires.errands,
+            wires.kick_requests,
+            wires.kick_returns,
+            wires.user_class,
         )
         self._attachments = Attachments(
             self._drivers,
@@ -121,13 +191,20 @@ class Framework:
             self._key_requests,
             self._bugs,
             observers,
+            wires.errands,
         )
         self._pool = RequestPool(self._dispatcher.returns)
-        self._requests = interrupt("opencrypto-requests", self._run_requests, self._requests_wait)
-        self._returns = interrupt("opencrypto-returns", self._run_returns, self._returns_wait)
+        self._requests = wires.requests = interrupt(
+            "opencrypto-requests", wires.run_requests, wires.requests_wait
+        )
+        self._returns = wires.returns = interrupt(
+            "opencrypto-returns", wires.run_returns, wires.returns_wait
+        )
         self._tree = self._names()
-        self._ending = threading.Lock()  # held by whoever closes; nobody waits for it
+        self._ending = threading.Lock()  # held by whoever closes; the others wait
+        self._ender = 0  # the thread that does
         self._ended = False
+        self._ends_later = False
         # The straight path skips a call: these are the methods below, bound where they do the work.
         setattr(self, "dispatch", self._dispatcher.dispatch)  # noqa: B010 - shadows a method
         setattr(self, "done", self._dispatcher.done)  # noqa: B010 - shadows a method
@@ -140,34 +217,6 @@ class Framework:
         except BaseException:
             self.close()  # what was attached before a strict plugin failed
             raise
-
-    # What the rooms call of each other.
-
-    def _kick_requests(self) -> None:
-        self._requests.kick()
-
-    def _kick_returns(self) -> None:
-        self._returns.kick()
-
-    def _run_requests(self) -> None:
-        self._dispatcher.run_requests(self._key_requests.lane.run_turn)
-
-    def _requests_wait(self) -> bool:
-        return self._dispatcher.lane.pending() or self._key_requests.lane.pending()
-
-    def _run_returns(self) -> None:
-        self._dispatcher.run_returns(self._key_requests.run_returns)
-
-    def _returns_wait(self) -> bool:
-        return bool(len(self._dispatcher.returns) or len(self._key_requests.returns))
-
-    def _compose(self, lineage: Lineage) -> Session | None:
-        return self._virtual.compose(lineage)
-
-    def _user_class(self) -> int | None:
-        """Return `hard` for user programs' key operations, or None if they may do none."""
-        settings = self._settings
-        return settings.cryptodevallowsoft if settings.userasymcrypto else None
 
     def _attach_offered(self, timeout: float) -> None:
         """Attach the drivers that plugins offer; one that cannot be is listed with its reason."""
@@ -206,7 +255,8 @@ class Framework:
         from opencrypto.control.server import Server
 
         try:
-            self._control = Server(self, wanted)
+            # By a weak reference, or its thread would keep alive a framework that is dropped.
+            self._control = Server(weakref.proxy(self), wanted)
         except CryptoError as error:
             if control is not None:
                 raise
@@ -214,9 +264,9 @@ class Framework:
             log.warning("control_not_opened", reason=error.strerror)
 
     def _close_control(self) -> None:
-        control, self._control = self._control, None
-        if control is not None:
-            control.close()
+        if self._control is not None:
+            self._control.close()
+            self._control = None  # only now: who was interrupted before comes here again
 
     # Drivers.
 
@@ -655,33 +705,63 @@ class Framework:
         Detach every driver, complete every request, wipe every key, end every thread.
 
         Requests still queued end with ENODEV. Drivers that hang are waited for together. Closing
-        again does nothing; after a close that was interrupted it does what is left.
+        again does nothing, and waits for whoever is at it; after a close that was interrupted it
+        does what is left.
+
+        From a signal handler, a finalizer or a callback, on top of something that a driver must
+        come to the end of first, it begins and returns: the rest is done by a thread.
         """
-        if not self._ending.acquire(blocking=False):
-            return  # somebody is at it: another thread, or this one, which a signal handler is in
-        try:
-            self._end()
-        finally:
-            self._ending.release()
+        me = threading.get_ident()
+        if self._ender == me:
+            return  # a signal handler in the midst of it: what lies beneath goes on
+        self._sessions.closed = True
+        self._key_requests.closed = True
+        if not self._sessions.may_wait():
+            self._end_later()
+            return
+        with self._ending:
+            self._ender = me
+            try:
+                self._end()
+            finally:
+                self._ender = 0
 
     def _end(self) -> None:
         """Do what `close` says; each step may be done again, if the first try was broken off."""
         if self._ended:
             return
         self._close_control()
-        self._sessions.closed = True
-        self._key_requests.closed = True
         self._virtual.close()
-        deadline = time.monotonic() + DETACH_TIMEOUT
-        for slot in self._drivers:
-            try:
-                self._attachments.detach(slot.hid, max(0.0, deadline - time.monotonic()))
-            except UsageError:
-                pass  # it has left, or another thread is detaching it
+        if not self._attachments.detach_all(time.monotonic() + DETACH_TIMEOUT):
+            self._end_later()
+            return
         self._requests.stop()
         self._returns.stop()
         self._sessions.close()
         self._ended = True
+        if self._ends_later:
+            import atexit
+
+            atexit.unregister(self.close)
+
+    def _end_later(self) -> None:
+        """Have another thread close, when what this one is in the midst of does not hold it up."""
+        import atexit  # which few programs need for this
+
+        self._ends_later = True
+        atexit.register(self.close)  # or the program might end first
+        self._errands.add((_run_elsewhere, ("opencrypto-close", self.close)))
+        self._errands.hurry()
+
+    def __del__(self) -> None:
+        if self._ended or sys.is_finalizing():
+            return
+        try:
+            warnings.warn(f"unclosed {self!r}; use close() or a with block", ResourceWarning, 2)
+        finally:
+            # By a thread, since a finalizer may run on top of anything.
+            self._errands.add((_run_elsewhere, ("opencrypto-close", self.close)))
+            self._errands.hurry()
 
     def after_fork(self) -> None:
         """
@@ -694,6 +774,8 @@ class Framework:
         sees to them itself.
         """
         self._ending = threading.Lock()
+        self._ender = 0
+        self._errands.after_fork()
         self._bugs.after_fork()
         self._drivers.after_fork()
         self._virtual.after_fork()
@@ -722,12 +804,18 @@ class Framework:
         return f"<Framework {names}{' closed' if self.closed else ''}>"
 
 
+def _run_elsewhere(name: str, run: Callable[[], object]) -> None:
+    """Run something in a thread of its own, or here if there is none to be had."""
+    if started(name, run) is None:
+        run()
+
+
 _frameworks: weakref.WeakSet[Framework] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
     global _default_lock  # noqa: PLW0603 - a thread that did not come along may hold it
-    _default_lock = threading.Lock()
+    _default_lock = threading.RLock()
     for framework in list(_frameworks):
         framework.after_fork()
 
@@ -736,14 +824,21 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-_default_lock = threading.Lock()
+_default_lock = threading.RLock()
 _default: Framework | None = None
 
 
 def default_framework() -> Framework:
     """Return the framework of `opencrypto.bsd`, made with every installed plugin on first use."""
     global _default  # noqa: PLW0603 - one default, made late, is what the man page's calls need
+    found = _default
+    if found is not None and not found.closed:
+        return found
     with _default_lock:
         if _default is None or _default.closed:
-            _default = Framework()
+            made = Framework()
+            if _default is not None and not _default.closed:
+                made.close()  # a signal handler came between, and has made one
+            else:
+                _default = made
         return _default

@@ -4,7 +4,7 @@ A key request's way: from kdispatch to a driver, perhaps to another one, and to 
 Guarantees:
 
 * An accepted request is completed exactly once. A driver holds it while it is in that driver's
-  ``inflight``; taking it out there, under the slot's lock, is what completes it or moves it on.
+  ``inflight``; taking it out there, which is one step, completes it or moves it on.
 * There are no sessions: each request goes to the best driver of the moment, and ``krp.hid`` says
   which. One whose driver leaves before answering, or hands it back with EAGAIN, goes to the next
   that has the operation and has not had the request. Nobody left: ENODEV.
@@ -24,17 +24,23 @@ from typing import Final, NoReturn
 
 from opencrypto._core import selection as _select
 from opencrypto._core.bugs import DriverBugs
+from opencrypto._core.errands import Errands
 from opencrypto._core.lane import DEEPEST, Lane
 from opencrypto._core.plugins import Observers
-from opencrypto._core.queues import RequestQueue
+from opencrypto._core.queues import QUEUED, SUBMITTED, RequestQueue
 from opencrypto._core.returns import Callbacks, ReturnQueue, at_once
 from opencrypto._core.slots import DriverTable, Slot
 from opencrypto._measure.counters import Counts, LocalCounts, LockedCount
 from opencrypto._request.key import KOPS, Cryptkop, kop_name, refusal, too_many
-from opencrypto._state import REQUEST, RequestEvent, RequestState, SlotState, step
-from opencrypto.constants import CRYPTO_ASYMQ, CRYPTO_F_USER, ERESTART
+from opencrypto._state import RequestState, SlotState
+from opencrypto.constants import CRYPTO_ASYMQ, CRYPTO_F_ONRETQ, CRYPTO_F_USER, ERESTART
 from opencrypto.driver import Rule
 from opencrypto.exceptions import BusyError, UsageError
+
+IDLE: Final = int(RequestState.IDLE)
+RETURNING: Final = int(RequestState.RETURNING)
+
+FORBIDDEN: Final = "user programs may do no key operations: kern.userasymcrypto"
 
 TURN: Final = 64
 """How many requests of one driver the request interrupt hands over before the next one's turn."""
@@ -51,13 +57,16 @@ class Routing:
         tried: The drivers that had it and did not answer it, likewise by their counters: ids and
             slots are used again.
         slot: The driver that has it, or has it queued.
+        kept: A driver, its queue or the consumer has it, so that nothing is left to be done if an
+            exception comes.
     """
 
-    __slots__ = ("hard", "pinned", "slot", "tried", "wanted")
+    __slots__ = ("hard", "kept", "pinned", "slot", "tried", "wanted")
 
     def __init__(self, hard: int, pinned: Slot | None) -> None:
         self.hard = hard
         self.pinned = pinned
+        self.kept = False
         self.wanted = pinned.counts if pinned is not None else None
         self.tried: set[Counts] = set()
         self.slot: Slot | None = None
@@ -72,12 +81,15 @@ class KeyRequests:
         bugs: DriverBugs,
         observers: Observers,
         callbacks: Callbacks,
+        errands: Errands,
         kick_requests: Callable[[], None],
         kick_returns: Callable[[], None],
         user_class: Callable[[], int | None],
     ) -> None:
         self._drivers = drivers
+        self._errands = errands
         self.returns: ReturnQueue[Cryptkop] = ReturnQueue(kick_returns)
+        self._return = self.returns.append
         self._user_class = user_class  # `hard` for user programs; None if they may do nothing
         self.lane: Lane[Cryptkop] = Lane(
             CRYPTO_ASYMQ, TURN, _queue_of, self._run_queued, kick_requests, observers
@@ -93,22 +105,35 @@ class KeyRequests:
 
     def dispatch(self, krp: Cryptkop, pinned: Slot | None = None) -> None:
         """Hand a key request to a driver. See `Framework.kdispatch`."""
-        if krp.state or not callable(krp.callback):
+        if not callable(krp.callback):
             _refuse(krp)
-        _move(krp, RequestEvent.QUEUE)
-        _forget_answer(krp)
-        self._local.counts.kops += 1
-        hard = self._user_class() if krp.flags & CRYPTO_F_USER else 0
-        reason = refusal(krp)
-        if reason:
-            krp.fail(errno.EFBIG if too_many(krp) else errno.EINVAL, reason)
-        elif hard is None:
-            krp.fail(errno.ENODEV, "user programs may do no key operations: kern.userasymcrypto")
-        if krp.status:
-            self._complete(krp, sync=False)
-            return
-        krp.holder = Routing(hard or 0, pinned)
-        self._route(krp, krp.holder)
+        routing = Routing(0, pinned)
+        if krp.state:
+            _refuse(krp)
+        krp.state = QUEUED  # the claim, in one step with the look: see `Dispatcher.dispatch`
+        try:
+            _forget_answer(krp)
+            self._local.counts.kops += 1
+            hard = self._user_class() if krp.flags & CRYPTO_F_USER else 0
+            reason = refusal(krp)
+            if reason:
+                krp.fail(errno.EFBIG if too_many(krp) else errno.EINVAL, reason)
+            elif hard is None:
+                krp.fail(errno.ENODEV, FORBIDDEN)
+            if krp.status:
+                self._complete(krp, routing, sync=False)
+                return
+            routing.hard = hard or 0
+            krp.holder = routing
+            self._route(krp, routing)
+        except BaseException:
+            # Of a signal handler. Where nobody has the request, it was not dispatched.
+            if not routing.kept:
+                if routing.slot is not None:
+                    routing.slot.keys.inflight.discard(krp)
+                krp.holder = None
+                krp.state = IDLE
+            raise
 
     def _route(self, krp: Cryptkop, routing: Routing) -> None:
         """Give a request to the best driver that has not had it."""
@@ -118,7 +143,7 @@ class KeyRequests:
         if slot is None:
             why = "the driver that had it left" if routing.tried else "none is attached"
             krp.fail(errno.ENODEV, f"no driver for {kop_name(krp.op)}: {why}; attach one")
-            self._complete(krp, sync=False)
+            self._complete(krp, routing, sync=False)
 
     def _choose(self, krp: Cryptkop, routing: Routing) -> Slot | None:
         if self.closed:
@@ -139,31 +164,41 @@ class KeyRequests:
 
     def _enter(self, krp: Cryptkop, routing: Routing, slot: Slot) -> bool:
         """Hand a request to a driver, or queue it there; False if that driver has just left."""
-        queue = slot.keys.queue
+        keys = slot.keys
+        queue = keys.queue
+        items = queue.items
         counts = slot.local.counts
         depth = counts.depth
-        due = False
-        with slot.lock:
-            if slot.state is not SlotState.ACTIVE or krp.op not in slot.keys.ops:
+        inflight = keys.inflight
+        straight = False
+        routing.slot = slot
+        krp.hid = slot.hid
+        counts.depth = depth + 1
+        try:
+            with slot.lock:
+                inflight.add(krp)
+                unblocks = queue.unblocks
+                # One step, with nothing called but the last: it is there altogether, or not.
+                if slot.state is SlotState.ACTIVE and krp.op in keys.ops:
+                    counts.kops += 1
+                    if not queue.blocked and not items and depth < DEEPEST:
+                        krp.state = SUBMITTED
+                        straight = True
+                    else:
+                        krp.state = QUEUED
+                        routing.kept = True
+                        items.append(krp)
+                else:
+                    routing.slot = None
+            if routing.slot is None:
+                inflight.discard(krp)
                 return False
-            slot.keys.inflight.add(krp)
-            routing.slot = slot
-            krp.hid = slot.hid
-            straight = not queue.blocked and not queue and depth < DEEPEST
             if straight:
-                _move(krp, RequestEvent.SUBMIT)
-            else:
-                due = queue.append(krp)
-            unblocks = queue.unblocks
-        counts.kops += 1
-        if straight:
-            counts.depth = depth + 1
-            try:
                 self._call_driver(krp, routing, slot, 0, unblocks)
-            finally:
-                counts.depth = depth
-        elif due:
-            self.lane.schedule(slot)
+            else:
+                self.lane.surely_see_to(slot)
+        finally:
+            counts.depth = depth
         return True
 
     # The driver's answers.
@@ -175,15 +210,18 @@ class KeyRequests:
         if kprocess is None:
             return  # the driver left with its time run out, and its requests went elsewhere
         try:
+            routing.kept = True
             answer = kprocess(krp, hint)
         except BaseException as error:
-            self.bugs.report(Rule.KPROCESS_RAISED, slot.name, error)
             self._break(krp, routing, slot, f"raised {type(error).__name__}")
             if not isinstance(error, Exception):
-                raise
+                raise  # it is meant for the program
+            self.bugs.report(Rule.KPROCESS_RAISED, slot.name, error)
             return
         if not answer:
             return
+        if answer == ERESTART:
+            routing.kept = False  # until it is in the queue again
         if not _holds(slot, krp, routing):
             self.bugs.report(Rule.KPROCESS_DONE, slot.name)
         elif answer != ERESTART:
@@ -199,20 +237,28 @@ class KeyRequests:
             self.done(krp)
 
     def _requeue(self, krp: Cryptkop, routing: Routing, slot: Slot, unblocks: int) -> None:
-        due = False
+        counts = slot.local.counts
+        queue = slot.keys.queue
+        items = queue.items
+        inflight = slot.keys.inflight
+        held = False
+        stays = False
         with slot.lock:
-            slot.local.counts.kblocks += 1
-            held = krp in slot.keys.inflight
-            stays = slot.state is SlotState.ACTIVE
-            if held and stays:
-                _move(krp, RequestEvent.RESTART)
-                due = slot.keys.queue.restart(krp, unblocks)
-            elif held:
-                slot.keys.inflight.remove(krp)
+            # One step, as in `_enter`.
+            counts.kblocks += 1
+            held = krp in inflight
+            stays = held and slot.state is SlotState.ACTIVE
+            if stays:
+                krp.state = QUEUED
+                routing.kept = True
+                if unblocks == queue.unblocks:
+                    queue.blocked = True
+                items.appendleft(krp)
         if held and not stays:
+            inflight.discard(krp)
             self._move_on(krp, routing, slot)
             return
-        self.lane.refused(slot, due=due)
+        self.lane.refused(slot)
 
     def done(self, krp: Cryptkop, by: set[Cryptkop] | None = None) -> None:
         """
@@ -225,26 +271,55 @@ class KeyRequests:
         """
         routing = krp.holder
         slot = routing.slot if routing is not None else None
-        if routing is None or slot is None or not _take(slot, krp, by):
+        if routing is None or slot is None:
             self._done_twice(krp, slot)
-        if krp.status == errno.EAGAIN:
-            self._move_on(krp, routing, slot)
-            return
+        inflight = slot.keys.inflight
+        if krp.state != SUBMITTED or (by is not None and by is not inflight):
+            self._done_twice(krp, slot)
+        again = krp.status == errno.EAGAIN
+        go_on = self._move_on if again else self._finish
+        try:
+            inflight.remove(krp)  # whoever fails at that was second
+        except KeyError:
+            self._done_twice(krp, slot)
+        except BaseException:  # of a signal handler
+            self._put_off(go_on, krp, routing, slot)
+            raise
+        routing.kept = False
+        try:
+            go_on(krp, routing, slot)
+        except BaseException:
+            if not routing.kept:
+                self._put_off(go_on, krp, routing, slot)
+            raise
+
+    def _put_off(
+        self,
+        go_on: Callable[[Cryptkop, Routing, Slot], None],
+        krp: Cryptkop,
+        routing: Routing,
+        slot: Slot,
+    ) -> None:
+        routing.kept = True
+        self._errands.add((go_on, (krp, routing, slot)))
+        self._errands.hurry()
+
+    def _finish(self, krp: Cryptkop, routing: Routing, slot: Slot) -> None:
+        """Give an answered request back."""
         if not krp.status and krp.verdict is None and KOPS[krp.op].verdict:
             self.bugs.report(Rule.VERDICT, slot.name)
             krp.fail(errno.EIO, f"driver {slot.name} gave no verdict")
         if krp.status:
             krp.verdict = None
             slot.local.counts.kerrs += 1
-        self._complete(krp, sync=slot.sync)
+        self._complete(krp, routing, sync=slot.sync)
         self._drivers.check_drained(slot)
 
     def _move_on(self, krp: Cryptkop, routing: Routing, slot: Slot) -> None:
         """Give another driver a request that this one did not answer."""
         routing.tried.add(slot.counts)
         self.migrated.add()
-        if krp.state == RequestState.SUBMITTED:
-            _move(krp, RequestEvent.RESTART)
+        krp.state = QUEUED
         _forget_answer(krp)
         self._route(krp, routing)
         self._drivers.check_drained(slot)
@@ -256,46 +331,59 @@ class KeyRequests:
     # The request interrupt.
 
     def _run_queued(self, slot: Slot, krp: Cryptkop, hint: int, unblocks: int) -> None:
-        """Give a driver a request that was queued, unless that went elsewhere meanwhile."""
-        with slot.lock:
-            routing: Routing = krp.holder
-            if krp not in slot.keys.inflight or routing.slot is not slot:
-                return
-            _move(krp, RequestEvent.SUBMIT)
-        self._call_driver(krp, routing, slot, hint, unblocks)
+        """Give a driver a request that was queued."""
+        self._call_driver(krp, krp.holder, slot, hint, unblocks)
 
     # A driver leaves.
 
     def flush(self, slot: Slot) -> None:
         """Give others what is queued for a driver that leaves."""
-        with slot.lock:
-            requests = slot.keys.queue.drain()
-            slot.keys.inflight.difference_update(requests)
-        self._move_all(slot, requests)
+        keys = slot.keys
+        items = keys.queue.items
+        while items:
+            with slot.lock:
+                if not items:
+                    return
+                krp = items[0]
+                del items[0]
+            keys.inflight.discard(krp)
+            self._move_on(krp, krp.holder, slot)
 
     def reclaim(self, slot: Slot) -> int:
         """Give others what a driver took and will never answer; return how many that is."""
-        with slot.lock:
-            requests = list(slot.keys.inflight)
-            slot.keys.inflight.clear()
-        self._move_all(slot, requests)
-        return len(requests)
-
-    def _move_all(self, slot: Slot, requests: list[Cryptkop]) -> None:
+        inflight = slot.keys.inflight
+        requests = list(inflight)
         for krp in requests:
+            try:
+                inflight.remove(krp)
+            except KeyError:
+                continue  # answered after all
             self._move_on(krp, krp.holder, slot)
         self._drivers.check_drained(slot)
+        return len(requests)
 
     # The way out.
 
-    def _complete(self, krp: Cryptkop, *, sync: bool) -> None:
+    def _complete(self, krp: Cryptkop, routing: Routing, *, sync: bool) -> None:
         if krp.status:
             self._local.counts.kerrs += 1
-        _move(krp, RequestEvent.DONE)
+        flags = krp.flags
         if at_once(krp, sync=sync):
-            self.callbacks.call(krp)
-        else:
-            self.returns.put(krp)
+            routing.kept = True
+            krp.holder = None
+            krp.state = IDLE
+            try:
+                krp.callback(krp)  # type: ignore[misc]
+            except BaseException as error:
+                self.callbacks.failed(error)
+            return
+        krp.state = RETURNING
+        krp.flags = flags | CRYPTO_F_ONRETQ
+        routing.kept = True
+        try:
+            self._return(krp)
+        finally:
+            self.returns.surely_kick()
 
     def run_returns(self) -> int:
         """Call back what waits on the return queue now, and tell how many there were."""
@@ -335,10 +423,6 @@ def _queue_of(slot: Slot) -> RequestQueue[Cryptkop]:
     return slot.keys.queue
 
 
-def _move(krp: Cryptkop, event: RequestEvent) -> None:
-    krp.state = step(REQUEST, RequestState(krp.state), event)
-
-
 def _forget_answer(krp: Cryptkop) -> None:
     krp.fail(0)
     krp.verdict = None
@@ -351,15 +435,4 @@ def _rank(slot: Slot) -> tuple[bool, int, int, int]:
 
 
 def _holds(slot: Slot, krp: Cryptkop, routing: Routing) -> bool:
-    with slot.lock:
-        return krp in slot.keys.inflight and krp.holder is routing
-
-
-def _take(slot: Slot, krp: Cryptkop, by: set[Cryptkop] | None) -> bool:
-    """Take a request out of a driver's hands; False if the caller is not who holds it."""
-    with slot.lock:
-        held = krp in slot.keys.inflight and krp.state == RequestState.SUBMITTED
-        if not held or (by is not None and by is not slot.keys.inflight):
-            return False
-        slot.keys.inflight.remove(krp)
-        return True
+    return krp in slot.keys.inflight and krp.holder is routing

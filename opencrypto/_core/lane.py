@@ -1,7 +1,7 @@
 """
 A lane: the way of one kind of request to all drivers: who has some waiting, and whose turn it is.
 
-Each driver's queue is its own, under its slot's lock (`opencrypto._core.queues`). A lane is what
+Each driver's queue is its own, under the drivers' lock (`opencrypto._core.queues`). A lane is what
 the request interrupt works on: it comes to each driver that has work, and hands over a turn's
 worth.
 """
@@ -13,10 +13,10 @@ from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
 from opencrypto._core.plugins import Observers
-from opencrypto._core.queues import RequestQueue
+from opencrypto._core.queues import Queued, RequestQueue
 from opencrypto._core.slots import Slot
 
-R = TypeVar("R")
+R = TypeVar("R", bound=Queued)
 
 DEEPEST: Final = 32
 """How deep calls of one driver may nest in a thread before a request is queued instead."""
@@ -53,25 +53,40 @@ class Lane(Generic[R]):
         self._observers = observers
         self._ready: deque[Slot] = deque()  # appending and taking are atomic
 
-    def schedule(self, slot: Slot) -> None:
-        """Tell the request interrupt of a driver whose queue says that it is due."""
-        self._ready.append(slot)
-        self._kick()
+    def see_to(self, slot: Slot) -> None:
+        """Have the request interrupt come to a driver, if something waits that it can take."""
+        queue = self._queue_of(slot)
+        with slot.lock:
+            due = queue.schedule(self._ready.append, slot)
+        if due:
+            self._kick()
 
-    def refused(self, slot: Slot, *, due: bool) -> None:
+    def surely_see_to(self, slot: Slot) -> None:
+        """Do that after a step that an exception may have cut short of it."""
+        try:
+            self.see_to(slot)
+        finally:
+            if self._ready:
+                self._kick()
+
+    def refused(self, slot: Slot) -> None:
         """Tell of a driver that it refused a request, which is back in its queue by ``restart``."""
         if self._queue_of(slot).blocked:
             self._observers.blocked(slot.hid, self._what)
-        if due:
-            self.schedule(slot)
+        self.see_to(slot)
 
     def unblock(self, slot: Slot) -> None:
         """Let a driver have requests again."""
-        with slot.lock:
-            due = self._queue_of(slot).unblock()
+        queue = self._queue_of(slot)
+        try:
+            with slot.lock:
+                queue.unblock()
+                slot.refresh()
+            self.see_to(slot)
+        except BaseException:  # of a signal handler
             slot.refresh()
-        if due:
-            self.schedule(slot)
+            self.surely_see_to(slot)
+            raise
         self._observers.unblocked(slot.hid, self._what)
 
     def pending(self) -> bool:
@@ -80,24 +95,35 @@ class Lane(Generic[R]):
 
     def run_turn(self) -> bool:
         """Hand over what waits for one driver, up to a turn; False if nothing waits for any."""
-        try:
-            slot = self._ready.popleft()
-        except IndexError:
+        ready = self._ready
+        if not ready:
             return False
+        slot = ready[0]  # it stays there until its turn is over, however that ends
         queue = self._queue_of(slot)
         for left in range(self._turn - 1, -1, -1):
-            with slot.lock:
-                runnable = queue.next_runnable(last=not left)
-                if runnable is None:
-                    return True
-                unblocks = queue.unblocks
+            runnable = None
             try:
-                self._hand_over(slot, *runnable, unblocks)
-            except BaseException:
-                self._ready.append(slot)
+                with slot.lock:
+                    runnable = queue.take(last=not left)
+                    unblocks = queue.unblocks
+                    if runnable is None:
+                        self._leave(slot)
+            except BaseException:  # of a signal handler, where there is no thread of our own
+                if runnable is not None:
+                    queue.put_back(runnable[0])
                 raise
-        self._ready.append(slot)
+            if runnable is None:
+                return True
+            self._hand_over(slot, *runnable, unblocks)
+        if ready and ready[0] is slot:
+            ready.rotate(-1)
         return True
+
+    def _leave(self, slot: Slot) -> None:
+        try:
+            self._ready.remove(slot)
+        except ValueError:
+            pass  # a run within this one has come to the end of it
 
     def after_fork(self) -> None:
         """Begin, in a forked child, with nothing to do: what waits is the parent's."""

@@ -4,16 +4,32 @@ The request queue of one driver: which request next, and with which hint. Pure, 
 A queue per driver, rather than one that is scanned past blocked drivers, makes every step cost
 the same however much is queued, and lets one blocked driver delay nobody else. Within a driver
 requests go in the order of dispatch, so those of one session do too.
+
+Each method changes everything in one step that no signal handler and no finalizer comes between:
+they run only where a call ends, so nothing is called in it, or one C function last of all.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from typing import Generic, TypeVar
+from collections.abc import Callable
+from typing import Final, Generic, Protocol, TypeVar
 
+from opencrypto._state import RequestState
 from opencrypto.constants import CRYPTO_HINT_MORE
 
-R = TypeVar("R")
+QUEUED: Final = int(RequestState.QUEUED)
+SUBMITTED: Final = int(RequestState.SUBMITTED)
+
+
+class Queued(Protocol):
+    """What waits here: something that has the state of a request."""
+
+    state: int
+
+
+R = TypeVar("R", bound=Queued)
+Owner = TypeVar("Owner")
 
 
 class RequestQueue(Generic[R]):
@@ -21,28 +37,29 @@ class RequestQueue(Generic[R]):
     Requests waiting for one driver. The owner's lock guards it.
 
     Attributes:
+        items: The requests, the next one first.
         blocked: The driver answered ERESTART and has not unblocked since.
         unblocks: How often it has unblocked, ever: what tells a late mark from a true one.
         scheduled: The request interrupt knows that there is work here.
     """
 
-    __slots__ = ("_items", "blocked", "scheduled", "unblocks")
+    __slots__ = ("blocked", "items", "scheduled", "unblocks")
 
     def __init__(self) -> None:
-        self._items: deque[R] = deque()
+        self.items: deque[R] = deque()
         self.blocked = False
         self.unblocks = 0
         self.scheduled = False
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self.items)
 
-    def append(self, request: R) -> bool:
-        """Queue a request at the end; tell whether the interrupt must be told."""
-        self._items.append(request)
-        return self._schedule()
+    def append(self, request: R) -> None:
+        """Queue a request at the end."""
+        request.state = QUEUED
+        self.items.append(request)
 
-    def restart(self, request: R, unblocks: int) -> bool:
+    def restart(self, request: R, unblocks: int) -> None:
         """
         Put a request back at the head and mark the driver blocked, in one step.
 
@@ -50,47 +67,56 @@ class RequestQueue(Generic[R]):
             request: The one its driver would not take.
             unblocks: The count before the driver was asked. If it has changed, the driver
                 unblocked while it was refusing, and is asked again rather than left asleep.
-
-        Returns:
-            Whether the interrupt must be told.
         """
-        self._items.appendleft(request)
+        request.state = QUEUED
         if unblocks == self.unblocks:
             self.blocked = True
-        return self._schedule()
+        self.items.appendleft(request)
 
-    def unblock(self) -> bool:
-        """Note that the driver takes requests again; tell whether the interrupt must be told."""
+    def unblock(self) -> None:
+        """Note that the driver takes requests again."""
         self.unblocks += 1
         self.blocked = False
-        return self._schedule()
 
-    def _schedule(self) -> bool:
-        if self.scheduled or self.blocked or not self._items:
+    def schedule(self, tell: Callable[[Owner], object], owner: Owner) -> bool:
+        """
+        Tell the request interrupt of what waits here, if it can go on and that does not know.
+
+        Args:
+            tell: What it is told by: a C function, such as ``append`` of a deque.
+            owner: Whom it is told of.
+
+        Returns:
+            Whether it was told.
+        """
+        if self.scheduled or self.blocked or not self.items:
             return False
         self.scheduled = True
+        tell(owner)
         return True
 
-    def next_runnable(self, *, last: bool = False) -> tuple[R, int] | None:
+    def take(self, *, last: bool = False) -> tuple[R, int] | None:
         """
         Take the next request and its hint, or None if there is nothing to do for now.
 
         ``CRYPTO_HINT_MORE`` is given if another request for this driver follows at once: it is
         queued, and this is not the `last` that the caller will take in this turn.
         """
-        if self.blocked or not self._items:
+        items = self.items
+        if self.blocked or not items:
             self.scheduled = False
             return None
-        request = self._items.popleft()
-        return request, CRYPTO_HINT_MORE if self._items and not last else 0
+        request = items[0]
+        request.state = SUBMITTED
+        del items[0]
+        return request, CRYPTO_HINT_MORE if items and not last else 0
 
-    def drain(self) -> list[R]:
-        """Take everything, in order."""
-        items = list(self._items)
-        self._items.clear()
-        return items
+    def put_back(self, request: R) -> None:
+        """Undo `take`: the request did not reach its driver."""
+        request.state = QUEUED
+        self.items.appendleft(request)
 
     def after_fork(self) -> None:
         """Forget, in a forked child, what waits: these requests are the parent's."""
-        self._items.clear()
+        self.items.clear()
         self.scheduled = False

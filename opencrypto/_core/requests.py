@@ -26,9 +26,10 @@ from time import perf_counter_ns
 from typing import Final, NoReturn
 
 from opencrypto._core.bugs import DriverBugs
+from opencrypto._core.errands import Errands
 from opencrypto._core.lane import DEEPEST, Lane
 from opencrypto._core.plugins import Observers
-from opencrypto._core.queues import RequestQueue
+from opencrypto._core.queues import QUEUED, SUBMITTED, RequestQueue
 from opencrypto._core.returns import Callbacks, ReturnQueue, at_once
 from opencrypto._core.sessions import Sessions
 from opencrypto._core.slots import Session, Slot
@@ -42,6 +43,7 @@ from opencrypto.constants import (
     CRYPTO_F_BATCH,
     CRYPTO_F_CBIFSYNC,
     CRYPTO_F_CBIMM,
+    CRYPTO_F_ONRETQ,
     CRYPTO_SYMQ,
     ERESTART,
 )
@@ -49,15 +51,17 @@ from opencrypto.driver import Rule
 from opencrypto.exceptions import BusyError, UsageError
 
 IDLE: Final = int(RequestState.IDLE)
-QUEUED: Final = int(RequestState.QUEUED)
-SUBMITTED: Final = int(RequestState.SUBMITTED)
 RETURNING: Final = int(RequestState.RETURNING)
 FREED: Final = int(RequestState.FREED)
 LIVE: Final = SessionState.LIVE
+DRAINING: Final = SessionState.DRAINING
+ACTIVE: Final = SlotState.ACTIVE
 EAGAIN: Final = errno.EAGAIN
 
 ILEN_BITS: Final = 48
 """An ``ilen`` has at most so many bits. It is counted, and counts neither fall nor overflow."""
+
+BUSY: Final = "the request is dispatched already; wait for its callback"
 
 TURN: Final = 256
 """How many requests of one driver the request interrupt hands over before the next one's turn."""
@@ -72,12 +76,15 @@ class Dispatcher:
         bugs: DriverBugs,
         observers: Observers,
         callbacks: Callbacks,
+        errands: Errands,
         kick_requests: Callable[[], None],
         kick_returns: Callable[[], None],
     ) -> None:
         self._sessions = sessions
         self._table = sessions.table
+        self._errands = errands
         self.returns: ReturnQueue[Cryptop] = ReturnQueue(kick_returns)
+        self._return = self.returns.append
         self.lane: Lane[Cryptop] = Lane(
             CRYPTO_SYMQ, TURN, _queue_of, self._run_queued, kick_requests, observers
         )
@@ -102,76 +109,200 @@ class Dispatcher:
             batch = crp.flags & CRYPTO_F_BATCH
         except (AttributeError, KeyError, TypeError):
             session = None
-        if session is None or size >> ILEN_BITS or crp.state or crp.callback is None:
+        if session is None or size >> ILEN_BITS or crp.callback is None:
             self._refuse(crp)
             return
-        crp.state = SUBMITTED
-        if crp.etype:
-            crp.fail(0)
-        crp.holder = session
-        inflight = session.inflight
-        inflight.add(crp)
         slot = session.slot
         counts = slot.local.counts
+        depth = counts.depth
+        if batch or depth >= DEEPEST:
+            self._detour(crp, session)
+            return
+        unblocks = slot.sym.queue.unblocks
+        inflight = session.inflight
+        if crp.state:
+            self._refuse(crp)
+            return
+        # The claim. No call and no jump back lies between the look and this, so the interpreter
+        # lets no other thread, no signal handler and no finalizer come between.
+        crp.state = SUBMITTED
+        counts.depth = depth + 1
+        try:
+            if crp.etype:
+                crp.fail(0)
+            crp.holder = session
+            inflight.add(crp)
+            straight = session.straight and slot.straight
+            if not straight:
+                straight = self.watcher.stamp_dispatched(crp, session)
+                if not straight:
+                    crp.state = IDLE
+                    inflight.discard(crp)
+        except BaseException:  # of a signal handler
+            counts.depth = depth
+            self._let_go(crp, session)
+            raise
+        if not straight:
+            counts.depth = depth
+            self._detour(crp, session)
+            return
         counts.sizes[kind] += 1
         counts.bytes += size
-        depth = counts.depth
-        if batch or depth >= DEEPEST or not (session.straight and slot.straight):
-            if not self.watcher.stamp_dispatched(crp, session) or depth >= DEEPEST:
-                self._detour(crp, session)
-                return
-        unblocks = slot.sym.queue.unblocks
-        counts.depth = depth + 1
         try:
             answer = session.process(crp, 0)
         except BaseException as error:
             self._escaped(crp, session, error)
         else:
             if answer:
-                self._not_taken(crp, session, answer, unblocks)
+                receipt = [crp]  # empty once it is queued again, whatever interrupts us then
+                try:
+                    self._not_taken(crp, session, answer, unblocks, receipt)
+                except BaseException:
+                    if receipt and crp in inflight:
+                        self._let_go(crp, session)
+                    raise
         finally:
             counts.depth = depth
+
+    def _let_go(self, crp: Cryptop, session: Session) -> None:
+        """Undo the claim of a request that came to no driver and no queue."""
+        crp.stamps = None
+        crp.holder = None
+        crp.state = IDLE
+        session.inflight.discard(crp)
+        if session.state is not LIVE:
+            # It may have been freed or orphaned meanwhile, and have waited for this request.
+            self._errands.add((self._sessions.settle, (session,)))
+            self._errands.hurry()
 
     def _refuse(self, crp: Cryptop) -> None:
         if crp.state == FREED:
             raise UsageError("the request has been freed; take a new one from getreq()")
         if crp.state:
-            raise BusyError("the request is dispatched already; wait for its callback")
+            raise BusyError(BUSY)
         if crp.callback is None:
             raise UsageError("the request has no callback; set one, or nobody hears of its end")
         if not isinstance(crp.flags, int):
             raise UsageError(f"flags are CRYPTO_F_* or 0, not {type(crp.flags).__name__}")
-        size, reason = _length(crp.ilen)
+        size, _ = _length(crp.ilen)
         counts = self._local.counts
         counts.sizes[(size - 1).bit_length()] += 1
         counts.bytes += size
-        counts.errs += 1
-        if reason:
-            crp.fail(errno.EINVAL, reason)
-        else:
-            crp.fail(errno.ENOENT, f"no session {sid_text(crp.sid)}; open one with newsession()")
-        self._complete(crp)
+        self._end(crp, None)
 
     def _detour(self, crp: Cryptop, session: Session) -> None:
         """Queue a request, or tell it that its session has moved or gone."""
         slot = session.slot
-        with slot.lock:
-            live = session.state is SessionState.LIVE and slot.state is SlotState.ACTIVE
-            if live:
-                crp.state = QUEUED
-                session.queued += 1
-                session.straight = False
-                due = slot.sym.queue.append(crp)
-        if not live:
+        size = crp.ilen
+        kind = session.kind + (size - 1).bit_length()
+        counts = slot.local.counts
+        queue = slot.sym.queue
+        items = queue.items
+        queued = False
+        if crp.state:
+            self._refuse(crp)
+            return
+        crp.state = QUEUED  # the claim, as above: it is in a queue, or on its way there
+        depth = counts.depth
+        counts.depth = depth + 1
+        try:
+            if crp.etype:
+                crp.fail(0)
+            crp.holder = session
+            session.inflight.add(crp)
+            self.watcher.stamp_dispatched(crp, session)
+            with slot.lock:
+                # One step, with nothing called but the last: it is queued altogether, or not.
+                if session.state is LIVE and slot.state is ACTIVE:
+                    session.queued += 1
+                    session.straight = False
+                    counts.sizes[kind] += 1
+                    counts.bytes += size
+                    queued = True
+                    items.append(crp)
+            if queued:
+                self.lane.see_to(slot)
+                return
+            counts.sizes[kind] += 1
+            counts.bytes += size
             self._turn_away(crp, session)
-        elif due:
-            self.lane.schedule(slot)
+        except BaseException:  # of a signal handler
+            if queued:
+                self.lane.surely_see_to(slot)
+            elif crp in session.inflight:
+                self._let_go(crp, session)
+            raise
+        finally:
+            counts.depth = depth
 
     def _turn_away(self, crp: Cryptop, session: Session) -> None:
         """Complete a request that its session's driver will not see."""
+        if self._sessions.may_wait():
+            self._end(crp, session)
+        else:
+            # Whoever moves the session may wait for what this thread is in the midst of.
+            self._errands.add((self._turn_away, (crp, session)))
+            self._errands.hurry()
+
+    def _end(self, crp: Cryptop, session: Session | None, *, claimed: bool = False) -> None:
+        """
+        Complete a request that no driver answers.
+
+        Args:
+            crp: The request.
+            session: Its session, from which it is taken; None if there is none.
+            claimed: It has been taken already, by a call that was broken off.
+        """
+        if session is None and not claimed:
+            if crp.state:
+                raise BusyError(BUSY)
+            crp.state = RETURNING  # the claim, as in `dispatch`
         try:
-            session.inflight.remove(crp)
+            if session is not None and not claimed:
+                session.inflight.remove(crp)
         except KeyError:
+            return  # somebody was quicker
+        except BaseException:  # of a signal handler
+            self._put_off(self._claimed, crp, session)
+            raise
+        try:
+            self._say_why(crp, session)
+        except BaseException:
+            self._put_off(self._claimed, crp, session)
+            raise
+        if crp.flags & CRYPTO_F_CBIMM:
+            crp.holder = None
+            crp.state = IDLE
+            try:
+                crp.callback(crp)  # type: ignore[misc]
+            except BaseException as error:
+                self.callbacks.failed(error)
+            return
+        crp.state = RETURNING
+        crp.flags |= CRYPTO_F_ONRETQ
+        try:
+            self._return(crp)
+        finally:
+            self.returns.surely_kick()
+
+    def _put_off(self, rest: Callable[..., None], crp: Cryptop, session: Session | None) -> None:
+        """Leave the rest of a completion to the request interrupt."""
+        self._errands.add((rest, (crp, session)))
+        self._errands.hurry()
+
+    def _claimed(self, crp: Cryptop, session: Session | None) -> None:
+        self._end(crp, session, claimed=True)
+
+    def _say_why(self, crp: Cryptop, session: Session | None) -> None:
+        """Set what a request ends with that no driver answers."""
+        if session is None:
+            self._local.counts.errs += 1
+            _, reason = _length(crp.ilen)
+            if reason:
+                crp.fail(errno.EINVAL, reason)
+            else:
+                hint = "open one with newsession()"
+                crp.fail(errno.ENOENT, f"no session {sid_text(crp.sid)}; {hint}")
             return
         session.slot.local.counts.errs += 1
         crp.stamps = None
@@ -181,20 +312,21 @@ class Dispatcher:
             self._sessions.orphan(session)
         self._sessions.settle(session)
         self._sessions.redirect(crp, session)
-        self._complete(crp)
 
     # The driver's answers.
 
     def _escaped(self, crp: Cryptop, session: Session, error: BaseException) -> None:
         """Complete a request whose driver raised; interrupts of the program go on upwards."""
-        if crp in session.inflight:
+        if crp in session.inflight and crp.state == SUBMITTED:
             crp.fail(errno.EIO, f"driver {session.slot.name} raised {type(error).__name__}")
             self.done(crp)
         if not isinstance(error, Exception):
             raise error
         self.bugs.report(Rule.PROCESS_RAISED, session.slot.name, error)
 
-    def _not_taken(self, crp: Cryptop, session: Session, answer: int, unblocks: int) -> None:
+    def _not_taken(
+        self, crp: Cryptop, session: Session, answer: int, unblocks: int, receipt: list[Cryptop]
+    ) -> None:
         """Requeue a request at the head, if the answer is ERESTART; anything else is a bug."""
         if crp not in session.inflight:
             self.bugs.report(Rule.PROCESS_DONE, session.slot.name)
@@ -204,31 +336,51 @@ class Dispatcher:
             crp.fail(errno.EIO, f"driver {session.slot.name} returned neither 0 nor ERESTART")
             self.done(crp)
             return
-        self._requeue(crp, session, unblocks, queued=False)
+        self._requeue(crp, session, unblocks, receipt, queued=False)
 
-    def _requeue(self, crp: Cryptop, session: Session, unblocks: int, *, queued: bool) -> None:
+    def _requeue(
+        self,
+        crp: Cryptop,
+        session: Session,
+        unblocks: int,
+        receipt: list[Cryptop],
+        *,
+        queued: bool,
+    ) -> None:
         slot = session.slot
         slot.local.counts.blocks += 1
-        due = False
-        with slot.lock:
-            # A session that is being freed too: this request was accepted before.
-            kept = session.state in (SessionState.LIVE, SessionState.DRAINING)
-            stays = kept and slot.state is SlotState.ACTIVE
+        queue = slot.sym.queue
+        items = queue.items
+        stays = False
+        try:
+            with slot.lock:
+                # A session that is being freed too: this request was accepted before.
+                kept = session.state is LIVE or session.state is DRAINING
+                if kept and slot.state is ACTIVE:
+                    # One step, as in `_detour`.
+                    stays = True
+                    crp.state = QUEUED
+                    session.straight = False
+                    if not queued:
+                        session.queued += 1
+                    if unblocks == queue.unblocks:
+                        queue.blocked = True
+                        slot.straight = False
+                    del receipt[:]
+                    items.appendleft(crp)
+                elif queued:
+                    del receipt[:]
+                    session.queued -= 1
+            if not stays:
+                self._turn_away(crp, session)
+                return
+            if queue.blocked:
+                self._blocked.warning(slot.name)
+            self.lane.refused(slot)
+        except BaseException:  # of a signal handler
             if stays:
-                crp.state = QUEUED
-                session.straight = False
-                if not queued:
-                    session.queued += 1
-                due = slot.sym.queue.restart(crp, unblocks)
-                slot.refresh()
-            elif queued:
-                session.queued -= 1
-        if not stays:
-            self._turn_away(crp, session)
-            return
-        if slot.sym.queue.blocked:
-            self._blocked.warning(slot.name)
-        self.lane.refused(slot, due=due)
+                self.lane.surely_see_to(slot)
+            raise
 
     # The request interrupt.
 
@@ -241,23 +393,26 @@ class Dispatcher:
                 before each driver's turn here, so that neither kind waits for the other to end.
         """
         self.intrs += 1
+        self._errands.run()
         while key_turn() | self.lane.run_turn():
-            pass
+            self._errands.run()
 
     def _run_queued(self, slot: Slot, crp: Cryptop, hint: int, unblocks: int) -> None:
         """Give a driver a request that was queued."""
         session: Session = crp.holder
-        crp.state = SUBMITTED
         if self.watcher.watch is not None:
             self.watcher.invoked(crp)
+        receipt = [crp]
         try:
             answer = session.process(crp, hint)
             if answer == ERESTART and crp in session.inflight:
-                self._requeue(crp, session, unblocks, queued=True)
+                self._requeue(crp, session, unblocks, receipt, queued=True)
                 return
             if answer:
-                self._not_taken(crp, session, answer, unblocks)
+                self._not_taken(crp, session, answer, unblocks, receipt)
         except BaseException as error:
+            if not receipt:
+                raise  # it is in the queue again
             try:
                 self._escaped(crp, session, error)
             finally:
@@ -267,18 +422,31 @@ class Dispatcher:
 
     def _leave_queue(self, session: Session) -> None:
         """Note that a request is queued no more; with the last one the way is straight again."""
+        watched = self._sessions.watched
         with session.slot.lock:
             session.queued -= 1
-            session.refresh(watched=self._sessions.watched)
+            session.refresh(watched=watched)
 
     def flush(self, slot: Slot) -> None:
         """Complete everything queued for a driver that leaves: its sessions migrate."""
-        with slot.lock:
-            requests = slot.sym.queue.drain()
-            for crp in requests:
-                crp.holder.queued -= 1
-        for crp in requests:
-            self._turn_away(crp, crp.holder)
+        items = slot.sym.queue.items
+        crp: Cryptop | None = None
+        session: Session | None = None
+        try:
+            while items:
+                with slot.lock:
+                    if not items:
+                        return
+                    crp = items[0]
+                    session = crp.holder
+                    session.queued -= 1
+                    del items[0]
+                self._turn_away(crp, session)
+        except BaseException:  # of a signal handler
+            if crp is not None:
+                self._errands.add((self._turn_away, (crp, session)))
+            self._errands.hurry()
+            raise
 
     def reclaim(self, session: Session) -> int:
         """Complete, with EAGAIN, what a driver took and will never answer; return how many."""
@@ -298,26 +466,53 @@ class Dispatcher:
             session.inflight.remove(crp)
         except (KeyError, AttributeError):
             self._done_twice(crp)
-        if crp.etype:
-            session.slot.local.counts.errs += 1
-            if crp.etype == EAGAIN:
-                self._sessions.hand_back(crp, session)
-        flags = crp.flags
-        if not session.straight:
-            if session.state is not LIVE:
-                self._sessions.settle(session)
-            if crp.stamps is not None:
-                crp.stamps.done = perf_counter_ns()
-                if flags & CRYPTO_F_CBIMM or (flags & CRYPTO_F_CBIFSYNC and session.slot.sync):
-                    self.watcher.call_back(crp)
-                    return
-        if flags & CRYPTO_F_CBIMM or (flags & CRYPTO_F_CBIFSYNC and session.slot.sync):
+        except BaseException:  # of a signal handler
+            self._put_off(self._finish, crp, session)
+            raise
+        try:
+            if crp.etype:
+                session.slot.local.counts.errs += 1
+                if crp.etype == EAGAIN:
+                    if not self._sessions.may_wait():
+                        self._put_off(self._finish, crp, session)
+                        return
+                    self._sessions.hand_back(crp, session)
+            flags = crp.flags
+            now = flags & CRYPTO_F_CBIMM or (flags & CRYPTO_F_CBIFSYNC and session.slot.sync)
+            if not session.straight:
+                if session.state is not LIVE:
+                    self._sessions.settle(session)
+                if crp.stamps is not None:
+                    crp.stamps.done = perf_counter_ns()
+        except BaseException:
+            self._put_off(self._finish, crp, session)
+            raise
+        if not now:
+            crp.state = RETURNING
+            crp.flags = flags | CRYPTO_F_ONRETQ
+            try:
+                self._return(crp)
+                self.returns.kick()
+            except BaseException:
+                self.returns.surely_kick()
+                raise
+        elif crp.stamps is not None:
+            self.watcher.call_back(crp)
+        else:
             crp.holder = None
             crp.state = IDLE
             try:
                 crp.callback(crp)  # type: ignore[misc]
             except BaseException as error:
                 self.callbacks.failed(error)
+
+    def _finish(self, crp: Cryptop, session: Session) -> None:
+        """Complete a request whose ``done`` was broken off after it had been taken from there."""
+        if crp.etype == EAGAIN:
+            self._sessions.hand_back(crp, session)
+        self._sessions.settle(session)
+        if at_once(crp, sync=session.slot.sync):
+            self.call_back(crp)
         else:
             crp.state = RETURNING
             self.returns.put(crp)
@@ -326,14 +521,6 @@ class Dispatcher:
         session: Session | None = crp.holder
         name = session.slot.name if session is not None else ""
         self.bugs.done_twice(Rule.DONE_ONCE, "done", name, sid=crp.sid)
-
-    def _complete(self, crp: Cryptop) -> None:
-        """Complete a request that no driver answered."""
-        if at_once(crp, sync=False):
-            self.call_back(crp)
-        else:
-            crp.state = RETURNING
-            self.returns.put(crp)
 
     def call_back(self, crp: Cryptop) -> None:
         """Give a completed request back to its consumer."""
@@ -362,7 +549,6 @@ class Dispatcher:
         self.callbacks.after_fork()
         self._blocked.after_fork()
         self._without_session.after_fork()
-        self.watcher.after_fork()
 
     @property
     def without_session(self) -> Counts:

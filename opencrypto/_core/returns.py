@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from opencrypto._log import log, where
 from opencrypto._measure.counters import LockedCount
@@ -94,14 +94,17 @@ class ReturnQueue(Generic[R]):
     Appending and taking are atomic operations of `collections.deque`, so no lock is needed.
 
     Attributes:
+        append: Appends a completed request, in one step that nothing comes between; ``kick`` must
+            follow.
         maxlen: The limit that `over` tests; 0 or less for none.
         kick: Wakes the return interrupt.
     """
 
-    __slots__ = ("_drops", "_items", "kick", "maxlen")
+    __slots__ = ("_drops", "_items", "append", "kick", "maxlen")
 
     def __init__(self, kick: Callable[[], None]) -> None:
         self._items: deque[R] = deque()
+        self.append: Final = self._items.append
         self.kick = kick
         self.maxlen = 0
         self._drops = LockedCount()
@@ -128,6 +131,14 @@ class ReturnQueue(Generic[R]):
         self._items.append(request)
         self.kick()
 
+    def surely_kick(self) -> None:
+        """Wake the return interrupt, even if a signal handler raises meanwhile."""
+        try:
+            self.kick()
+        except BaseException:
+            self.kick()
+            raise
+
     def drain(self) -> list[R]:
         """Take everything, in order, calling nobody back."""
         items = list(self._items)
@@ -143,12 +154,18 @@ class ReturnQueue(Generic[R]):
 
     def run(self, callback: Callable[[R], None]) -> int:
         """Call back what is here now, and return how many that was. Later ones wait a turn."""
-        count = len(self._items)
+        items = self._items
+        count = len(items)
         for done in range(count):
-            try:
-                request = self._items.popleft()
-            except IndexError:
+            if not items:
                 return done
+            request = items[0]
+            del items[0]
             request.flags &= ~CRYPTO_F_ONRETQ
-            callback(request)
+            try:
+                callback(request)
+            except BaseException:  # of a signal handler, where there is no thread of our own
+                if request.state == RequestState.RETURNING and request not in items:
+                    items.appendleft(request)
+                raise
         return count

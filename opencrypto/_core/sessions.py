@@ -10,13 +10,17 @@ may take over is the same for life: the driver that the consumer named, or the c
 from __future__ import annotations
 
 import errno
+import threading
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 from opencrypto._core import selection as _select
 from opencrypto._core.bugs import DriverBugs
+from opencrypto._core.errands import Errands
 from opencrypto._core.guard import checked, promised
 from opencrypto._core.plugins import Observers
-from opencrypto._core.slots import DriverTable, Lineage, Pin, Session, Slot, check_lid
+from opencrypto._core.slots import Call, DriverTable, Lineage, Pin, Session, Slot, check_lid
 from opencrypto._log import log
 from opencrypto._measure.counters import ChainNumbers, LockedCount
 from opencrypto._request.sid import pack_sid, sid_text
@@ -24,6 +28,7 @@ from opencrypto._request.symmetric import Cryptoini, Cryptop
 from opencrypto._rules.chain import Chain, as_inis
 from opencrypto._rules.profile import Profile
 from opencrypto._state import SessionEvent, SessionState, SlotState
+from opencrypto._threads import HAS_GIL, is_held
 from opencrypto.driver import Driver, Process, Rule
 from opencrypto.exceptions import CryptoError, DriverBug, NoDriverError, UnknownSession, UsageError
 
@@ -48,6 +53,7 @@ class Sessions:
         observers: Observers,
         done: Callable[[Cryptop], None],
         compose: Compose,
+        errands: Errands,
     ) -> None:
         self.table = drivers.sids
         self.closed = False
@@ -60,6 +66,11 @@ class Sessions:
         self._observers = observers
         self._done = done
         self._compose = compose
+        self._errands = errands
+        # With a global interpreter lock, what calls nothing is one step; without, it takes a lock.
+        self._one_step: Callable[[], AbstractContextManager[object]] = (
+            nullcontext if HAS_GIL else lambda: drivers.lock
+        )
 
     # Opening.
 
@@ -79,8 +90,13 @@ class Sessions:
         except BaseException:
             chain.abandon()
             raise
-        self.created.add()
-        self._observers.newsession(session.sid, session.slot.name)
+        try:
+            self.created.add()
+            self._observers.newsession(session.sid, session.slot.name)
+        except BaseException:  # of a signal handler: the consumer will not hear of it
+            self._errands.add((self.discard, (session,)))
+            self._errands.hurry()
+            raise
         return session
 
     def _pin(self, driver: int | str | Driver | None) -> Pin | None:
@@ -145,37 +161,92 @@ class Sessions:
 
     def _try(self, slot: Slot, lineage: Lineage) -> Session | None:
         """Open the session on one driver, or return None if the driver left while it did."""
-        with slot.lock:
-            plain = slot.sym.process
-            if slot.state is not SlotState.ACTIVE or plain is None:
-                return None
-            slot.calls += 1
+        call = Call()
         chain = lineage.chain
+        opened = None
+        session = None
+        stays = twice = False
         try:
-            sid, process = self._ask(slot, lineage)
+            with slot.lock:
+                plain = slot.sym.process
+                if slot.state is not SlotState.ACTIVE or plain is None:
+                    return None
+                slot.calls.add(call)
+            sid, process = opened = self._ask(slot, lineage)
             kind = self.chain_numbers.number(cri.alg for cri in chain.inis)
             process = process or checked(chain, plain, self._done)
             process = promised(chain, process, self._done)
             session = Session(sid, slot, lineage, process, kind)
+            lid = session.lid
+            chain.hold(session)
+            session.refresh(watched=self.watched)
+            sessions = slot.sym.sessions
             with slot.lock:
-                twice = session.lid in slot.sym.sessions
-                stays = slot.state is SlotState.ACTIVE and not twice
-                if stays:
-                    self._enter(session)
+                # One step, with nothing called: it is entered altogether, or not.
+                twice = lid in sessions
+                if slot.state is SlotState.ACTIVE and not twice:
+                    sessions[lid] = session
+                    self.table[sid] = session
+                    if lineage.newest is None:
+                        lineage.newest = session
+                        lineage.first = sid
+                    stays = True
             if twice:
                 # Asked by two threads, it has said the same to both. The number is the other's.
-                raise self._number_in_use(slot, session.lid)
+                opened = None
+                chain.release(session)
+                raise self._number_in_use(slot, lid)
+            lineage.take_back(sid)
             if not stays:
                 self._tell_driver(slot, sid)
-        finally:
-            self._returned(slot)
+                opened = None
+                chain.release(session)
+            self._returned(slot, call)
+            session.refresh(watched=self.watched)  # somebody may have begun to watch meanwhile
+        except Exception:  # the driver would not, or has done wrong
+            self._returned(slot, call)
+            raise
+        except BaseException:  # of a signal handler
+            # Nobody will hear of it: let the driver forget it, unless that raised itself.
+            call.thread = 0  # this thread goes on without it
+            if session is not None and stays:
+                self._errands.add((self.discard, (session,)))
+            elif opened is not None:
+                self._errands.add((self._tell_driver, (slot, opened[0])))
+            self._errands.add((self._returned, (slot, call)))
+            self._errands.hurry()
+            raise
         return session if stays else None
 
-    def _returned(self, slot: Slot) -> None:
+    def _returned(self, slot: Slot, call: Call) -> None:
         """Note that a call of newsession or freesession has returned."""
-        with slot.lock:
-            slot.calls -= 1
-        self._drivers.check_drained(slot)
+        try:
+            slot.calls.discard(call)
+            self._drivers.check_drained(slot)
+        except BaseException:  # of a signal handler
+            call.thread = 0
+            self._errands.add((self._returned, (slot, call)))
+            self._errands.hurry()
+            raise
+
+    def discard(self, session: Session) -> None:
+        """Free a session that its consumer has never heard of."""
+        if session.begin_to_free():
+            self.settle(session)
+
+    def may_wait(self) -> bool:
+        """
+        Tell whether the calling thread may wait for another one.
+
+        It may not while it holds the drivers' lock: in a finalizer, or a signal handler, on top of
+        a step of ours.
+        """
+        return not is_held(self._drivers.lock)
+
+    @property
+    def lock(self) -> threading.RLock:
+        """The one lock of all drivers and their sessions: see `DriverTable`."""
+        return self._drivers.lock
 
     def _ask(self, slot: Slot, lineage: Lineage) -> tuple[int, Process | None]:
         """
@@ -186,6 +257,7 @@ class Sessions:
         comes back, it leads where it should.
         """
         held: list[int] = []
+        lid = -1
         try:
             while True:
                 lid, process = self._call_newsession(slot, lineage.chain)
@@ -195,6 +267,13 @@ class Sessions:
                 if sid not in self.table or lineage.is_alias(sid, self.table):
                     return sid, process
                 held.append(sid)
+                lid = -1
+        except Exception:
+            raise
+        except BaseException:  # of a signal handler
+            if lid >= 0:
+                self._errands.add((self._take_back, (slot, lid)))
+            raise
         finally:
             for sid in held:
                 self._tell_driver(slot, sid)
@@ -210,28 +289,33 @@ class Sessions:
         Returns:
             False if its SID is one that leads to another session; then nothing was done.
         """
-        process = session.process
+        process, lineage, sessions = session.process, session.lineage, session.slot.sym.sessions
+        sid, lid = session.sid, session.lid
         session.process = promised(session.chain, process, self._done)
-        with session.slot.lock:
-            free = session.sid not in self.table
-            if free:
-                self._enter(session)
-        if not free:
-            session.process = process
-        return free
-
-    def _enter(self, session: Session) -> None:
-        """Enter a session in the tables; its slot's lock is held."""
         session.refresh(watched=self.watched)
-        session.lineage.begin(session)
-        session.lineage.take_back(session.sid)
-        session.slot.sym.sessions[session.lid] = session
-        self.table[session.sid] = session
-        session.chain.hold()
+        session.chain.hold(session)
+        entered = False
+        with session.slot.lock:
+            # One step, as in `_try`.
+            if sid not in self.table:
+                sessions[lid] = session
+                self.table[sid] = session
+                if lineage.newest is None:
+                    lineage.newest = session
+                    lineage.first = sid
+                entered = True
+        if not entered:
+            session.process = process
+            session.chain.release(session)
+        return entered
 
     def _call_newsession(self, slot: Slot, chain: Chain) -> tuple[int, Process | None]:
         assert slot.sym.newsession is not None
+        counts = slot.local.counts
+        depth = counts.depth
+        answer = None
         try:
+            counts.depth = depth + 1
             answer = slot.sym.newsession(chain.inis)
             if not isinstance(answer, tuple):
                 return check_lid(answer, slot), None
@@ -249,6 +333,17 @@ class Sessions:
             raise DriverBug(
                 f"driver {slot.name}: newsession raised {type(error).__name__}, or returned wrong"
             ) from None
+        except BaseException:  # of a signal handler
+            if answer is not None:
+                self._errands.add((self._take_back, (slot, answer)))
+            raise
+        finally:
+            counts.depth = depth
+
+    def _take_back(self, slot: Slot, answer: Any) -> None:
+        """Have a driver forget a session that it has opened for nobody."""
+        lid = check_lid(answer[0] if isinstance(answer, tuple) else answer, slot)
+        self._tell_driver(slot, pack_sid(slot.hid, lid))
 
     def find(self, sid: int) -> Session:
         """
@@ -270,57 +365,89 @@ class Sessions:
         """Free a session, now or with the last of its requests."""
         if sid == 0:
             return
-        session = self.find(sid)
-        while True:
-            session = session.latest()
-            with session.lock:
-                if session.target is not None:
-                    continue
-                if _is_freed(session):
-                    raise UnknownSession(f"session {sid_text(sid)} has been freed already")
-                with session.slot.lock:
-                    session.move(SessionEvent.FREE)
-                break
-        self.settle(session)
+        session = self.find(sid).latest()
+        # No lock is waited for, since a finalizer may call this wherever its thread is: the change
+        # of state is one step, and so is what gives the right to tell the driver.
+        try:
+            with self._one_step():
+                while not session.begin_to_free():
+                    if _is_freed(session) or session.target is None:
+                        raise UnknownSession(f"session {sid_text(sid)} has been freed already")
+                    session = session.latest()
+            self.settle(session)
+        except UnknownSession:
+            raise
+        except BaseException:  # of a signal handler
+            self._errands.add((self.settle, (session,)))
+            self._errands.hurry()
+            raise
 
     def settle(self, session: Session) -> None:
         """Tell the driver to forget a session that lives no more, once its last request is done."""
         if session.inflight or session.state is SessionState.LIVE:
             return
         slot = session.slot
-        with slot.lock:
-            if session.inflight:
-                return
-            ours = slot.sym.sessions.get(session.lid) is session
-            if ours:
-                del slot.sym.sessions[session.lid]
-                slot.calls += 1
+        sessions = slot.sym.sessions
+        lid = session.lid
+        number = slot.sym.number_of(session.sid)
+        freesession = slot.sym.freesession
+        call = Call()
+        ours = False
+        told = freesession is None
+        try:
+            slot.calls.add(call)
+            with self._one_step():
+                if not session.inflight and lid in sessions and sessions[lid] is session:
+                    ours = True
+                    del sessions[lid]
+            if ours and freesession is not None:
+                told = True
+                try:
+                    freesession(number)
+                except Exception as error:
+                    self._bugs.report(Rule.FREESESSION, slot.name, error)
+            self._forget(session, call, ours=ours, told=True)
+        except BaseException:  # of a signal handler
+            call.thread = 0
+            self._errands.add((self._go_on_forgetting, (session, call, ours, told)))
+            self._errands.hurry()
+            raise
+
+    def _go_on_forgetting(self, session: Session, call: Call, ours: bool, told: bool) -> None:
+        self._forget(session, call, ours=ours, told=told)
+
+    def _forget(self, session: Session, call: Call, *, ours: bool, told: bool) -> None:
+        """Let go of a session that its driver has been told to forget. May be done again."""
+        slot = session.slot
         if ours:
-            try:
+            if not told:
                 self._tell_driver(slot, session.sid)
-            finally:
-                session.process = _forgotten  # the driver's own may hold on to keys
-                session.chain.release()
-                self._returned(slot)
-        if session.state is SessionState.DRAINING:
+            session.process = _forgotten  # the driver's own may hold on to keys
+            session.chain.release(session)
+        self._returned(slot, call)
+        if session.state is SessionState.DRAINING and not session.inflight:
             self._bury(session)
 
     def _bury(self, session: Session) -> None:
         """Forget a session whose last request is done: its names go, its keys are wiped."""
-        with session.lock:
-            if session.state is not SessionState.DRAINING or session.inflight:
-                return
-            session.move(SessionEvent.DRAINED)
-        session.lineage.end(self.table)
-        session.chain.abandon()
-        if not session.lineage.is_part:
-            self.freed.add()
+        lineage = session.lineage
+        if lineage.newest is session or lineage.newest is None:
+            lineage.end(self.table)
+            session.chain.abandon()
+            if session.may(SessionEvent.DRAINED) and not lineage.is_part:
+                self.freed.add()
+            return
+        # It was to take over, and was not wanted any more: that the others live does not matter.
+        with self._one_step():
+            if session.sid in self.table and self.table[session.sid] is session:
+                del self.table[session.sid]
+        session.may(SessionEvent.DRAINED)
 
     def _tell_driver(self, slot: Slot, sid: int) -> None:
-        if slot.sym.freesession is None:
-            return
+        number = slot.sym.number_of(sid)
         try:
-            slot.sym.freesession(sid)
+            if slot.sym.freesession is not None:
+                slot.sym.freesession(number)
         except Exception as error:
             self._bugs.report(Rule.FREESESSION, slot.name, error)
 
@@ -328,8 +455,7 @@ class Sessions:
 
     def orphan_all(self, slot: Slot) -> list[Session]:
         """Orphan every session of a driver that leaves; return them."""
-        with slot.lock:
-            sessions = list(slot.sym.sessions.values())
+        sessions = list(slot.sym.sessions.values())
         for session in sessions:
             self.orphan(session)
             self.settle(session)
@@ -338,9 +464,8 @@ class Sessions:
 
     def orphan(self, session: Session) -> None:
         """Note that a session's driver is not to see any more of its requests."""
-        with session.lock, session.slot.lock:
-            if session.state is SessionState.LIVE:
-                session.move(SessionEvent.DRIVER_LEFT)
+        with self._one_step():
+            session.may(SessionEvent.DRIVER_LEFT)
 
     def hand_back(self, crp: Cryptop, session: Session) -> None:
         """Take a session back from a driver that completed its request with EAGAIN."""
@@ -365,15 +490,16 @@ class Sessions:
         """Return the live session to use instead, opening it if this is the first to ask."""
         while True:
             session = session.latest()
+            if session.state is SessionState.LIVE:
+                if session.slot.state is SlotState.ACTIVE:
+                    return session
+                # Its driver has begun to leave, and not come to this session yet.
+                self.orphan(session)
+            if session.target is None and not self.may_wait():
+                return None
             with session.lock:
                 if session.target is not None:
                     continue
-                if session.state is SessionState.LIVE:
-                    if session.slot.state is SlotState.ACTIVE:
-                        return session
-                    # Its driver has begun to leave, and not come to this session yet.
-                    with session.slot.lock:
-                        session.move(SessionEvent.DRIVER_LEFT)
                 if session.state is not SessionState.ORPHANED or self.closed:
                     return None
                 new = self._migrate(session)
@@ -390,8 +516,7 @@ class Sessions:
                 session.lineage.stranded = True
                 log.warning("session_stranded", sid=session.sid, reason=error.strerror)
             return None
-        self._succeed(session, new)
-        return new
+        return self._succeed(session, new)
 
     def unite(self, session: Session) -> bool:
         """
@@ -407,22 +532,33 @@ class Sessions:
                 new = self.place_on_one(session.lineage)
             except CryptoError:
                 return False
-            with session.slot.lock:
-                session.move(SessionEvent.DRIVER_LEFT)
-            self._succeed(session, new)
-        self._observers.migrated(session.sid, new.sid)
-        return True
+            self.orphan(session)
+            moved = self._succeed(session, new) is new
+        if moved:
+            self._observers.migrated(session.sid, new.sid)
+        return moved
 
     @property
     def changes(self) -> int:
         """What goes up whenever a driver offers something."""
         return self._drivers.changes
 
-    def _succeed(self, session: Session, new: Session) -> None:
-        session.move(SessionEvent.MIGRATE)
-        session.lineage.succeed(new, self.table)
+    def _succeed(self, session: Session, new: Session) -> Session | None:
+        """Have a new session take over, unless it is not wanted any more; return who has."""
+        lineage = session.lineage
+        try:
+            if not lineage.succeed(session, new, self.table):
+                # A signal handler has come between, which has moved the session, or freed it.
+                self.discard(new)
+                return session.target
+        except BaseException:  # of a signal handler
+            if lineage.newest is not new:
+                self._errands.add((self.discard, (new,)))
+                self._errands.hurry()
+            raise
         session.slot.local.counts.migrated += 1
         log.info("session_migrated", sid=session.sid, new_sid=new.sid, driver=new.slot.name)
+        return new
 
     def close(self) -> None:
         """Forget all sessions of a framework whose drivers are gone; wipe their keys."""
@@ -433,8 +569,8 @@ class Sessions:
     def refresh(self) -> None:
         """Work out anew which sessions are straight, after a change of `watched`."""
         for slot in self._drivers:
-            with slot.lock:
-                for session in slot.sym.sessions.values():
+            for session in list(slot.sym.sessions.values()):
+                with slot.lock:
                     session.refresh(watched=self.watched)
 
     def after_fork(self) -> None:
@@ -443,7 +579,6 @@ class Sessions:
 
         What is left of sessions being freed goes with their driver: no driver is called from here.
         """
-        self.chain_numbers.after_fork()
         self.created.after_fork()
         self.freed.after_fork()
         groups = (self.table, *(slot.sym.sessions for slot in self._drivers))

@@ -4,9 +4,10 @@ The driver table: slots by id, lowest free first, growing as needed; and the ses
 Slots and sessions point at each other, so they are in one room. After a migration the old SID stays
 an alias of the new session until that is freed: a consumer that has not heard yet is told.
 
-Locking: the table's lock guards which slot is whose; each slot's lock guards its queue, its
-sessions and its state. Order: session, table, slot. No driver or consumer code runs under a
-slot's lock.
+Locking: there is one lock, the table's, and each slot has it as `Slot.lock`. It guards which slot
+is whose, the slots' queues, sessions and states. One, since a finalizer or a signal handler may
+need it for another slot while its thread is in the midst of this one. It is re-entrant, and is held
+for single steps that such a one cannot come between. No driver or consumer code runs under it.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from opencrypto._request.sid import LID, hid_of, lid_of
 from opencrypto._request.symmetric import Cryptoini, Cryptop, alg_name
 from opencrypto._rules.chain import Chain, key_serial
 from opencrypto._state import SESSION, SLOT, SessionEvent, SessionState, SlotEvent, SlotState, step
+from opencrypto._threads import Latch
 from opencrypto.constants import CRYPTOCAP_F_SYNC
 from opencrypto.driver import Driver, KeyProcess, Process, driver_class
 from opencrypto.exceptions import DriverBug, UsageError
@@ -102,29 +104,33 @@ class Lineage:
         """Tell whether the session may be on a driver at all, whatever that can do."""
         return slot is not self.avoid and self.pin in (None, (slot.name, slot.tier))
 
-    def begin(self, session: Session) -> None:
-        """Note its first session; a later one takes over by `succeed`."""
-        if self.newest is None:
-            self.newest = session
-            self.first = session.sid
+    def succeed(self, old: Session, new: Session, table: dict[int, Session]) -> bool:
+        """
+        Have a session take over, and the SID of the one before lead to it.
 
-    def succeed(self, new: Session, table: dict[int, Session]) -> None:
-        """Have a session take over, and the SID of the one before lead to it."""
-        old = self.newest
-        assert old is not None
-        if self.stand_in is None:
-            self.stand_in = Session(old.sid, new.slot, self, _moved, old.kind)
+        Returns:
+            False if the old one has moved already, or has been freed; then nothing was done.
+        """
+        stand_in = self.stand_in
+        if stand_in is None:
+            stand_in = Session(old.sid, new.slot, self, _moved, old.kind)
             for event in (SessionEvent.DRIVER_LEFT, SessionEvent.MIGRATE):
-                self.stand_in.move(event)
-        self.stand_in.slot = new.slot  # whose counts have what comes under former SIDs
+                stand_in.move(event)
+        # One step, with nothing called but the last; so the state is not changed by `move`.
+        if self.newest is not old or old.state is not SessionState.ORPHANED:
+            return False
+        stand_in.slot = new.slot  # whose counts have what comes under former SIDs
+        self.stand_in = stand_in
         self.avoid = None
         self.stranded = False
+        table[old.sid] = stand_in
+        old.state = SessionState.MIGRATED
+        self.newest = new
         if old.sid != self.first:
             self.former.append(old.sid)
-        if len(self.former) > MAX_ALIASES:
+        while len(self.former) > MAX_ALIASES:
             table.pop(self.former.popleft(), None)
-        table[old.sid] = self.stand_in
-        self.newest = new  # last: who finds it there may have it move on
+        return True
 
     def is_alias(self, sid: int, table: dict[int, Session]) -> bool:
         """Tell whether a SID is one that it had, and has no more."""
@@ -146,8 +152,8 @@ class Lineage:
         for sid in self.sids():
             table.pop(sid, None)
         if self.stand_in is not None:
-            self.stand_in.move(SessionEvent.FREE)
-        self.newest = self.stand_in = None
+            self.stand_in.may(SessionEvent.FREE)
+        self.newest = self.stand_in = None  # late: until here it may be begun again
         self.former.clear()
 
 
@@ -161,8 +167,8 @@ class Session:
         straight: Its next request may go straight to the driver. Written under the slot's lock;
             read without, after entering `inflight`, which is the order that makes it safe.
         queued: How many of `inflight` are queued or being handed over. Under the slot's lock.
-        lock: Guards `state`, and its lineage while this is the newest of that, against two
-            migrations or frees at once. Taken before the slot's lock, never after.
+        lock: Held by whoever moves it to another driver. Taken before the table's lock, never
+            after.
         kind: The number of its chain of algorithms, for counting (`ChainNumbers`).
     """
 
@@ -198,7 +204,7 @@ class Session:
         self.queued = 0
         self.straight = True
         self.state = SessionState.LIVE
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
 
     @property
     def lid(self) -> int:
@@ -207,8 +213,30 @@ class Session:
 
     def move(self, event: SessionEvent) -> None:
         """Change state as the table says; only a live session is served straight."""
-        self.state = step(SESSION, self.state, event)
+        if not self.may(event):
+            step(SESSION, self.state, event)  # raises
+
+    def may(self, event: SessionEvent) -> bool:
+        """Change state if the table has it so; tell whether it has."""
+        while True:
+            before = self.state
+            after = SESSION[before].get(event)
+            if after is None:
+                return False
+            if self.state is before:  # or somebody came between, in this thread too
+                self.state = after
+                self.straight = False
+                return True
+
+    def begin_to_free(self) -> bool:
+        """Have no new request reach it; False if it has moved, or is being freed already."""
+        # One step, with nothing called: so not by `move`, nor by `may`, for which one that has
+        # moved is freed with what it became.
+        if self.state is not SessionState.LIVE and self.state is not SessionState.ORPHANED:
+            return False
+        self.state = SessionState.DRAINING
         self.straight = False
+        return True
 
     def refresh(self, *, watched: bool) -> None:
         """Work out `straight` anew: it lives, nothing of it is queued, and nobody watches."""
@@ -216,8 +244,7 @@ class Session:
 
     def after_fork(self, *, watched: bool) -> None:
         """Begin, in a forked child, with no request: those accepted are the parent's."""
-        self.lock = threading.Lock()
-        self.chain.after_fork()
+        self.lock = threading.RLock()
         for crp in self.inflight:
             let_go(crp)
         self.inflight.clear()
@@ -238,6 +265,15 @@ class Session:
         return f"<Session {self.sid:#x} {self.state} {self.chain!r} inflight={len(self.inflight)}>"
 
 
+class Call:
+    """A call of a driver's newsession or freesession that is under way, and whose it is."""
+
+    __slots__ = ("thread",)
+
+    def __init__(self) -> None:
+        self.thread = threading.get_ident()
+
+
 class SymmetricSide:
     """
     What a slot has for requests of sessions.
@@ -245,18 +281,22 @@ class SymmetricSide:
     Attributes:
         algs: Algorithm number to the (maxoplen, flags) it was registered with.
         failed: Algorithm number to why its known answer failed; these are not offered.
+        number_of: Gives what the driver's freesession names a session by: its SID, or its lid.
         queue: The requests that wait for the driver.
         sessions: Its open sessions by lid. Taking one out is the right, and the duty, to call the
             driver's freesession for it.
     """
 
-    __slots__ = ("algs", "failed", "freesession", "newsession", "process", "queue", "sessions")
+    __slots__ = (
+        "algs", "failed", "freesession", "newsession", "number_of", "process", "queue", "sessions",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.algs: dict[int, tuple[int, int]] = {}
         self.failed: dict[int, str] = {}
         self.newsession: NewSession | None = None
         self.freesession: Callable[[int], object] | None = None
+        self.number_of: Callable[[int], int] = int
         self.process: Process | None = None
         self.queue: RequestQueue[Cryptop] = RequestQueue()
         self.sessions: dict[int, Session] = {}
@@ -287,9 +327,11 @@ class Slot:
 
     Attributes:
         straight: Requests may go straight to the driver: it is active and not blocked.
-        calls: How many calls of newsession and freesession are under way; a driver that leaves is
+        calls: The calls of newsession and freesession that are under way; a driver that leaves is
             not closed before they have returned.
-        closing: Somebody detaches the driver; for the second who tries.
+        closing: The thread that detaches the driver, for the second one that tries; 0 for none.
+        closed: The driver's close has returned.
+        seen_off: Set when it is detached.
         drained: Set when a driver that leaves has no session, no key request and no such call any
             more.
         sym: What it has for requests of sessions.
@@ -300,6 +342,7 @@ class Slot:
     __slots__ = (
         "_announced",
         "calls",
+        "closed",
         "closing",
         "counts",
         "drained",
@@ -311,6 +354,7 @@ class Slot:
         "lock",
         "name",
         "origin",
+        "seen_off",
         "state",
         "straight",
         "sym",
@@ -318,9 +362,9 @@ class Slot:
         "tier",
     )  # fmt: skip
 
-    def __init__(self, hid: int) -> None:
+    def __init__(self, hid: int, lock: threading.RLock) -> None:
         self.hid = hid
-        self.lock = threading.Lock()
+        self.lock = lock
         self.state = SlotState.FREE
         self.name = f"driver{hid}"
         self.driver: Driver | None = None
@@ -328,9 +372,11 @@ class Slot:
         self.tier = 0
         self.sync = False
         self.straight = False
-        self.calls = 0
-        self.closing = False
-        self.drained = threading.Event()
+        self.calls: set[Call] = set()
+        self.closing = 0
+        self.closed = False
+        self.drained = Latch()
+        self.seen_off = Latch()
         self.counts = Counts()
         self.local = LocalCounts(self.counts)
         self.sym = SymmetricSide()
@@ -347,7 +393,12 @@ class Slot:
 
     def move(self, event: SlotEvent) -> None:
         """Change state as the table says, and with it whether requests go straight through."""
-        self.state = step(SLOT, self.state, event)
+        while True:
+            before = self.state
+            after = step(SLOT, before, event)
+            if self.state is before:  # or somebody came between, in this thread too
+                self.state = after
+                break
         self.refresh()
 
     def refresh(self) -> None:
@@ -372,15 +423,12 @@ class Slot:
                 return f"{refusal} for {alg_name(cri.alg)}"
         return driver.refusal(chain.inis, chain.profile)
 
-    def after_fork(self) -> None:
+    def after_fork(self, lock: threading.RLock) -> None:
         """Begin, in a forked child, with no request and no call: they are the parent's."""
-        self.lock = threading.Lock()
-        drained = threading.Event()  # it has a lock too
-        if self.drained.is_set():
-            drained.set()
-        self.drained = drained
+        self.lock = lock
         self.counts.after_fork()
-        self.calls = 0
+        self.calls.clear()
+        self.closing = 0
         self.sym.queue.after_fork()
         self.keys.queue.after_fork()
         for krp in self.keys.inflight:
@@ -402,7 +450,7 @@ class DriverTable:
     """
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         self.sids: dict[int, Session] = {}
         self._slots: dict[int, Slot] = {}
         # Slots of drivers that left, for their counts; under the lock. They are summed late: a
@@ -421,15 +469,19 @@ class DriverTable:
         with self.lock:
             named = {hid_of(sid) for sid in list(self.sids)}
             slot = Slot(
-                next(n for n in itertools.count() if n not in self._slots and n not in named)
+                next(n for n in itertools.count() if n not in self._slots and n not in named),
+                self.lock,
             )
             slot.flags = flags
             slot.tier = driver_class(flags)
             slot.sync = bool(flags & CRYPTOCAP_F_SYNC)
             slot.name = self._unique(name or slot.name)
             slot.move(SlotEvent.GET_DRIVERID)
-            self._slots[slot.hid] = slot
-            return slot
+            # One step, with nothing called: a signal handler may have reserved this id meanwhile.
+            if slot.hid not in self._slots:
+                self._slots[slot.hid] = slot
+                return slot
+        return self.reserve(flags, name)
 
     def _unique(self, name: str) -> str:
         taken = {s.name for s in self}
@@ -470,31 +522,32 @@ class DriverTable:
 
     def check_drained(self, slot: Slot) -> None:
         """Note whether a driver that leaves has answered everything, and free its slot if so."""
-        with slot.lock:
-            left = slot.state is SlotState.CLEANUP
-            drained = left and not slot.sym.sessions and not slot.keys.inflight and not slot.calls
-        if drained:
+        left = slot.state is SlotState.CLEANUP
+        if left and not slot.sym.sessions and not slot.keys.inflight and not slot.calls:
             slot.drained.set()
             self.release(slot)
 
     def release(self, slot: Slot) -> None:
         """Drop the slot of a driver that left, once that has nothing more to say."""
-        with self.lock, slot.lock:
-            left = slot.state is SlotState.CLEANUP and slot.drained.is_set()
-            if left and slot.driver is None:
-                self._depart(slot)
-                slot.move(SlotEvent.EMPTY)
+        if slot.state is not SlotState.CLEANUP:
+            return
+        with self.lock:
+            drained = slot.drained.is_set()
+            # One step, with nothing called but the last.
+            if drained and slot.state is SlotState.CLEANUP and slot.driver is None:
+                slot.state = SlotState.FREE
                 del self._slots[slot.hid]
+                self._departed.append(slot)
+            if len(self._departed) > MAX_DEPARTED:
+                self._absorb_oldest()
 
-    def _depart(self, slot: Slot) -> None:
-        self._departed.append(slot)
-        if len(self._departed) > MAX_DEPARTED:
-            # Requests of sessions that nobody takes over still count with the driver they had.
-            counting = {session.slot for session in list(self.sids.values())}
-            oldest = next((each for each in self._departed if each not in counting), None)
-            if oldest is not None:
-                self._departed.remove(oldest)
-                self._absorb(oldest)
+    def _absorb_oldest(self) -> None:
+        # Requests of sessions that nobody takes over still count with the driver they had.
+        counting = {session.slot for session in list(self.sids.values())}
+        oldest = next((each for each in tuple(self._departed) if each not in counting), None)
+        if oldest is not None:
+            self._departed.remove(oldest)
+            self._absorb(oldest)
 
     def _absorb(self, slot: Slot) -> None:
         name = slot.name
@@ -522,9 +575,9 @@ class DriverTable:
 
     def after_fork(self) -> None:
         """Go on in a forked child: see `Slot.after_fork`."""
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         for slot in (*self, *self._departed):
-            slot.after_fork()
+            slot.after_fork(self.lock)
         for counts in self._long_gone.values():
             counts.after_fork()
 

@@ -87,7 +87,7 @@ class Virtual:
         self._done = done
         self.lids = itertools.count(1)  # taking the next one is atomic
         self._parts: dict[int, list[Part]] = {}
-        self.slot = Slot(HID)
+        self.slot = Slot(HID, sessions.lock)
         self.slot.name = "virtual"
         self.slot.tier = SOFTWARE
         self.slot.sym.freesession = self._freesession
@@ -177,7 +177,7 @@ class Virtual:
 
     def after_fork(self) -> None:
         """Go on in a forked child; the slot is in no table that would see to it."""
-        self.slot.after_fork()
+        self.slot.after_fork(self._sessions.lock)
 
     # Requests.
 

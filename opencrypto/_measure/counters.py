@@ -8,6 +8,7 @@ thread that has ended are folded into the rest at the next look.
 from __future__ import annotations
 
 import bisect
+import itertools
 import threading
 import weakref
 from collections import defaultdict
@@ -62,6 +63,9 @@ class Stats(NamedTuple):
     drivers: Mapping[str, DriverStats] = MappingProxyType({})
 
 
+MAX_THREADS: Final = 64
+"""With so many threads' counts of a driver, those of threads that have ended are added up."""
+
 SIZE_BITS: Final = 7
 """Bits of a key of `ThreadCounts.sizes` that hold the size; the others number the chain."""
 
@@ -89,17 +93,18 @@ class ChainNumbers:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # guards both
         self._numbers: dict[tuple[int, ...], int] = {(): 0}
-        self._chains: list[tuple[int, ...]] = [()]
+        self._chains: dict[int, tuple[int, ...]] = {0: ()}
+        self._next = itertools.count(1)  # taking the next one is one step, as each line below
 
     def number(self, algs: Iterable[int]) -> int:
         """Return the number of a chain, ready to be added to a size: see `SIZE_BITS`."""
         chain = tuple(algs)
-        with self._lock:
-            number = self._numbers.setdefault(chain, len(self._chains))
-            if number == len(self._chains):
-                self._chains.append(chain)
+        number = self._numbers.get(chain)
+        if number is None:
+            number = next(self._next)
+            self._chains[number] = chain  # for good, even if somebody else's number is kept
+            number = self._numbers.setdefault(chain, number)
         return number << SIZE_BITS
 
     def chain(self, key: int) -> tuple[int, ...]:
@@ -108,12 +113,7 @@ class ChainNumbers:
 
         Empty for a number that no chain has: a request's ``ilen`` was negative or absurd.
         """
-        number = key >> SIZE_BITS
-        return self._chains[number] if 0 <= number < len(self._chains) else ()
-
-    def after_fork(self) -> None:
-        """Renew the lock in a forked child: a thread of the parent may have held it."""
-        self._lock = threading.Lock()
+        return self._chains.get(key >> SIZE_BITS, ())
 
 
 def size_class(key: int) -> int:
@@ -194,7 +194,7 @@ class LockedCount:
     __slots__ = ("_lock", "value")
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self.value = 0
 
     def add(self) -> None:
@@ -204,51 +204,79 @@ class LockedCount:
 
     def after_fork(self) -> None:
         """Renew the lock in a forked child: a thread of the parent may have held it."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+
+
+class _FirstUse:
+    """Makes ``local.counts`` in each thread that has none; then what it made comes before it."""
+
+    def __get__(self, local: LocalCounts, _: type) -> ThreadCounts:
+        local.counts = counts = local.all_threads.new()
+        return counts
 
 
 class LocalCounts(threading.local):
     """
     The counts of one driver: ``local.counts`` is the calling thread's own.
 
-    `threading.local` runs ``__init__`` again in each thread that first touches it.
+    Not made by an ``__init__``, which `threading.local` would run in each thread: a finalizer or a
+    signal handler in the midst of that would find none.
     """
 
+    __slots__ = ("all_threads",)  # one for all threads, unlike what is not named here
+    counts: ThreadCounts
+
     def __init__(self, counts: Counts) -> None:
-        self.counts = counts.new()
+        self.all_threads = counts
+
+
+LocalCounts.counts = _FirstUse()  # type: ignore[assignment]
 
 
 class Counts:
-    """The counts of one driver, thread by thread."""
+    """
+    The counts of one driver, thread by thread.
+
+    No lock is waited for: a finalizer or a signal handler may come here on top of itself. Who adds
+    up looks first at the threads' counts and then at the sum of those that have ended, which says
+    whose it has in it: so none is missed, and none counted twice.
+    """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # guards both
         self._counts: list[ThreadCounts] = []
-        self._ended = ThreadCounts(_nobody)
+        self._ended = (ThreadCounts(_nobody), frozenset[ThreadCounts]())  # replaced, not changed
+        self._folding = threading.Lock()  # tried only
 
     def new(self) -> ThreadCounts:
         """Start the counts of the calling thread."""
         counts = ThreadCounts(weakref.ref(threading.current_thread()))
-        with self._lock:
-            if len(self._counts) >= 64:
-                self._fold()
-            self._counts.append(counts)
+        if len(self._counts) >= MAX_THREADS:
+            self._fold()
+        self._counts.append(counts)
         return counts
 
     def _fold(self) -> None:
-        running = []
-        for counts in self._counts:
-            if counts.ended():
-                self._ended.add(counts)
-            else:
-                running.append(counts)
-        self._counts = running
+        """Add the counts of the threads that have ended to the rest."""
+        if not self._folding.acquire(blocking=False):
+            return
+        try:
+            total, before = self._ended
+            ended = frozenset(each for each in tuple(self._counts) if each.ended())
+            fresh = ThreadCounts(_nobody)
+            for each in (total, *(ended - before)):
+                fresh.add(each)
+            self._ended = (fresh, ended | before.intersection(self._counts))
+            for each in ended:
+                self._counts.remove(each)
+        finally:
+            self._folding.release()
 
     def absorb(self, others: Counts) -> None:
         """Add another driver's counts to these, for good."""
-        total = others.total()
-        with self._lock:
-            self._ended.add(total)
+        total, ended = self._ended
+        fresh = ThreadCounts(_nobody)
+        fresh.add(total)
+        self._ended = (others.add_to(fresh), ended)
 
     def total(self) -> ThreadCounts:
         """Sum the counts of all threads."""
@@ -256,14 +284,17 @@ class Counts:
 
     def add_to(self, result: ThreadCounts) -> ThreadCounts:
         """Add the counts of all threads to a sum, and return it."""
-        with self._lock:
-            for counts in (self._ended, *self._counts):
+        running = tuple(self._counts)
+        total, ended = self._ended
+        result.add(total)
+        for counts in running:
+            if counts not in ended:
                 result.add(counts)
         return result
 
     def after_fork(self) -> None:
         """Renew the lock in a forked child: a thread of the parent may have held it."""
-        self._lock = threading.Lock()
+        self._folding = threading.Lock()
 
 
 def sum_counts(several: Iterable[Counts]) -> ThreadCounts:

@@ -61,6 +61,10 @@ class Watched(Protocol):
 
     watched: bool
 
+    @property
+    def lock(self) -> threading.RLock:
+        """The lock of all of them: one change at a time."""
+
     def refresh(self) -> None:
         """Work out anew which sessions are straight."""
 
@@ -79,7 +83,6 @@ class Watcher:
         self.epoch = 0
         self._sessions = sessions
         self._call_back = call_back
-        self._lock = threading.Lock()  # one change at a time
 
     # What an operator sets.
 
@@ -91,7 +94,7 @@ class Watcher:
 
     def set_timing(self, on: int) -> None:
         """Measure from now on, starting from nothing; or stop, keeping what was measured."""
-        with self._lock:
+        with self._sessions.lock:
             if bool(on) == bool(self.timing):
                 return
             if on:
@@ -105,7 +108,7 @@ class Watcher:
         Raises:
             BusyError: a trace is being recorded.
         """
-        with self._lock:
+        with self._sessions.lock:
             if self.watch is not None and self.watch.trace is not None:
                 raise BusyError("a trace is being recorded; stop that first, or wait for its end")
             trace = Trace(perf_counter_ns())
@@ -114,7 +117,7 @@ class Watcher:
 
     def stop_trace(self) -> None:
         """Record no more."""
-        with self._lock:
+        with self._sessions.lock:
             self._change(self.watch.epoch if self.watch else 0, None)
 
     def _change(self, epoch: int, trace: Trace | None) -> None:
@@ -127,10 +130,6 @@ class Watcher:
             self._sessions.watched = True
             self.watch = Watch(epoch, trace)
         self._sessions.refresh()
-
-    def after_fork(self) -> None:
-        """Renew the lock in a forked child: a thread of the parent may have held it."""
-        self._lock = threading.Lock()
 
     # A request's way.
 

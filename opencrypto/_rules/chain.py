@@ -7,7 +7,6 @@ can open the same one on another driver.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Collection, Iterable, Sequence
 
 from opencrypto._request.buffer import flat
@@ -32,7 +31,7 @@ class Chain:
     """
 
     __slots__ = (
-        "_abandoned", "_lock", "_users", "facts", "inis", "ivlens", "longest", "macs", "positions",
+        "_abandoned", "_users", "facts", "inis", "ivlens", "longest", "macs", "positions",
         "profile",
     )  # fmt: skip
 
@@ -65,8 +64,7 @@ class Chain:
             facts.longest_region(cri.klen // 8)
             for cri, facts in zip(self.inis, self.facts, strict=True)
         )
-        self._lock = threading.Lock()  # guards _users and _abandoned
-        self._users = 0
+        self._users: set[object] = set()  # its changes are single steps, and need no lock
         self._abandoned = False
         self.positions: dict[int, list[int]] = {}
         for position, cri in enumerate(self.inis):
@@ -151,30 +149,21 @@ class Chain:
             )
         return next((position for position in same if position not in taken), same[-1])
 
-    def hold(self) -> None:
+    def hold(self, user: object) -> None:
         """Note that a driver has opened a session of this chain."""
-        with self._lock:
-            self._users += 1
+        self._users.add(user)
 
-    def release(self) -> None:
-        """Note that a driver has closed a session of it, the last one of which may have to wipe."""
-        with self._lock:
-            self._users -= 1
-            unused = self._abandoned and not self._users
-        if unused:
+    def release(self, user: object) -> None:
+        """Note that a driver has closed that session, the last one of which may have to wipe."""
+        self._users.discard(user)
+        if self._abandoned and not self._users:
             self.wipe()
 
     def abandon(self) -> None:
         """Note that no driver will be given this chain again; wipe it when none has it."""
-        with self._lock:
-            self._abandoned = True
-            unused = not self._users
-        if unused:
+        self._abandoned = True
+        if not self._users:
             self.wipe()
-
-    def after_fork(self) -> None:
-        """Renew the lock in a forked child; the IVs see to themselves, in every process."""
-        self._lock = threading.Lock()
 
     def wipe(self) -> None:
         """Overwrite every key we own with zeros."""

@@ -68,6 +68,7 @@ class Server:
         self._working: deque[Work] = deque()
         self._finished: deque[tuple[Peer, bytes]] = deque()
         self._stopping = False
+        self._closed = False
         self._accept_failed = Limited("control_accept_failed", "error")
         self._refused = Limited("control_refused", "uid")
         with contextlib.ExitStack() as opened:
@@ -99,8 +100,12 @@ class Server:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop answering, join the thread, remove the socket. Closing again does nothing."""
-        if self._stopping:
+        """
+        Stop answering, join the thread, remove the socket.
+
+        Closing again does nothing; after a close that was interrupted it does what is left.
+        """
+        if self._closed:
             return
         self._stopping = True
         self._ring()
@@ -111,6 +116,7 @@ class Server:
             self._drop(peer)
         remove(self.path, self._inode)
         self._close_all()
+        self._closed = True
         log.info("control_closed", path=str(self.path))
 
     def _close_all(self) -> None:
@@ -120,7 +126,7 @@ class Server:
 
     def forget(self) -> None:
         """Let go of everything in a forked child: the socket remains the parent's."""
-        self._stopping = True
+        self._stopping = self._closed = True
         for peer in self._peers.values():
             peer.socket.close()
         self._close_all()

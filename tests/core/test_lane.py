@@ -42,8 +42,8 @@ class Bench:
     def queue(self, slot: Slot, *ops: int) -> None:
         """Have requests wait for a driver."""
         for op in ops:
-            if slot.keys.queue.append(Cryptkop(op)):
-                self.lane.schedule(slot)
+            slot.keys.queue.append(Cryptkop(op))
+            self.lane.see_to(slot)
 
 
 @pytest.fixture
@@ -79,8 +79,8 @@ def test_a_blocked_driver_is_come_to_when_it_unblocks(bench: Bench) -> None:
     queue = bench.one.keys.queue
     bench.queue(bench.one, 0)
     assert bench.lane.run_turn()
-    due = queue.restart(Cryptkop(0), queue.unblocks)
-    bench.lane.refused(bench.one, due=due)
+    queue.restart(Cryptkop(0), queue.unblocks)
+    bench.lane.refused(bench.one)
     assert not bench.lane.run_turn()
     bench.lane.unblock(bench.one)
     assert bench.kicks == 2
@@ -92,7 +92,8 @@ def test_one_that_unblocked_while_it_refused_is_asked_again(bench: Bench) -> Non
     queue = bench.one.keys.queue
     before = queue.unblocks
     bench.lane.unblock(bench.one)
-    bench.lane.refused(bench.one, due=queue.restart(Cryptkop(0), before))
+    queue.restart(Cryptkop(0), before)
+    bench.lane.refused(bench.one)
     assert bench.kicks == 1
     assert bench.lane.run_turn()
     assert bench.given == [(bench.one.hid, 0, 0)]

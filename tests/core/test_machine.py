@@ -110,7 +110,7 @@ class Machine(RuleBasedStateMachine):
     def queue_of(self, driver: Recorder) -> list[int]:
         """What waits for a driver, by number."""
         slot = next(slot for slot in self.fw._drivers if slot.driver is driver)
-        return [crp.opaque for crp in slot.sym.queue._items]
+        return [crp.opaque for crp in slot.sym.queue.items]
 
     def called_back(self, crp: Cryptop) -> None:
         """Count."""
@@ -277,7 +277,7 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def queues_and_counts_agree(self) -> None:
         for slot in self.fw._drivers:
-            waiting = Counter(id(crp.holder) for crp in slot.sym.queue._items)
+            waiting = Counter(id(crp.holder) for crp in slot.sym.queue.items)
             for session in slot.sym.sessions.values():
                 assert session.queued == waiting[id(session)]
                 assert len(session.inflight) >= session.queued

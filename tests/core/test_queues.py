@@ -3,84 +3,119 @@
 from opencrypto import Cryptop
 from opencrypto._core.queues import RequestQueue
 from opencrypto._core.returns import ReturnQueue
+from opencrypto._state import RequestState
 from opencrypto.constants import CRYPTO_HINT_MORE
 
 MORE = CRYPTO_HINT_MORE
 
 
-def queue_of(*items: str) -> RequestQueue[str]:
-    queue: RequestQueue[str] = RequestQueue()
+class Item(str):
+    """Something that waits: it has the state of a request."""
+
+    state = 0
+
+
+def queue_of(*items: str) -> RequestQueue[Item]:
+    queue: RequestQueue[Item] = RequestQueue()
     for item in items:
-        queue.append(item)
+        queue.append(Item(item))
     return queue
+
+
+def rings(queue: RequestQueue[Item]) -> bool:
+    """Tell whether the interrupt is told of a queue now."""
+    told: list[str] = []
+    rung = queue.schedule(told.append, "its driver")
+    assert told == ["its driver"] * rung
+    return rung
 
 
 def test_more_is_hinted_exactly_when_another_follows_at_once() -> None:
     """Each request but the last has the hint, in the order of queueing."""
     queue = queue_of("a", "b", "c")
-    assert [queue.next_runnable() for _ in range(4)] == [("a", MORE), ("b", MORE), ("c", 0), None]
+    assert [queue.take() for _ in range(4)] == [("a", MORE), ("b", MORE), ("c", 0), None]
 
 
 def test_the_last_of_a_turn_has_no_hint() -> None:
     """If the caller goes to another driver next, nothing follows at once."""
-    assert queue_of("a", "b").next_runnable(last=True) == ("a", 0)
+    assert queue_of("a", "b").take(last=True) == ("a", 0)
 
 
 def test_the_interrupt_is_told_once() -> None:
     """Only the request that finds the queue unscheduled rings; an empty look ends that."""
-    queue: RequestQueue[str] = RequestQueue()
-    assert [queue.append("a"), queue.append("b")] == [True, False]
-    assert queue.next_runnable() == ("a", MORE)
-    assert not queue.append("c")
-    while queue.next_runnable():
-        pass
-    assert queue.append("d")
+    queue = queue_of("a")
+    assert rings(queue)
+    queue.append(Item("b"))
+    assert not rings(queue)
+    assert queue.take() == ("a", MORE)
+    queue.append(Item("c"))
+    assert not rings(queue)
+    while queue.take():
+        assert not rings(queue)
+    assert not rings(queue), "there is nothing to be told of"
+    queue.append(Item("d"))
+    assert rings(queue)
+
+
+def test_what_waits_is_queued_and_what_is_taken_is_submitted() -> None:
+    """In the same step, so that nobody sees one without the other."""
+    queue = queue_of("a")
+    item = queue.items[0]
+    assert item.state == RequestState.QUEUED
+    assert queue.take() == ("a", 0)
+    assert item.state == RequestState.SUBMITTED
+    queue.put_back(item)
+    assert item.state == RequestState.QUEUED
+    assert queue.take() == ("a", 0)
+    queue.restart(item, queue.unblocks)
+    assert item.state == RequestState.QUEUED
 
 
 def test_a_restarted_request_is_the_next() -> None:
     """What the driver refused is at the head again, and nothing runs until it unblocks."""
     queue = queue_of("a", "b")
-    assert queue.next_runnable() == ("a", MORE)
-    assert not queue.restart("a", queue.unblocks)
+    assert rings(queue)
+    assert queue.take() == ("a", MORE)
+    queue.restart(Item("a"), queue.unblocks)
     assert queue.blocked
-    assert queue.next_runnable() is None
-    assert not queue.append("c")
-    assert queue.unblock()
-    assert [queue.next_runnable() for _ in range(3)] == [("a", MORE), ("b", MORE), ("c", 0)]
+    assert queue.take() is None
+    queue.append(Item("c"))
+    assert not rings(queue)
+    queue.unblock()
+    assert rings(queue)
+    assert [queue.take() for _ in range(3)] == [("a", MORE), ("b", MORE), ("c", 0)]
 
 
 def test_an_unblock_during_the_refusal_is_not_lost() -> None:
     """If the driver unblocked after it was asked, it is asked again rather than left asleep."""
-    queue: RequestQueue[str] = RequestQueue()
+    queue = queue_of()
     asked = queue.unblocks
-    assert not queue.unblock()
-    assert queue.restart("a", asked)
+    queue.unblock()
+    queue.restart(Item("a"), asked)
+    assert rings(queue)
     assert not queue.blocked
-    assert queue.next_runnable() == ("a", 0)
+    assert queue.take() == ("a", 0)
 
 
 def test_an_unblock_of_before_the_question_is_no_answer_to_it() -> None:
     """An unblock that came before the driver was asked does not keep it from being blocked."""
-    queue: RequestQueue[str] = RequestQueue()
+    queue = queue_of()
     queue.unblock()
-    assert not queue.restart("a", queue.unblocks)
+    queue.restart(Item("a"), queue.unblocks)
+    assert not rings(queue)
     assert queue.blocked
 
 
 def test_unblocking_what_is_not_blocked_or_empty_does_nothing() -> None:
     """The interrupt is not told of a queue without requests, nor twice of the same."""
-    assert not RequestQueue[str]().unblock()
+    empty = queue_of()
+    empty.unblock()
+    assert not rings(empty)
     queue = queue_of("a")
-    assert not queue.unblock()
-    assert queue.next_runnable() == ("a", 0)
-
-
-def test_draining_takes_all_in_order() -> None:
-    """When the driver leaves, everything comes out in order, blocked or not."""
-    queue = queue_of("a", "b")
-    queue.restart("z", queue.unblocks)
-    assert queue.drain() == ["z", "a", "b"]
-    assert len(queue) == 0
+    assert rings(queue)
+    queue.unblock()
+    assert not rings(queue)
+    assert queue.take() == ("a", 0)
 
 
 def test_the_return_queue_is_first_in_first_out_and_kicks() -> None:

@@ -39,7 +39,7 @@ ORDER = (
     "_measure.timing _measure.counters _measure.trace _measure.watcher",
     "sysctl",
     # The running framework.
-    "_core.bugs _core.origins _core.plugins _core.selection _core.queues _core.guard",
+    "_core.errands _core.bugs _core.origins _core.plugins _core.selection _core.queues _core.guard",
     "_core.returns _core.pool",
     "_core.slots _core.lane",
     "_core.sessions",
