@@ -12,6 +12,7 @@ from opencrypto_esp.capture.errors import CaptureError, Damage
 from opencrypto_esp.capture.model import (
     MAX_FRAME,
     NANO,
+    SURPLUS,
     Block,
     Frame,
     Interface,
@@ -196,8 +197,8 @@ class PcapngReader:
         dropped: bytes = b"",
     ) -> Frame:  # fmt: skip
         end = begin + kept
-        if end > stop or kept > MAX_FRAME:
-            raise Damage(f"a packet of {kept} bytes is in a block that has not so many")
+        if end > stop or kept > MAX_FRAME or kept > length + SURPLUS:
+            raise Damage(f"{kept} bytes of a packet of {length} are announced")
         interface = self._interface(number)
         fcs = interface.fcs
         options = data[begin + (kept + 3 & ~3) : stop]
@@ -280,7 +281,7 @@ class PcapngReader:
         (length,) = self._order.word.unpack_from(body)
         kept = min(length, interface.snaplen or length)
         if kept > len(body) - 4 or kept > MAX_FRAME:
-            raise Damage(f"a packet of {kept} bytes is in a block that has not so many")
+            raise Damage(f"{kept} bytes of a packet of {length} are announced")
         frame, length = trimmed(body[4 : 4 + kept], length, interface.fcs)
         return Frame(interface, None, frame, length)
 
