@@ -171,9 +171,7 @@ class PcapngReader:
             if kind == _PACKET:
                 items.append(self._packet(data, at + 8, stop - 4))
             else:
-                item = self._other(kind, data, at, stop)
-                if item is not None:
-                    items.append(item)
+                items.append(self._other(kind, data, at, stop))
             at = stop
         return at, 12
 
@@ -232,8 +230,8 @@ class PcapngReader:
             kept.append(order.packed(code, value))
         return (b"".join((*kept, order.packed(_END, b""))) if kept else b""), fcs
 
-    def _other(self, kind: int, data: bytes, at: int, stop: int) -> Item | None:
-        """Return what a block that is no enhanced packet block says, if it says something."""
+    def _other(self, kind: int, data: bytes, at: int, stop: int) -> Item:
+        """Return what a block is that is no enhanced packet block."""
         body = data[at + 8 : stop - 4]
         if kind == _SECTION:
             _version(self._order, data, at)
