@@ -301,9 +301,8 @@ class Dispatcher:
             if reason:
                 crp.fail(errno.EINVAL, reason)
             else:
-                crp.fail(
-                    errno.ENOENT, f"no session {sid_text(crp.sid)}; open one with newsession()"
-                )
+                hint = "open one with newsession()"
+                crp.fail(errno.ENOENT, f"no session {sid_text(crp.sid)}; {hint}")
             return
         session.slot.local.counts.errs += 1
         crp.stamps = None

@@ -179,7 +179,9 @@ class _Run:
             )
             passage.run(_shown(reader, captures.size(self._source)))
         if reader.cut:
-            self._cut = f"cut short after packet {passage.frames}: {reader.cut}"
+            self._cut = (
+                f"{reader.source.name} is cut short after packet {passage.frames}: {reader.cut}"
+            )
         return passage
 
     def _document(self, flow: Flow, passage: Passage, lost: int, seconds: float) -> None:
@@ -234,7 +236,7 @@ class _Run:
                 + "; ".join(dict.fromkeys(filter(None, todo)))
             )
         if self._cut:
-            show.warn(f"{self._source} is {self._cut}; what came before is kept")
+            show.warn(f"{self._cut}; what came before is kept")
 
 
 def _listed(kinds: Counter[str]) -> str:

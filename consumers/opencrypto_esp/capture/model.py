@@ -12,6 +12,12 @@ from opencrypto_esp.capture.links import LINKS, Finder, finder
 MAX_FRAME: Final = 262144
 """The most **bytes** of a frame, tcpdump's and Wireshark's too: a record with more is damaged."""
 
+SURPLUS: Final = 256
+"""
+**Bytes** that may be kept of a frame beyond its original length: some recorders count a header of
+their own in the one and not in the other. More is a damaged length, which swallows what follows.
+"""
+
 MICRO: Final = 10**6
 NANO: Final = 10**9
 

@@ -14,6 +14,7 @@ from opencrypto_esp.capture.model import (
     MAX_FRAME,
     MICRO,
     NANO,
+    SURPLUS,
     Block,
     Frame,
     Interface,
@@ -102,8 +103,8 @@ class PcapReader:
             wanted = 16
             while at + 16 <= end:
                 seconds, part, kept, length = unpack(data, at)
-                if kept > MAX_FRAME:
-                    self.cut = f"a packet of {kept} bytes is announced, which none can have"
+                if kept > MAX_FRAME or kept > length + SURPLUS:
+                    self.cut = f"{kept} bytes of a packet of {length} are announced"
                     break
                 stop = at + 16 + kept
                 if stop > end:

@@ -12,6 +12,7 @@ from opencrypto_esp.capture.errors import CaptureError, Damage
 from opencrypto_esp.capture.model import (
     MAX_FRAME,
     NANO,
+    SURPLUS,
     Block,
     Frame,
     Interface,
@@ -170,9 +171,7 @@ class PcapngReader:
             if kind == _PACKET:
                 items.append(self._packet(data, at + 8, stop - 4))
             else:
-                item = self._other(kind, data, at, stop)
-                if item is not None:
-                    items.append(item)
+                items.append(self._other(kind, data, at, stop))
             at = stop
         return at, 12
 
@@ -196,8 +195,8 @@ class PcapngReader:
         dropped: bytes = b"",
     ) -> Frame:  # fmt: skip
         end = begin + kept
-        if end > stop or kept > MAX_FRAME:
-            raise Damage(f"a packet of {kept} bytes is in a block that has not so many")
+        if end > stop or kept > MAX_FRAME or kept > length + SURPLUS:
+            raise Damage(f"{kept} bytes of a packet of {length} are announced")
         interface = self._interface(number)
         fcs = interface.fcs
         options = data[begin + (kept + 3 & ~3) : stop]
@@ -231,8 +230,8 @@ class PcapngReader:
             kept.append(order.packed(code, value))
         return (b"".join((*kept, order.packed(_END, b""))) if kept else b""), fcs
 
-    def _other(self, kind: int, data: bytes, at: int, stop: int) -> Item | None:
-        """Return what a block that is no enhanced packet block says, if it says something."""
+    def _other(self, kind: int, data: bytes, at: int, stop: int) -> Item:
+        """Return what a block is that is no enhanced packet block."""
         body = data[at + 8 : stop - 4]
         if kind == _SECTION:
             _version(self._order, data, at)
@@ -280,7 +279,7 @@ class PcapngReader:
         (length,) = self._order.word.unpack_from(body)
         kept = min(length, interface.snaplen or length)
         if kept > len(body) - 4 or kept > MAX_FRAME:
-            raise Damage(f"a packet of {kept} bytes is in a block that has not so many")
+            raise Damage(f"{kept} bytes of a packet of {length} are announced")
         frame, length = trimmed(body[4 : 4 + kept], length, interface.fcs)
         return Frame(interface, None, frame, length)
 

@@ -66,6 +66,7 @@ def peak(kind: str, many: int) -> int:
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FORMATS)
 def test_memory_does_not_grow_with_the_capture(kind: str) -> None:
     short, long = peak(kind, 1000), peak(kind, 8000)

@@ -64,6 +64,7 @@ def test_what_is_damaged_is_noticed(name: str) -> None:
     assert (got, damage) == (b"whole", f"something else follows its {name} data")
 
 
+@pytest.mark.slow
 @every
 def test_a_bomb_is_unpacked_a_piece_at_a_time(name: str) -> None:
     """A megabyte of gzip may hold a gigabyte."""
