@@ -401,8 +401,10 @@ class KeyRequests:
         routing.kept = True
         try:
             self._return(krp)
-        finally:
+            self.returns.kick()
+        except BaseException:
             self.returns.surely_kick()
+            raise
 
     def run_returns(self) -> int:
         """Call back what waits on the return queue now, and tell how many there were."""

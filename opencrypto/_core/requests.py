@@ -282,8 +282,10 @@ class Dispatcher:
         crp.flags |= CRYPTO_F_ONRETQ
         try:
             self._return(crp)
-        finally:
+            self.returns.kick()
+        except BaseException:
             self.returns.surely_kick()
+            raise
 
     def _put_off(self, rest: Callable[..., None], crp: Cryptop, session: Session | None) -> None:
         """Leave the rest of a completion to the request interrupt."""

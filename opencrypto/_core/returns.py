@@ -132,7 +132,7 @@ class ReturnQueue(Generic[R]):
         self.kick()
 
     def surely_kick(self) -> None:
-        """Wake the return interrupt, even if a signal handler raises meanwhile."""
+        """Do that after a `kick` that a signal handler may have broken off."""
         try:
             self.kick()
         except BaseException:

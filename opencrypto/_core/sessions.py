@@ -405,11 +405,12 @@ class Sessions:
                     ours = True
                     del sessions[lid]
             if ours and freesession is not None:
-                told = True
+                told = not slot.sym.frees_again
                 try:
                     freesession(number)
                 except Exception as error:
                     self._bugs.report(Rule.FREESESSION, slot.name, error)
+                told = True
             self._forget(session, call, ours=ours, told=True)
         except BaseException:  # of a signal handler
             call.thread = 0
@@ -530,7 +531,6 @@ class Sessions:
         """
         lineage = session.lineage
         new: Session | None = None
-        moved = False
         try:
             new = place(lineage)
             self.orphan(session)  # if it lives until now
@@ -539,14 +539,13 @@ class Sessions:
             if moved:
                 session.slot.local.counts.migrated += 1
                 log.info("session_migrated", sid=session.sid, new_sid=new.sid, driver=new.slot.name)
+                return new
+            self.discard(new)
         except BaseException:  # of a signal handler, if there is a new one
             if new is not None and lineage.newest is not new:
                 self.later(self.discard, new)
             raise
-        if not moved:
-            self.discard(new)
-            return None
-        return new
+        return None
 
     def unite(self, session: Session) -> bool:
         """

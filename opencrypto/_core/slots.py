@@ -315,13 +315,15 @@ class SymmetricSide:
         algs: Algorithm number to the (maxoplen, flags) it was registered with.
         failed: Algorithm number to why its known answer failed; these are not offered.
         number_of: Gives what the driver's freesession names a session by: its SID, or its lid.
+        frees_again: Whether its freesession bears being called again, after it was broken off.
         queue: The requests that wait for the driver.
         sessions: Its open sessions by lid. Taking one out is the right, and the duty, to call the
             driver's freesession for it.
     """
 
     __slots__ = (
-        "algs", "failed", "freesession", "newsession", "number_of", "process", "queue", "sessions",
+        "algs", "failed", "frees_again", "freesession", "newsession", "number_of", "process",
+        "queue", "sessions",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -330,6 +332,7 @@ class SymmetricSide:
         self.newsession: NewSession | None = None
         self.freesession: Callable[[int], object] | None = None
         self.number_of: Callable[[int], int] = int
+        self.frees_again = False
         self.process: Process | None = None
         self.queue: RequestQueue[Cryptop] = RequestQueue()
         self.sessions: dict[int, Session] = {}

@@ -91,6 +91,7 @@ class Virtual:
         self.slot.name = "virtual"
         self.slot.tier = SOFTWARE
         self.slot.sym.freesession = self._freesession
+        self.slot.sym.frees_again = True
         self.slot.move(SlotEvent.GET_DRIVERID)
         self.slot.move(SlotEvent.REGISTER)
 
@@ -171,14 +172,8 @@ class Virtual:
 
     def _freesession(self, sid: int) -> None:
         lid = lid_of(sid)
-        parts = self._parts.get(lid, [])
-        try:
-            self._free(parts)
-        except BaseException:  # of a signal handler
-            self._sessions.later(self._free, parts)
-            raise
-        finally:
-            self._parts.pop(lid, None)
+        self._free(self._parts.get(lid, []))
+        self._parts.pop(lid, None)  # late: until here it may be called again
 
     def _free(self, parts: Sequence[Part]) -> None:
         for part in parts:

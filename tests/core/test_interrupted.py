@@ -19,7 +19,7 @@ import threading
 import time
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from types import FrameType
 from typing import Any
 
@@ -31,6 +31,7 @@ from opencrypto import (
     CRYPTO_F_BATCH,
     CRYPTO_F_CBIMM,
     CRYPTO_NULL_CBC,
+    CRYPTO_NULL_HMAC,
     CRYPTO_SYMQ,
     ERESTART,
     BusyError,
@@ -41,7 +42,6 @@ from opencrypto import (
     Framework,
     UnknownSession,
 )
-from opencrypto._request.sid import hid_of
 from opencrypto.exceptions import UsageError
 from tests.toy import KEY, Toy, newsession, request, the_session
 
@@ -144,8 +144,8 @@ XORED = bytes([KEY[0]]) * 16
 class CToy(Toy):
     """A toy in whose newsession and freesession an interrupt comes before or after, not between."""
 
-    def __init__(self, name: str = "toy") -> None:
-        super().__init__(name, algs=ALGS)
+    def __init__(self, name: str = "toy", algs: Collection[int] = ALGS) -> None:
+        super().__init__(name, algs=algs)
         self.freesession = self.keys.pop  # type: ignore[method-assign, assignment]
 
     def newsession(self, ini: Sequence[Cryptoini]) -> int:
@@ -244,15 +244,27 @@ def test_no_request_is_lost_or_doubled_wherever_dispatch_is_interrupted(
     assert fw.driver_bugs.count == 0
 
 
+BOTH = (CRYPTO_NULL_CBC, CRYPTO_NULL_HMAC)
+"""A chain that one toy serves, or two do together."""
+
+
+def chain_of(algs: Sequence[int]) -> list[Cryptoini]:
+    """Return the parameters of a session of some of these."""
+    return [Cryptoini(alg, KEY if alg == CRYPTO_NULL_CBC else b"") for alg in algs]
+
+
+@pytest.mark.parametrize("chain", [(CRYPTO_NULL_CBC,), BOTH])
 def test_no_session_is_lost_wherever_opening_and_freeing_are_interrupted(
-    capsys: pytest.CaptureFixture[str],
+    chain: tuple[int, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What the consumer was not told of is no more; what it asked to be freed is."""
-    pacer, driver = Pacer(), CToy()
+    pacer, driver, other = Pacer(), CToy(), CToy("mac", (CRYPTO_NULL_HMAC,))
     told = freed = broken_off = 0
-    ini = Cryptoini(CRYPTO_NULL_CBC, KEY)
+    ini = chain_of(chain)
     end = time.monotonic() + SECONDS
-    with Framework(plugins=[driver]) as fw, alarms(0.0002, pacer) as count:
+    with Framework(plugins=False) as fw, alarms(0.0002, pacer) as count:
+        fw.attach(driver)
+        fw.attach(other)
         while time.monotonic() < end:
             sids: list[int] = []
             for _ in range(16):
@@ -274,7 +286,8 @@ def test_no_session_is_lost_wherever_opening_and_freeing_are_interrupted(
             assert until(lambda: not fw._sessions.table)
             slot = fw._drivers.find("toy")
             assert until(lambda slot=slot: not slot.calls and not slot.sym.sessions)  # type: ignore[misc]
-            assert not {hid_of(sid) for sid in fw._sessions.table}
+            assert not other.keys
+            assert not fw._virtual._parts
     say(
         capsys,
         signals=count[0],
@@ -286,6 +299,66 @@ def test_no_session_is_lost_wherever_opening_and_freeing_are_interrupted(
     assert pacer.hits
     assert broken_off
     assert not driver.keys, "the driver was told of each"
+    assert not other.keys
+
+
+@pytest.mark.parametrize("chain", [(CRYPTO_NULL_CBC,), BOTH])
+@pytest.mark.parametrize("pinned", [False, True])
+def test_no_session_is_lost_wherever_its_move_is_interrupted(
+    chain: tuple[int, ...], pinned: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From driver to driver, from several to one and back: its SIDs lead to it till it is freed."""
+    pacer, draw = Pacer(), random.Random(3)
+    toys = [CToy("cipher"), CToy("mac", (CRYPTO_NULL_HMAC,)), CToy("one", BOTH), CToy("two", BOTH)]
+    inis = chain_of(chain)
+    moves = lost = 0
+    end = time.monotonic() + SECONDS / 4
+    with Framework(plugins=False) as fw, alarms(0.0002, pacer) as count:
+        attached: set[str] = set()
+
+        def come_or_go() -> None:
+            for toy in draw.sample(toys, 2):
+                if toy.name in attached:
+                    attached.remove(toy.name)
+                    fw.detach(toy)
+                else:
+                    attached.add(toy.name)
+                    fw.attach(toy)
+
+        while time.monotonic() < end:
+            for toy in toys:
+                if toy.name not in attached:
+                    attached.add(toy.name)
+                    fw.attach(toy)
+            sids = {fw.newsession(inis, driver="one" if pinned else None)}
+            for _ in range(8):
+                come_or_go()
+                crp = request(draw.choice(tuple(sids)), lambda crp: None, flags=draw.choice(FLAGS))
+                try:
+                    with pacer:
+                        fw.dispatch(crp)
+                except KeyboardInterrupt:
+                    pass
+                assert until(lambda crp=crp: not crp.state)  # type: ignore[misc]
+                lost += crp.etype == errno.ENOENT
+                if crp.etype == errno.EAGAIN:
+                    moves += 1
+                    sids.add(crp.sid)
+            sid = draw.choice(tuple(sids))
+            try:
+                with pacer:
+                    fw.freesession(sid)
+            except KeyboardInterrupt:
+                with contextlib.suppress(UnknownSession):
+                    fw.freesession(sid)  # which it may not have come to
+            assert until(lambda: not fw._sessions.table), fw._sessions.table
+            assert until(lambda: not any(toy.keys for toy in toys)), [toy.keys for toy in toys]
+            assert not fw._virtual._parts
+            assert not fw._virtual.slot.sym.sessions
+    say(capsys, signals=count[0], interrupts=pacer.hits, moves=moves, lost=lost)
+    assert pacer.hits
+    assert moves
+    assert lost == 0
 
 
 def test_no_key_request_is_lost_or_doubled_wherever_its_dispatch_is_interrupted(
