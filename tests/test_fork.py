@@ -39,7 +39,7 @@ from opencrypto.driver import WorkerPool
 from opencrypto.testing import LateDriver
 from opencrypto_afalg.driver import AfalgDriver
 from opencrypto_afalg.rng import KernelRng
-from opencrypto_esp import Esp
+from opencrypto_esp import Direction, Esp
 from tests.consumers.esp.packets import SUITES, ipv4, make_sa
 from tests.drivers.afalg.fake import linux_7_2
 from tests.toy import Toy, newsession
@@ -142,7 +142,7 @@ def one_of_everything() -> Iterator[dict[str, Any]]:
                     fw.newsession([Cryptoini(*each) for each in chain], driver=info.hid)
         session = stack.enter_context(Session(Cryptoini(CRYPTO_AES_CBC, bytes(16)), framework=fw))
         session.encrypt(bytes(32))
-        esp = stack.enter_context(Esp(fw, [make_sa(*SUITES[0])]))
+        esp = stack.enter_context(Esp(fw, [make_sa(*SUITES[0], direction=Direction.OUT)]))
         assert esp.protect(ipv4(b"payload")).packet
         pool = WorkerPool("test", lambda: None, size=1)
         stack.callback(pool.close)
