@@ -456,3 +456,56 @@ def test_a_signal_handler_may_close_in_the_midst_of_a_close(
     assert count
     assert toys[0].closed == 1
     assert log.order == ["one"]
+
+
+def test_a_second_close_waits_for_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever closes finds everything closed when that returns."""
+    fw, toys, log = hanging("one")
+    monkeypatch.setattr("opencrypto._core.framework.DETACH_TIMEOUT", 0.3)
+    first = threading.Thread(target=fw.close)
+    first.start()
+    while not fw.closed:
+        time.sleep(0.001)
+    fw.close()
+    assert toys[0].closed == 1
+    assert log.order == ["one"]
+    first.join()
+
+
+def test_a_close_waits_for_who_detaches_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody's detach with an hour to go does not keep a driver beyond the end of close."""
+    fw, toys, log = hanging("one")
+    monkeypatch.setattr("opencrypto._core.framework.DETACH_TIMEOUT", 0.2)
+    other = threading.Thread(target=lambda: fw.detach("one", timeout=3600))
+    other.start()
+    while not next(iter(fw._drivers)).closing:
+        time.sleep(0.001)
+    begun = time.monotonic()
+    fw.close()
+    assert time.monotonic() - begun < 5
+    assert toys[0].closed == 1
+    assert log.order == ["one"]
+    other.join()
+
+
+def test_a_callback_may_detach_the_driver_that_calls_it() -> None:
+    """At once, where nothing is left to be waited for; else when the driver has come to its end."""
+    toy = Toy()
+    with Framework(plugins=[toy]) as fw:
+        sid = newsession(fw)
+        fw.dispatch(request(sid, lambda _: fw.detach(toy)))
+        deadline = time.monotonic() + 10
+        while not toy.closed and time.monotonic() < deadline:
+            time.sleep(0.002)
+        assert toy.closed == 1
+
+
+def test_a_forked_child_may_detach_what_the_parent_was_detaching() -> None:
+    """Who was at it has not come along."""
+    fw, toys, _ = hanging("one")
+    next(iter(fw._drivers)).closing = -1  # another thread's, at the fork
+    fw.after_fork()
+    toys[0].held.clear()
+    fw.detach("one", timeout=1)
+    assert toys[0].closed == 1
+    fw.close()
