@@ -129,8 +129,6 @@ class KeyRequests:
         except BaseException:
             # Of a signal handler. Where nobody has the request, it was not dispatched.
             if not routing.kept:
-                if routing.slot is not None:
-                    routing.slot.keys.inflight.discard(krp)
                 krp.holder = None
                 krp.state = IDLE
             raise
@@ -170,7 +168,7 @@ class KeyRequests:
         counts = slot.local.counts
         depth = counts.depth
         inflight = keys.inflight
-        straight = False
+        straight = queued = False
         routing.slot = slot
         krp.hid = slot.hid
         counts.depth = depth + 1
@@ -186,7 +184,7 @@ class KeyRequests:
                         straight = True
                     else:
                         krp.state = QUEUED
-                        routing.kept = True
+                        routing.kept = queued = True
                         items.append(krp)
                 else:
                     routing.slot = None
@@ -196,7 +194,13 @@ class KeyRequests:
             if straight:
                 self._call_driver(krp, routing, slot, 0, unblocks)
             else:
+                self.lane.see_to(slot)
+        except BaseException:  # of a signal handler
+            if queued:
                 self.lane.surely_see_to(slot)
+            elif not routing.kept:
+                inflight.discard(krp)
+            raise
         finally:
             counts.depth = depth
         return True
@@ -243,22 +247,27 @@ class KeyRequests:
         inflight = slot.keys.inflight
         held = False
         stays = False
-        with slot.lock:
-            # One step, as in `_enter`.
-            counts.kblocks += 1
-            held = krp in inflight
-            stays = held and slot.state is SlotState.ACTIVE
+        try:
+            with slot.lock:
+                # One step, as in `_enter`.
+                counts.kblocks += 1
+                held = krp in inflight
+                stays = held and slot.state is SlotState.ACTIVE
+                if stays:
+                    krp.state = QUEUED
+                    routing.kept = True
+                    if unblocks == queue.unblocks:
+                        queue.blocked = True
+                    items.appendleft(krp)
+            if held and not stays:
+                inflight.discard(krp)
+                self._move_on(krp, routing, slot)
+                return
+            self.lane.refused(slot)
+        except BaseException:  # of a signal handler
             if stays:
-                krp.state = QUEUED
-                routing.kept = True
-                if unblocks == queue.unblocks:
-                    queue.blocked = True
-                items.appendleft(krp)
-        if held and not stays:
-            inflight.discard(krp)
-            self._move_on(krp, routing, slot)
-            return
-        self.lane.refused(slot)
+                self.lane.surely_see_to(slot)
+            raise
 
     def done(self, krp: Cryptkop, by: set[Cryptkop] | None = None) -> None:
         """
@@ -338,29 +347,39 @@ class KeyRequests:
 
     def flush(self, slot: Slot) -> None:
         """Give others what is queued for a driver that leaves."""
-        keys = slot.keys
-        items = keys.queue.items
+        items = slot.keys.queue.items
         while items:
-            with slot.lock:
-                if not items:
-                    return
-                krp = items[0]
-                del items[0]
-            keys.inflight.discard(krp)
-            self._move_on(krp, krp.holder, slot)
+            self._pass_on(items[0], slot)
 
     def reclaim(self, slot: Slot) -> int:
         """Give others what a driver took and will never answer; return how many that is."""
-        inflight = slot.keys.inflight
-        requests = list(inflight)
-        for krp in requests:
-            try:
-                inflight.remove(krp)
-            except KeyError:
-                continue  # answered after all
-            self._move_on(krp, krp.holder, slot)
+        taken = sum(self._pass_on(krp, slot) for krp in list(slot.keys.inflight))
         self._drivers.check_drained(slot)
-        return len(requests)
+        return taken
+
+    def _pass_on(self, krp: Cryptkop, slot: Slot) -> bool:
+        """Take a request from a driver, and give it to another; False if it was answered first."""
+        items, inflight = slot.keys.queue.items, slot.keys.inflight
+        drop = inflight.discard
+        routing: Routing = krp.holder
+        taken = False
+        try:
+            with slot.lock:
+                # One step, with nothing called but the last.
+                if items and items[0] is krp:
+                    del items[0]
+                if krp in inflight:
+                    routing = krp.holder
+                    routing.kept = False
+                    taken = True
+                    drop(krp)
+            if taken:
+                self._move_on(krp, routing, slot)
+        except BaseException:  # of a signal handler
+            if taken and not routing.kept:
+                self._put_off(self._move_on, krp, routing, slot)
+            raise
+        return taken
 
     # The way out.
 

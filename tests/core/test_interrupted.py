@@ -169,6 +169,15 @@ class KeyToy(Toy):
         return 0
 
 
+class Stubborn(CToy):
+    """A toy that takes no key request ever: they wait for it."""
+
+    keyops = (CRK_MOD_EXP,)
+
+    def kprocess(self, krp: Cryptkop, hint: int) -> int:
+        return ERESTART
+
+
 class Refusing(Toy):
     """A toy that now and then takes nothing until later."""
 
@@ -325,9 +334,13 @@ def test_an_end_that_is_interrupted_anywhere_is_finished_by_the_next(
     end = time.monotonic() + SECONDS
     with alarms(0.0002, pacer) as count:
         while time.monotonic() < end:
-            one, two = CToy("one"), CToy("two")
+            one, two = Stubborn("one"), Stubborn("two")
             fw = Framework(plugins=[one, two])
             answers: list[Cryptop] = []
+            kanswers: list[Cryptkop] = []
+            krps = [Cryptkop.of(CRK_MOD_EXP, [3, 5, 7], [8], kanswers.append) for _ in range(4)]
+            for krp in krps:
+                fw.kdispatch(krp)
             crps = [
                 request(newsession(fw, driver=name), answers.append, flags=CRYPTO_F_BATCH)
                 for name in ("one", "two") * 4
@@ -345,7 +358,8 @@ def test_an_end_that_is_interrupted_anywhere_is_finished_by_the_next(
                     except UsageError:
                         break  # it was at its end
             fw.close()
-            lost += len(crps) - len(answers)
+            lost += len(crps) + len(krps) - len(answers) - len(kanswers)
+            assert Counter(map(id, kanswers)) == Counter(map(id, krps))
             assert (one.closed, two.closed) == (1, 1)
             assert not one.keys
             assert not two.keys
