@@ -404,7 +404,7 @@ class Framework:
         Detach a driver by hid, name or object: its sessions migrate, and it is closed.
 
         Waits up to `timeout` seconds for the driver to answer what it has taken; what it then
-        has not answered is handed back to the consumers with EAGAIN.
+        has not answered ends with EIO, since it may be half done; what it never saw, with EAGAIN.
 
         Raises:
             UsageError: no such driver is attached, somebody detaches it already, or `timeout` is

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from functools import partial
 from time import perf_counter_ns
 from typing import Final, NoReturn
 
@@ -244,15 +245,32 @@ class Dispatcher:
             self._errands.add((self._turn_away, (crp, session)))
             self._errands.hurry()
 
-    def _end(self, crp: Cryptop, session: Session | None, *, claimed: bool = False) -> None:
+    def _give_up(self, crp: Cryptop, session: Session) -> None:
+        """Complete a request that a driver has and will never answer: never with EAGAIN."""
+        if self._sessions.may_wait():
+            self._end(crp, session, self._abandon)
+        else:
+            self._errands.add((self._give_up, (crp, session)))
+            self._errands.hurry()
+
+    def _end(
+        self,
+        crp: Cryptop,
+        session: Session | None,
+        say: Callable[[Cryptop, Session | None], None] | None = None,
+        *,
+        claimed: bool = False,
+    ) -> None:
         """
         Complete a request that no driver answers.
 
         Args:
             crp: The request.
             session: Its session, from which it is taken; None if there is none.
+            say: Sets what it ends with; `_say_why`, if not given.
             claimed: It has been taken already, by a call that was broken off.
         """
+        say = say or self._say_why
         if session is None and not claimed:
             if crp.state:
                 raise BusyError(BUSY)
@@ -263,12 +281,12 @@ class Dispatcher:
         except KeyError:
             return  # somebody was quicker
         except BaseException:  # of a signal handler
-            self._put_off(self._claimed, crp, session)
+            self._put_off(partial(self._end, say=say, claimed=True), crp, session)
             raise
         try:
-            self._say_why(crp, session)
+            say(crp, session)
         except BaseException:
-            self._put_off(self._claimed, crp, session)
+            self._put_off(partial(self._end, say=say, claimed=True), crp, session)
             raise
         if crp.flags & CRYPTO_F_CBIMM:
             crp.holder = None
@@ -292,9 +310,6 @@ class Dispatcher:
         self._errands.add((rest, (crp, session)))
         self._errands.hurry()
 
-    def _claimed(self, crp: Cryptop, session: Session | None) -> None:
-        self._end(crp, session, claimed=True)
-
     def _say_why(self, crp: Cryptop, session: Session | None) -> None:
         """Set what a request ends with that no driver answers."""
         if session is None:
@@ -306,6 +321,21 @@ class Dispatcher:
                 hint = "open one with newsession()"
                 crp.fail(errno.ENOENT, f"no session {sid_text(crp.sid)}; {hint}")
             return
+        self._leave(crp, session)
+        self._sessions.redirect(crp, session)
+
+    def _abandon(self, crp: Cryptop, session: Session | None) -> None:
+        """Say of a request that its driver may have worked on it, and may still do."""
+        assert session is not None
+        self._leave(crp, session)
+        crp.fail(
+            errno.EIO,
+            f"driver {session.slot.name} left without an answer; the buffer may have changed, and "
+            "may still",
+        )
+
+    def _leave(self, crp: Cryptop, session: Session) -> None:
+        """Count a request that no driver answers, and see to the session that it leaves."""
         session.slot.local.counts.errs += 1
         crp.stamps = None
         if session.state is LIVE:
@@ -313,7 +343,6 @@ class Dispatcher:
             # the consumer dispatch again and again to the same session.
             self._sessions.orphan(session)
         self._sessions.settle(session)
-        self._sessions.redirect(crp, session)
 
     # The driver's answers.
 
@@ -451,10 +480,18 @@ class Dispatcher:
             raise
 
     def reclaim(self, session: Session) -> int:
-        """Complete, with EAGAIN, what a driver took and will never answer; return how many."""
+        """
+        Complete what a driver took and will never answer; return how many that is.
+
+        It ends with EIO: EAGAIN says that nothing was done, and what a driver has had in its hands
+        may be half done. With a counter mode a second pass would give the plaintext away.
+        """
         taken = list(session.inflight)
         for crp in taken:
-            self._turn_away(crp, session)
+            if crp.state == SUBMITTED:
+                self._give_up(crp, session)
+            else:
+                self._turn_away(crp, session)
         return len(taken)
 
     # The way out.

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
 from opencrypto import Cryptkop, CryptoError, Cryptop, Framework
+from opencrypto.chain import gather, segments
 from opencrypto.testing.clauses import ContractBroken, require
 
 R = TypeVar("R", Cryptop, Cryptkop)
@@ -65,6 +66,7 @@ class Rules:
         flooded: One of very many goes wrong.
         left: One in flight when the driver leaves goes wrong, or a thread stays.
         kept: The driver refers to what was answered.
+        untouched: One ends with what says that nothing was done, and its buffer has changed.
         partings: How a request in flight may end when the driver leaves.
     """
 
@@ -77,6 +79,7 @@ class Rules:
     flooded: str
     left: str
     kept: str
+    untouched: str
     partings: Collection[int]
 
 
@@ -90,6 +93,7 @@ REQUESTS: Final = Rules(
     flooded="D10",
     left="D19",
     kept="D15",
+    untouched="D12",
     partings=(0, errno.EAGAIN, errno.ENODEV),
 )
 """The clauses of requests."""
@@ -104,6 +108,7 @@ KEY_REQUESTS: Final = Rules(
     flooded="K5",
     left="K5",
     kept="K6",
+    untouched="K6",
     partings=(0, errno.ENODEV),
 )
 """The clauses of key requests, which go to another driver by themselves: none ends with EAGAIN."""
@@ -121,11 +126,26 @@ def describe(request: Cryptop | Cryptkop) -> str:
     return f"{name} {request.error}".rstrip()
 
 
+UNTOUCHED: Final = frozenset({errno.EAGAIN, errno.ENODEV, errno.ENXIO})
+"""What says that nothing was done: the request is carried out by another driver, or not at all."""
+
+
+def _content(request: Cryptop | Cryptkop) -> bytes:
+    """Return what stands in a request's buffer; nothing, if it has none that could be used."""
+    if not isinstance(request, Cryptop):
+        return b""
+    try:
+        return bytes(gather(segments(request.buf, request.flags, writable=False)))
+    except (CryptoError, TypeError):
+        return b""
+
+
 class Ticket(Generic[R]):
     """A request on its way: how often it was called back, and whether before `dispatch` was."""
 
     def __init__(self, request: R) -> None:
         self.request: R = request
+        self.before = b""  # what was in its buffer when it was dispatched
         self.calls = 0
         self.answered = threading.Event()
         self.answered_on_return = False
@@ -158,6 +178,7 @@ class Exchange(Generic[R]):
 
         def work() -> None:
             for ticket in tickets:
+                ticket.before = _content(ticket.request)
                 self.give(ticket.request)
                 ticket.answered_on_return = ticket.answered.is_set()
 
@@ -173,7 +194,15 @@ class Exchange(Generic[R]):
         self._bench.check_bugs()
         if not answered:
             raise self._unanswered()
+        self.require_untouched(ticket.request, ticket.before)
         return ticket.request
+
+    def require_untouched(self, request: R, before: bytes) -> None:
+        """Require that a request whose end says that nothing was done has its buffer as it was."""
+        if outcome(request) in UNTOUCHED:
+            ended = errno.errorcode[outcome(request)]
+            sentence = f"ended with {ended}, so nothing was done; but the buffer has changed"
+            require(_content(request) == before, self._rules.untouched, sentence)
 
     def run(self, request: R) -> R:
         """Dispatch a request and wait for its answer, whatever that is."""
@@ -183,9 +212,11 @@ class Exchange(Generic[R]):
     def run_here(self, request: R) -> R:
         """Do the same in the calling thread, which may hang."""
         ticket = Ticket(request)
+        ticket.before = _content(request)
         self.give(request)
         if not ticket.answered.wait(self._bench.patience):
             raise self._unanswered()
+        self.require_untouched(request, ticket.before)
         return request
 
     def _unanswered(self) -> ContractBroken:
@@ -233,6 +264,8 @@ class Exchange(Generic[R]):
         clause, done = self._rules.reentered, self._rules.done
         require(ended, clause, f"a request made within {done} hangs")
         self._bench.check_bugs()
+        if chain.broken is not None:
+            raise chain.broken
         require(not chain.wrong, clause, f"made within {done}: {'; '.join(chain.wrong)}")
 
     def in_flight(self, requests: Iterable[R]) -> None:
@@ -280,13 +313,16 @@ class _Chain(Generic[R]):
         self._exchange: Exchange[R] = exchange
         self._waiting: list[R] = list(requests)
         self._between = between
+        self._before = b""
         self.wrong: list[str] = []
+        self.broken: ContractBroken | None = None
         self.end = threading.Event()
 
     def go_on(self) -> None:
         """Dispatch the next request."""
         request = self._waiting.pop()
         request.callback = self
+        self._before = _content(request)
         self._exchange.give(request)
 
     def __call__(self, request: R) -> None:
@@ -294,12 +330,15 @@ class _Chain(Generic[R]):
         if outcome(request):
             self.wrong.append(describe(request))
         try:
+            self._exchange.require_untouched(request, self._before)
             self._between()
             if self._waiting:
                 self.go_on()
                 return
         except CryptoError as error:
             self.wrong.append(str(error))
+        except ContractBroken as error:
+            self.broken = error
         self.end.set()
 
 

@@ -31,6 +31,9 @@ GRACE = 1.0
 BATCH = CRYPTO_F_BATCH | CRYPTO_F_CBIMM
 
 
+HALF_DONE = "a request was handed back half done"
+
+
 class Life(ContractBase):
     """Memory, sessions, threads, leaving, secrets, fork."""
 
@@ -253,13 +256,16 @@ class Life(ContractBase):
                     crp = rig.request(each, case.buffer(lay), case.forward(lay))
                     try:
                         rig.sym.run_here(crp)
-                    except ContractBroken:
+                    except ContractBroken as broken:
+                        if broken.clause == "D12":
+                            return f"{HALF_DONE} in the child"
                         return "a request in the child was not answered"
                     if not crp.etype and bytes(crp.buf) != expected:
                         return "a request in the child got a wrong answer"
                 return ""
 
-            require(not (wrong := in_a_child(child, rig.patience)), "D22", wrong)
+            wrong = in_a_child(child, rig.patience)
+            require(not wrong, "D12" if wrong.startswith(HALF_DONE) else "D22", wrong)
             right = _sealed(rig, sid, case, lay) == expected
             require(right, "D22", "after a fork the parent gets a wrong answer")
 

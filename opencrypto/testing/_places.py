@@ -88,6 +88,13 @@ class Places(ContractBase):
                 rig.good("D21" if not length else "D4", "back", sid, buf, case.backward(lay))
                 only_changed(before, buf, [(lay.start, lay.length)] if case.ciphers else [], "back")
 
+    @clause("D12", each_algorithm)
+    def test_D12_what_is_handed_back_is_untouched(self, case: Case) -> None:
+        """EAGAIN, ENODEV and ENXIO say that nothing was done: somebody else will do it all."""
+        with self.session(case) as (rig, sid, lay):
+            for _ in range(10):  # each answer is looked at where it is waited for
+                rig.run(sid, case.buffer(lay), case.forward(lay))
+
     @clause("D12")
     def test_D12_an_unknown_session_number_is_enoent(self) -> None:
         """A request for a session that process does not know ends with ENOENT."""

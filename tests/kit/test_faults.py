@@ -39,7 +39,10 @@ QUICK = [fault for fault in FAULTS if fault.clause in QUICK_CLAUSES]
 
 @pytest.mark.parametrize("fault", QUICK, ids=lambda fault: fault.__name__)
 def test_its_clause_catches_it(fault: type[Fault]) -> None:
-    report = check_driver(fault.of(base_of(fault)), clauses={fault.clause}, patience=PATIENCE)
+    driver = fault.of(base_of(fault))
+    report = check_driver(driver, clauses={fault.clause}, patience=PATIENCE)
+    if report.broken != {fault.clause}:  # on a busy machine an honest part may have been late
+        report = check_driver(driver, clauses={fault.clause}, patience=10 * PATIENCE)
     assert report.broken == {fault.clause}, str(report)
 
 

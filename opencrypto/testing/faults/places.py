@@ -20,6 +20,7 @@ from opencrypto.xform import FACTS, Kind
 
 __all__ = [
     "DropsTheTail",
+    "HandsBackHalfDone",
     "LosesSegments",
     "OneIvForAll",
     "RaisesForUnknownSessions",
@@ -44,6 +45,22 @@ class WritesBehind(Fault):
             plain = crd.alg in FACTS and FACTS[crd.alg].kind is Kind.CIPHER
             if plain and crd.flags & CRD_F_ENCRYPT and not crp.etype:
                 _flip(crp, crd.skip + crd.len)
+        super().finish(crp)
+
+
+class HandsBackHalfDone(Fault):
+    """Finds out that it cannot serve a request when it has encrypted already."""
+
+    clause = "D12"
+    _done = 0
+
+    def finish(self, crp: Cryptop) -> None:
+        """Hand one request back that was encrypted, as it is now."""
+        encrypted = any(crd.flags & CRD_F_ENCRYPT and crd.len for crd in crp.desc)
+        if encrypted and not crp.etype:
+            self._done += 1
+            if self._done == 3:
+                crp.fail(errno.EAGAIN)
         super().finish(crp)
 
 
