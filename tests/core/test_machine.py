@@ -101,6 +101,7 @@ class Machine(RuleBasedStateMachine):
         self.freed: set[int] = set()
         self.wrong: list[str] = []
         self.silent = 0
+        self.left: set[int] = set()  # what a driver had as it left without an answer
 
     def expect(self, holds: bool, otherwise: str) -> None:
         """Note what is wrong: an exception in a driver or callback would go to the log."""
@@ -115,6 +116,10 @@ class Machine(RuleBasedStateMachine):
     def called_back(self, crp: Cryptop) -> None:
         """Count."""
         self.completed[crp.opaque] += 1
+        broken = crp.etype == errno.EIO
+        self.expect(broken == (crp.opaque in self.left), f"{crp.etype} of what a driver had")
+        if broken:
+            return
         if crp.etype == errno.EAGAIN:
             self.again.append(crp)
         else:
@@ -144,6 +149,7 @@ class Machine(RuleBasedStateMachine):
         if data.draw(st.booleans(), "answers first"):
             driver.answer()
         self.silent += bool(driver.held)  # each time that is one breach of the contract
+        self.left.update(crp.opaque for crp in driver.held)
         self.fw.detach(driver, timeout=0)
         assert not driver.keys, "a session was not freed"
         assert driver.closed == 1
