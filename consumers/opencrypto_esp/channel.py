@@ -46,7 +46,7 @@ class Job:
     and get are each one call into C, which is what waiting costs when the driver is synchronous.
     """
 
-    __slots__ = ("crp", "done", "head", "octets", "packet", "place", "seq")
+    __slots__ = ("crp", "done", "head", "made", "octets", "packet", "place", "seq")
 
     place: Place
 
@@ -55,6 +55,7 @@ class Job:
         self.done: SimpleQueue[Cryptop] = SimpleQueue()
         self.packet = b""
         self.head = b""
+        self.made: tuple[bytes, ...] = ()
         self.octets = 0
         self.seq = 0
 
@@ -67,6 +68,7 @@ class Channel:
         framework: Where the session is opened.
         inis: The session's chain.
         fill: Fills in what is the same in the descriptors of each request.
+        remake: Makes the buffer of a job's request, from what the job has of its packet.
         flow: Where to count; guarded by `lock`.
         batch: Dispatch with ``CRYPTO_F_BATCH``.
     """
@@ -76,6 +78,7 @@ class Channel:
         framework: Framework,
         inis: Sequence[Cryptoini],
         fill: Callable[[Sequence[Cryptodesc]], None],
+        remake: Callable[[Job], bytearray],
         flow: Flow,
         *,
         batch: bool = False,
@@ -86,6 +89,7 @@ class Channel:
         self._framework = framework
         self._inis = inis
         self._fill = fill
+        self._remake = remake
         self._flow = flow
         self._flags = CRYPTO_F_CBIMM | (CRYPTO_F_BATCH if batch else 0)
         self._free: list[Job] = []
@@ -173,6 +177,7 @@ class Channel:
         # Plaintext is not kept longer than its packet takes.
         job.crp.buf = None
         job.packet = job.head = b""
+        job.made = ()
         self._free.append(job)
 
     def _follow(self, job: Job) -> None:
@@ -181,6 +186,8 @@ class Channel:
             if crp.etype != errno.EAGAIN:
                 break
             self._moved(crp.sid)
+            # Anew, with the same sequence number, whatever the last driver has left in the buffer.
+            crp.buf = self._remake(job)
             self._framework.dispatch(crp)
             crp = job.done.get()
         if crp.etype:

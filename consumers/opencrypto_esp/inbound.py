@@ -37,7 +37,12 @@ class Inbound:
         self._layout = layout = Layout(sa)
         inis = [layout.tag_ini(key=True), layout.cipher_ini(key=True)]
         self.channel = Channel(
-            framework, [cri for cri in inis if cri is not None], self._fill, self.flow, batch=batch
+            framework,
+            [cri for cri in inis if cri is not None],
+            self._fill,
+            self._buffer,
+            self.flow,
+            batch=batch,
         )
         self._align = sa.cipher.align
         self._policy = Policy([(sa, True)]) if sa.source or sa.destination else None
@@ -70,8 +75,7 @@ class Inbound:
             raise Drop(Reason.TRUNCATED)
         if size % self._align:
             raise Drop(Reason.BAD_LENGTH)
-        esp = packet[place.head : place.end]
-        seq = self._check(int.from_bytes(esp[4:8]))
+        seq = self._check(int.from_bytes(packet[place.head + 4 : place.head + 8]))
         job = self.channel.take()
         job.packet = packet
         job.place = place
@@ -79,23 +83,29 @@ class Inbound:
         end = layout.payload_at + size
         crp = job.crp
         desc = crp.desc
-        buf = bytearray(esp)
         if layout.icv:
             tag = desc[0]
             tag.inject = end
-            if layout.high_first:
-                buf[4:4] = (seq >> 32).to_bytes(4)
-            elif layout.high_last:
-                buf[end:end] = (seq >> 32).to_bytes(4)
+            if layout.high_last:
                 tag.inject = tag.len = end + 4
             if not layout.aad and not layout.high_last:
                 tag.len = end
         if layout.hides:
             desc[-1].len = size
-        crp.buf = buf
+        crp.buf = buf = self._buffer(job)
         crp.ilen = len(buf)
         self.channel.start(job)
         return job
+
+    def _buffer(self, job: Job) -> bytearray:
+        """Take a packet's ESP, with the whole sequence number where it is authenticated."""
+        buf = bytearray(job.packet[job.place.head : job.place.end])
+        if self._layout.high_first:
+            buf[4:4] = (job.seq >> 32).to_bytes(4)
+        elif self._layout.high_last:
+            at = job.crp.desc[0].inject - 4
+            buf[at:at] = (job.seq >> 32).to_bytes(4)
+        return buf
 
     def _check(self, low: int) -> int:
         """Return the whole sequence number, if the window has room for it."""

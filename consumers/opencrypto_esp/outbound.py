@@ -38,7 +38,12 @@ class Outbound:
         self._layout = layout = Layout(sa)
         inis = [layout.cipher_ini(key=True), layout.tag_ini(key=True)]
         self.channel = Channel(
-            framework, [cri for cri in inis if cri is not None], self._fill, self.flow, batch=batch
+            framework,
+            [cri for cri in inis if cri is not None],
+            self._fill,
+            self._buffer,
+            self.flow,
+            batch=batch,
         )
         # SPI, sequence number, room for the IV.
         self._start = Struct(f"!{'IQ' if layout.high_first else 'II'}{sa.cipher.iv}x").pack
@@ -94,9 +99,9 @@ class Outbound:
         job.head = head
         job.octets = place.end if place is not None else len(payload)
         start = self._start(self._spi, seq if layout.high_first else seq & 0xFFFFFFFF)
+        job.made = (start, payload, trailer)
+        job.seq = seq
         crp = job.crp
-        crp.buf = buf = bytearray().join((start, payload, trailer))
-        crp.ilen = len(buf)
         end = layout.payload_at + size
         desc = crp.desc
         if layout.hides:
@@ -105,13 +110,22 @@ class Outbound:
             tag = desc[-1]
             tag.inject = end
             if layout.high_last:
-                # It is authenticated where the ICV then overwrites it.
-                buf[end : end + 4] = (seq >> 32).to_bytes(4)
                 tag.len = end + 4
             elif not layout.aad:
                 tag.len = end
+        crp.buf = buf = self._buffer(job)
+        crp.ilen = len(buf)
         self.channel.start(job)
         return job
+
+    def _buffer(self, job: Job) -> bytearray:
+        """Put a packet's parts together, as the request wants them."""
+        buf = bytearray().join(job.made)
+        if self._layout.high_last:
+            # It is authenticated where the ICV then overwrites it.
+            end = job.crp.desc[-1].inject
+            buf[end : end + 4] = (job.seq >> 32).to_bytes(4)
+        return buf
 
     def _next(self) -> int:
         numbers = self.numbers

@@ -104,6 +104,34 @@ def test_a_session_that_keeps_moving_is_given_up() -> None:
         assert not any(driver.open for driver in drivers)
 
 
+@pytest.mark.parametrize("esn", [False, True])
+@pytest.mark.parametrize("encryption", ["aes-cbc", "aes-gcm-16", "null"])
+def test_each_try_is_of_the_packet_as_it_came(encryption: str, esn: bool) -> None:
+    """A driver that spoils the buffer before it hands a packet back does not spoil the packet."""
+
+    def spoil(crp: Cryptop) -> int:
+        crp.buf[8:] = bytes(len(crp.buf) - 8)
+        return errno.EAGAIN
+
+    sa = make_sa(encryption, esn=esn, sequence=(1 << 32) + 7 if esn else 7)
+    packets = PACKETS[20:60]
+    with Framework() as good, Ends(good, [sa]) as right:
+        wires = [right.protect(packet).packet or b"" for packet in packets]
+        received = [right.unprotect(wire).packet for wire in wires]
+    with Framework() as framework:
+        spoiler = Scripted("spoiler", spoil)
+        spoiler.flags = 0  # hardware, which is preferred
+        framework.attach(spoiler, selftest=False)
+        with Ends(framework, [sa]) as esp:
+            mine = [esp.protect(packet).packet or b"" for packet in packets]
+            assert [esp.unprotect(wire).packet for wire in mine] == received
+            assert esp.counters().protected.resubmitted
+    with Framework() as good, Ends(good, [sa]) as right:
+        assert [right.unprotect(wire).packet for wire in mine] == received
+    head = 28
+    assert [wire[:head] for wire in mine] == [wire[:head] for wire in wires], "another number"
+
+
 def test_a_driver_that_fails() -> None:
     with Framework(plugins=False) as framework, Ends(framework, [make_sa()]) as esp:
         framework.attach(Scripted("sick", lambda crp: errno.EIO))
