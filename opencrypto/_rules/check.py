@@ -295,7 +295,7 @@ def _check_unused(crd: Cryptodesc, chain: Chain, position: int) -> None:
         raise UsageError(
             f"{facts.name}: the flags {strange:#x} mean nothing in its descriptor; leave them out"
         )
-    if ini.iv is not None and not chain.ivlens[position]:
+    if ini.iv not in (None, b"") and not chain.ivlens[position]:
         raise UsageError(f"{facts.name} takes no iv; leave the descriptor's None")
     if ini.iv is not None and not crd.flags & CRD_F_IV_EXPLICIT:
         raise UsageError(f"{facts.name}: {IV_UNUSED}")

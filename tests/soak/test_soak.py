@@ -121,7 +121,8 @@ def test_soak() -> None:
         assert min(moved, refused, together, changing.changes) > 0
         stats = fw.stats
         assert stats.driver_bugs == stats.callback_errors == stats.kerrs == 0
-        assert stats.errs >= moved + refused  # parts of virtual sessions count as well
+        # Those that a virtual session sent on to a single driver count with neither.
+        assert stats.errs >= refused
         assert stats.kops == kanswers
         assert grown < GROWTH
         assert not fw._sessions.table
