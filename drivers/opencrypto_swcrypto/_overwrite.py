@@ -54,7 +54,7 @@ def overwrite(ended: Iterable[tuple[int, int]], factories: Mapping[int, Transfor
     """
     kept: list[Any] = []  # all at once, so that each is given memory of its own
     for alg, length in ended:
-        if alg in LEAVING:
+        if alg in LEAVING and FACTS[alg].key_ok(length):  # else it was refused
             transform = factories[alg](Cryptoini(alg, WORTHLESS[:length]))
             kept.append(transform)
             kept += _used(alg, FACTS[alg].ivlen(length), transform)

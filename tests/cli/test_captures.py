@@ -123,7 +123,9 @@ def any_sa(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("name", WHOLE)
 def test_a_capture_comes_back_byte_for_byte(tmp_path: Path, name: str, any_sa: Path) -> None:
     source, wire, back = CASES / name, tmp_path / "wire", tmp_path / "back"
-    status, document, _ = ask("esp", "protect", source, wire, "--sa", any_sa, "--pass-others")
+    status, document, _ = ask(
+        "esp", "protect", source, wire, "--sa", any_sa, "--pass-others", "--test-keys"
+    )
     assert status == 0
     assert document["protected"]["packets"] == WHOLE[name]
     assert document["lost"] == 0

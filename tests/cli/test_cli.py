@@ -44,7 +44,7 @@ def test_a_driver_that_is_not_available_has_a_reason() -> None:
 def test_the_capture_comes_back(tmp_path: Path, file: str, request: Any) -> None:
     keys = request.getfixturevalue(file)
     wire, back = tmp_path / "wire.pcap", tmp_path / "back.pcap"
-    shown = run("esp", "protect", DATA / "capture.pcap", wire, "--sa", keys)
+    shown = run("esp", "protect", DATA / "capture.pcap", wire, "--sa", keys, "--test-keys")
     assert "2,383" in shown.stdout
     assert "served by openssl" in shown.stdout
     assert shown.stderr == "", "no progress bar where nobody looks"

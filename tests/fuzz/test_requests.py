@@ -49,7 +49,7 @@ GUARD = b"\xa5" * 32
 SIZE = 96
 """Bytes of the buffers, between two guards."""
 
-LEAST = 0.2
+LEAST = 0.15
 """The share of the requests that must succeed: what is refused at once tries little."""
 
 LIMIT = 1 << 16
