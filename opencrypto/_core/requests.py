@@ -289,6 +289,7 @@ class Dispatcher:
             self._put_off(partial(self._end, say=say, claimed=True), crp, session)
             raise
         if crp.flags & CRYPTO_F_CBIMM:
+            # In line, as in `done`: a call of `Callbacks.call` could be broken off before it began.
             crp.holder = None
             crp.state = IDLE
             try:
