@@ -15,13 +15,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from opencrypto._core.bugs import DriverBugs
+from opencrypto._core.driver_table import DriverTable
 from opencrypto._core.errands import Errands
 from opencrypto._core.key_requests import KeyRequests
 from opencrypto._core.origins import Origin
 from opencrypto._core.plugins import Observers
 from opencrypto._core.requests import Dispatcher
 from opencrypto._core.sessions import Sessions
-from opencrypto._core.slots import DriverTable, Slot
+from opencrypto._core.slots import Slot
 from opencrypto._log import log
 from opencrypto._request.key import KOPS
 from opencrypto._request.sid import lid_of

@@ -18,14 +18,16 @@ from opencrypto._core import tree as _tree
 from opencrypto._core import views as _views
 from opencrypto._core.attach import Attachments
 from opencrypto._core.bugs import DriverBugs
+from opencrypto._core.driver_table import DriverTable
 from opencrypto._core.errands import Errands
 from opencrypto._core.key_requests import KeyRequests
+from opencrypto._core.lineage import Lineage
 from opencrypto._core.plugins import Plugins
 from opencrypto._core.pool import RequestPool
 from opencrypto._core.requests import Dispatcher
 from opencrypto._core.returns import Callbacks
 from opencrypto._core.sessions import Sessions
-from opencrypto._core.slots import DriverTable, Lineage, Session
+from opencrypto._core.slots import Session
 from opencrypto._core.views import DriverInfo, Settings
 from opencrypto._core.virtual import Virtual
 from opencrypto._log import log
@@ -101,7 +103,7 @@ class Wires:
         """Complete a request."""
         self.dispatcher.done(crp)
 
-    def compose(self, lineage: Lineage) -> Session | None:
+    def compose(self, lineage: Lineage[Session]) -> Session | None:
         """Open a virtual session."""
         return self.virtual.compose(lineage)
 

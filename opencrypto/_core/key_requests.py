@@ -24,12 +24,13 @@ from typing import Final, NoReturn
 
 from opencrypto._core import selection as _select
 from opencrypto._core.bugs import DriverBugs
+from opencrypto._core.driver_table import DriverTable
 from opencrypto._core.errands import Errands
 from opencrypto._core.lane import DEEPEST, Lane
 from opencrypto._core.plugins import Observers
 from opencrypto._core.queues import QUEUED, SUBMITTED, RequestQueue
 from opencrypto._core.returns import Callbacks, ReturnQueue, at_once
-from opencrypto._core.slots import DriverTable, Slot
+from opencrypto._core.slots import Slot
 from opencrypto._measure.counters import Counts, LocalCounts, LockedCount
 from opencrypto._request.key import KOPS, Cryptkop, kop_name, refusal, too_many
 from opencrypto._state import RequestState, SlotState

@@ -17,10 +17,12 @@ from typing import Any
 
 from opencrypto._core import selection as _select
 from opencrypto._core.bugs import DriverBugs
+from opencrypto._core.driver_table import DriverTable
 from opencrypto._core.errands import Errands
 from opencrypto._core.guard import checked, promised
+from opencrypto._core.lineage import Lineage, Pin
 from opencrypto._core.plugins import Observers
-from opencrypto._core.slots import Call, DriverTable, Lineage, Pin, Session, Slot, check_lid
+from opencrypto._core.slots import Call, Session, Slot, check_lid
 from opencrypto._log import log
 from opencrypto._measure.counters import ChainNumbers, LockedCount
 from opencrypto._request.sid import pack_sid, sid_text
@@ -32,7 +34,7 @@ from opencrypto._threads import HAS_GIL, is_held
 from opencrypto.driver import Driver, Process, Rule
 from opencrypto.exceptions import CryptoError, DriverBug, NoDriverError, UnknownSession, UsageError
 
-Compose = Callable[[Lineage], Session | None]
+Compose = Callable[[Lineage[Session]], Session | None]
 """Opens a session on several drivers, or returns None."""
 
 
@@ -109,7 +111,7 @@ class Sessions:
         slot = self._drivers.find(driver)
         return Pin(slot.name, slot.tier)
 
-    def _place(self, lineage: Lineage) -> Session:
+    def _place(self, lineage: Lineage[Session]) -> Session:
         while True:
             changes = self._drivers.changes
             try:
@@ -123,10 +125,10 @@ class Sessions:
                 if self._drivers.changes == changes:
                     raise
 
-    def _may_be_split(self, lineage: Lineage) -> bool:
+    def _may_be_split(self, lineage: Lineage[Session]) -> bool:
         return lineage.pin is None and len(lineage.chain.inis) > 1
 
-    def place_on_one(self, lineage: Lineage) -> Session:
+    def place_on_one(self, lineage: Lineage[Session]) -> Session:
         """
         Open a session on the best single driver of those it may be on.
 
@@ -163,7 +165,7 @@ class Sessions:
             refusal = f"cannot say whether it would: {type(error).__name__} in its refusal()"
         return _select.Candidate(slot.hid, slot.name, slot.tier, len(slot.sym.sessions), refusal)
 
-    def _try(self, slot: Slot, lineage: Lineage) -> Session | None:
+    def _try(self, slot: Slot, lineage: Lineage[Session]) -> Session | None:
         """Open the session on one driver, or return None if the driver left while it did."""
         chain, table, sessions = lineage.chain, self.table, slot.sym.sessions
         call = Call()
@@ -253,7 +255,7 @@ class Sessions:
         """The one lock of all drivers and their sessions: see `DriverTable`."""
         return self._drivers.lock
 
-    def _ask(self, slot: Slot, lineage: Lineage) -> tuple[int, Process | None]:
+    def _ask(self, slot: Slot, lineage: Lineage[Session]) -> tuple[int, Process | None]:
         """
         Have a driver open a session, and return its SID and compiled ``process``.
 
@@ -518,7 +520,9 @@ class Sessions:
                 self._observers.migrated(session.sid, new.sid)  # may ask for either: no lock held
                 return new
 
-    def _move(self, session: Session, place: Callable[[Lineage], Session]) -> Session | None:
+    def _move(
+        self, session: Session, place: Callable[[Lineage[Session]], Session]
+    ) -> Session | None:
         """
         Open a session that takes over from another one, whose lock is held.
 
@@ -603,7 +607,7 @@ def _is_freed(session: Session) -> bool:
     return session.lineage.ended or session.state is SessionState.DRAINING
 
 
-def _stranded(lineage: Lineage) -> str:
+def _stranded(lineage: Lineage[Session]) -> str:
     """Say why nobody takes a session over, and what would help."""
     if lineage.pin is not None:
         name = lineage.pin.name
@@ -615,7 +619,7 @@ def _stranded(lineage: Lineage) -> str:
 
 
 def _no_driver(
-    lineage: Lineage, reasons: dict[str, str], refusal: CryptoError | None
+    lineage: Lineage[Session], reasons: dict[str, str], refusal: CryptoError | None
 ) -> CryptoError:
     names = " + ".join(facts.name for facts in lineage.chain.facts)
     nobody = "none is attached" if lineage.pin is None else f"{lineage.pin.name} is not attached"

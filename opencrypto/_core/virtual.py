@@ -28,8 +28,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from opencrypto._core import selection as _select
+from opencrypto._core.lineage import Lineage
 from opencrypto._core.sessions import Sessions
-from opencrypto._core.slots import Lineage, Session, Slot
+from opencrypto._core.slots import Session, Slot
 from opencrypto._request.buffer import Saved, byteview, total
 from opencrypto._request.sid import LID, lid_of, pack_sid
 from opencrypto._request.symmetric import Cryptodesc, Cryptop
@@ -97,7 +98,7 @@ class Virtual:
 
     # Opening and freeing.
 
-    def compose(self, lineage: Lineage) -> Session | None:
+    def compose(self, lineage: Lineage[Session]) -> Session | None:
         """Open a session on as few drivers as can be; None if they do not have all of its chain."""
         changes = self._sessions.changes  # before the drivers are asked, so that none is missed
         units = _units(lineage.chain)
@@ -122,12 +123,14 @@ class Virtual:
             self._sessions.later(self._give_up, session, parts, opened)
             raise
 
-    def _open(self, lineage: Lineage, positions: Sequence[int], opened: list[Part]) -> Part | None:
+    def _open(
+        self, lineage: Lineage[Session], positions: Sequence[int], opened: list[Part]
+    ) -> Part | None:
         """Open a part, and note it among those opened; None if no driver takes it."""
         algs = [lineage.chain.inis[position].alg for position in positions]
         if len(set(algs)) < len(algs):
             return None  # the places of one algorithm go to different parts: see the module
-        own = Lineage(lineage.chain.part(positions), lineage.hard, is_part=True)
+        own: Lineage[Session] = Lineage(lineage.chain.part(positions), lineage.hard, is_part=True)
         own.avoid = lineage.avoid
         session: Session | None = None
         try:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from opencrypto import CRYPTO_ASYMQ, CRYPTO_HINT_MORE, Cryptkop
+from opencrypto._core.driver_table import DriverTable
 from opencrypto._core.lane import Lane
 from opencrypto._core.plugins import Plugins
-from opencrypto._core.slots import DriverTable, Slot
+from opencrypto._core.slots import Slot
 
 TURN = 3
 

@@ -41,7 +41,8 @@ ORDER = (
     # The running framework.
     "_core.errands _core.bugs _core.origins _core.plugins _core.selection _core.queues",
     "_core.guard _core.returns _core.pool",
-    "_core.slots _core.lane",
+    "_core.lineage",
+    "_core.slots _core.departed _core.driver_table _core.lane",
     "_core.sessions",
     "_core.requests _core.key_requests _core.virtual",
     "_core.attach _core.views _core.tree",
