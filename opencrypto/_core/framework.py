@@ -22,6 +22,8 @@ from opencrypto._core.driver_table import DriverTable
 from opencrypto._core.errands import Errands
 from opencrypto._core.key_requests import KeyRequests
 from opencrypto._core.lineage import Lineage
+from opencrypto._core.moving import Moving
+from opencrypto._core.opening import Opening
 from opencrypto._core.plugins import Plugins
 from opencrypto._core.pool import RequestPool
 from opencrypto._core.requests import Dispatcher
@@ -161,11 +163,20 @@ class Framework:
         self._drivers = DriverTable()
         wires = Wires(self._settings)
         self._errands = wires.errands
-        self._sessions = Sessions(
-            self._drivers, self._bugs, observers, wires.done, wires.compose, wires.errands
+        self._sessions = Sessions(self._drivers, self._bugs, wires.errands)
+        self._opening = Opening(
+            self._sessions,
+            self._drivers,
+            self._bugs,
+            observers,
+            wires.done,
+            wires.compose,
+            wires.errands,
         )
+        moving = Moving(self._sessions, self._opening, observers)
         self._dispatcher = wires.dispatcher = Dispatcher(
             self._sessions,
+            moving,
             self._bugs,
             observers,
             callbacks,
@@ -174,7 +185,7 @@ class Framework:
             wires.kick_returns,
         )
         self._virtual = wires.virtual = Virtual(
-            self._sessions, self._dispatcher.dispatch, self._dispatcher.done
+            self._sessions, self._opening, moving, self._dispatcher.dispatch, self._dispatcher.done
         )
         self._key_requests = wires.key_requests = KeyRequests(
             self._drivers,
@@ -484,7 +495,7 @@ class Framework:
             NoDriverError: no driver takes them; ``reasons`` says why each was passed over.
         """
         self._check_open()
-        return self._sessions.open(ini, hard, driver, profile).sid
+        return self._opening.open(ini, hard, driver, profile).sid
 
     def freesession(self, sid: int) -> None:
         """

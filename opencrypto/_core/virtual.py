@@ -29,6 +29,8 @@ from typing import Final
 
 from opencrypto._core import selection as _select
 from opencrypto._core.lineage import Lineage
+from opencrypto._core.moving import Moving
+from opencrypto._core.opening import Opening
 from opencrypto._core.sessions import Sessions
 from opencrypto._core.slots import Session, Slot
 from opencrypto._request.buffer import Saved, byteview, total
@@ -80,10 +82,14 @@ class Virtual:
     def __init__(
         self,
         sessions: Sessions,
+        opening: Opening,
+        moving: Moving,
         dispatch: Callable[[Cryptop], None],
         done: Callable[[Cryptop], None],
     ) -> None:
         self._sessions = sessions
+        self._opening = opening
+        self._moving = moving
         self._dispatch = dispatch
         self._done = done
         self.lids = itertools.count(1)  # taking the next one is atomic
@@ -134,7 +140,7 @@ class Virtual:
         own.avoid = lineage.avoid
         session: Session | None = None
         try:
-            session = self._sessions.place_on_one(own)
+            session = self._opening.place_on_one(own)
             own.avoid = None
             part = Part(session, positions)
             opened.append(part)
@@ -159,7 +165,7 @@ class Virtual:
             session.sid = pack_sid(HID, lid)
             if lid == 0 or self._parts.setdefault(lid, parts) is not parts:
                 continue
-            if self._sessions.enter(session):
+            if self._opening.enter(session):
                 return session
             del self._parts[lid]
 
@@ -218,7 +224,7 @@ class Virtual:
             united = False
             if seen != self._sessions.changes:
                 seen = self._sessions.changes
-                united = self._sessions.unite(crp.holder)
+                united = self._moving.unite(crp.holder)
             if united or not self._all_live(parts):
                 # Nothing is done yet, so the whole session may move.
                 crp.fail(errno.EAGAIN)
@@ -235,7 +241,7 @@ class Virtual:
     def _all_live(self, parts: Sequence[Part]) -> bool:
         """Follow parts that have moved, moving those whose driver left; False if one cannot be."""
         for part in parts:
-            session = self._sessions.successor(part.session)
+            session = self._moving.successor(part.session)
             if session is None:
                 return False
             part.session = session

@@ -44,6 +44,7 @@ ORDER = (
     "_core.lineage",
     "_core.slots _core.departed _core.driver_table _core.lane",
     "_core.sessions",
+    "_core.opening _core.moving",
     "_core.requests _core.key_requests _core.virtual",
     "_core.attach _core.views _core.tree",
     # The control socket is a part of the framework it speaks for, loaded when it is wanted.
