@@ -194,10 +194,17 @@ class Sessions:
 
     def tell_driver(self, slot: Slot, sid: int) -> None:
         """Have a driver forget a session."""
+        self.tell_once(slot, sid, [slot])
+
+    def tell_once(self, slot: Slot, sid: int, due: list[Slot]) -> None:
+        """Do that as an errand; `due` is emptied by the step that does it."""
         number = slot.sym.number_of(sid)
+        freesession = slot.sym.freesession
+        if not due or freesession is None:
+            return
         try:
-            if slot.sym.freesession is not None:
-                slot.sym.freesession(number)
+            del due[:]
+            freesession(number)
         except Exception as error:
             self._bugs.report(Rule.FREESESSION, slot.name, error)
 
