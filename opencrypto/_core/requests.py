@@ -208,7 +208,7 @@ class Dispatcher:
         counts = slot.local.counts
         queue = slot.sym.queue
         items = queue.items
-        queued = False
+        queued = due = False
         if crp.state:
             self._refuse(crp)
             return
@@ -228,10 +228,13 @@ class Dispatcher:
                     session.straight = False
                     counts.sizes[kind] += 1
                     counts.bytes += size
+                    # Who has been told of this queue comes to this request too.
+                    due = not queue.scheduled
                     queued = True
                     items.append(crp)
             if queued:
-                self.lane.see_to(slot)
+                if due:
+                    self.lane.see_to(slot)
                 return
             counts.sizes[kind] += 1
             counts.bytes += size

@@ -159,7 +159,9 @@ crd = desc[0]
 ini = crd.ini
 flags = crd.flags
 if flags & STRANGE_TO_MAC:
-    return False
+    if flags != CRD_F_ENCRYPT:
+        return False
+    flags = 0  # it says nothing else than that the MAC is to be made
 if ini.alg != mac_alg or ini.iv is not None or ini.mlen:
     return False
 if not (type(buf) is bytearray or is_bytes(buf)):
@@ -247,7 +249,7 @@ if start != end: return False  # where no payload
 flags = crd.flags
 encrypting = flags & CRD_F_ENCRYPT
 verifying = tag.flags
-if verifying & STRANGE_TO_MAC or verifying and encrypting:
+if verifying and (encrypting or verifying & STRANGE_TO_MAC):
     return False
 view = memoryview(buf)
 # here: iv
