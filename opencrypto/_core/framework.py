@@ -625,17 +625,12 @@ class Framework:
         """
         Return a driver that an installed plugin offers, to be attached.
 
+        A plugin that offers several makes them all; the others are closed.
+
         Raises:
             UsageError: no plugin offers one of this name, or it cannot on this host.
         """
-        offers = [driver for driver in self._plugins.drivers() if driver.name == name]
-        if not offers:
-            self._plugins.add([name])
-            offers = [driver for driver in self._plugins.drivers() if driver.name == name]
-        if not offers:
-            reasons = [each.reason for each in self._plugins.failures if each.name == name]
-            raise UsageError(f"no driver {name!r}: {reasons[-1] if reasons else 'not offered'}")
-        return offers[0]
+        return self._plugins.driver(name)
 
     def start_trace(self) -> Trace:
         """
