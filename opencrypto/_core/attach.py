@@ -272,7 +272,7 @@ class Attachments:
                 setattr(slot.driver, port, detached)
         # After close(), which may still answer key requests or hand them back.
         self._reclaim_keys(slot)
-        slot.driver = None  # only now: from here on the slot may be another's
+        slot.driver = None  # only now: from here on its id may be another's
         seen_off = slot.seen_off
         self._drivers.release(slot)
         seen_off.set()

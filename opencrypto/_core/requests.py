@@ -126,7 +126,7 @@ class Dispatcher:
         counts = slot.local.counts
         depth = counts.depth
         if batch or depth >= DEEPEST:
-            self._detour(crp, session)
+            self._detour(crp, session, kind, size)
             return
         unblocks = slot.sym.queue.unblocks
         inflight = session.inflight
@@ -154,7 +154,7 @@ class Dispatcher:
             raise
         if not straight:
             counts.depth = depth
-            self._detour(crp, session)
+            self._detour(crp, session, kind, size)
             return
         counts.sizes[kind] += 1
         counts.bytes += size
@@ -200,11 +200,9 @@ class Dispatcher:
         counts.bytes += size
         self._end(crp, None)
 
-    def _detour(self, crp: Cryptop, session: Session) -> None:
+    def _detour(self, crp: Cryptop, session: Session, kind: int, size: int) -> None:
         """Queue a request, or tell it that its session has moved or gone."""
         slot = session.slot
-        size = crp.ilen
-        kind = session.kind + (size - 1).bit_length()
         counts = slot.local.counts
         queue = slot.sym.queue
         items = queue.items
@@ -407,40 +405,48 @@ class Dispatcher:
         *,
         queued: bool,
     ) -> None:
+        """Have a driver's queue begin with a request that it refused, or turn that away."""
         slot = session.slot
         slot.local.counts.blocks += 1
+        try:
+            self._put_back(crp, session, unblocks, receipt, queued=queued)
+            if not receipt:
+                if slot.sym.queue.blocked:
+                    self._blocked.warning(slot.name)
+                self.lane.refused(slot)
+            else:
+                self._turn_away(crp, session)
+        except BaseException:  # of a signal handler
+            self.lane.surely_see_to(slot)
+            raise
+
+    def _put_back(
+        self,
+        crp: Cryptop,
+        session: Session,
+        unblocks: int,
+        receipt: list[Cryptop],
+        *,
+        queued: bool,
+    ) -> None:
+        """Queue a request at the head, and mark its driver as blocked, unless that has left."""
+        slot = session.slot
         queue = slot.sym.queue
         items = queue.items
-        stays = False
-        try:
-            with slot.lock:
-                # A session that is being freed too: this request was accepted before.
-                kept = session.state is LIVE or session.state is DRAINING
-                if kept and slot.state is ACTIVE:
-                    # One step, as in `_detour`.
-                    stays = True
-                    crp.state = QUEUED
-                    session.straight = False
-                    if not queued:
-                        session.queued += 1
-                    if unblocks == queue.unblocks:
-                        queue.blocked = True
-                        slot.straight = False
-                    del receipt[:]
-                    items.appendleft(crp)
-                elif queued:
-                    del receipt[:]
-                    session.queued -= 1
-            if not stays:
-                self._turn_away(crp, session)
-                return
-            if queue.blocked:
-                self._blocked.warning(slot.name)
-            self.lane.refused(slot)
-        except BaseException:  # of a signal handler
-            if stays:
-                self.lane.surely_see_to(slot)
-            raise
+        with slot.lock:
+            # A session that is being freed too: this request was accepted before.
+            kept = session.state is LIVE or session.state is DRAINING
+            if kept and slot.state is ACTIVE:
+                # One step, as in `_detour`.
+                crp.state = QUEUED
+                session.straight = False
+                if not queued:
+                    session.queued += 1
+                if unblocks == queue.unblocks:
+                    queue.blocked = True
+                    slot.straight = False
+                del receipt[:]
+                items.appendleft(crp)
 
     # The request interrupt.
 
@@ -467,12 +473,13 @@ class Dispatcher:
             answer = session.process(crp, hint)
             if answer == ERESTART and crp in session.inflight:
                 self._requeue(crp, session, unblocks, receipt, queued=True)
-                return
-            if answer:
+                if not receipt:
+                    return  # it is in the queue again
+            elif answer:
                 self._not_taken(crp, session, answer, unblocks, receipt)
         except BaseException as error:
             if not receipt:
-                raise  # it is in the queue again
+                raise
             try:
                 self._escaped(crp, session, error)
             finally:

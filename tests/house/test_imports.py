@@ -46,10 +46,10 @@ ORDER = (
     "_core.sessions",
     "_core.opening _core.moving",
     "_core.requests _core.key_requests _core.virtual",
-    "_core.attach _core.views _core.tree",
+    "_core.attach _core.views _core.tree _core.wires",
     # The control socket is a part of the framework it speaks for, loaded when it is wanted.
     "control",
-    "_core.framework",
+    "_core.framework _core.default",
     # Faces.
     "__init__",
     "bsd client aio metrics telemetry",
