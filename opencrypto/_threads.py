@@ -135,8 +135,9 @@ def renew_after_fork(thing: Forkable) -> None:
     """
     Have `thing.after_fork` called in each forked child, for as long as it lives.
 
-    Of the threads of a process only the one that forked goes on in the child. A lock that another
-    one held stays held there for ever, unless whoever has it makes a new one.
+    In no order that may be relied on. What it raises is logged, and keeps nothing else from being
+    renewed. Of the threads of a process only the one that forked goes on in the child. A lock that
+    another one held stays held there for ever, unless whoever has it makes a new one.
     """
     _forkable.add(thing)
 
@@ -145,7 +146,10 @@ def _after_fork() -> None:
     """Have everything renewed in a forked child; threads start anew with the next kick."""
     _refused.after_fork()
     for each in list(_forkable):
-        each.after_fork()
+        try:
+            each.after_fork()
+        except BaseException as error:
+            log.error("after_fork_failed", what=type(each).__name__, error=type(error).__name__)
 
 
 if hasattr(os, "register_at_fork"):

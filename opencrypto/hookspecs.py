@@ -29,6 +29,8 @@ def opencrypto_drivers() -> Iterable[Driver]:  # type: ignore[empty-body]
     """
     Return the drivers that this host can offer, not yet attached.
 
+    It may be called again, and is then to return new ones. Those that are not wanted are closed.
+
     Raises:
         DriverUnavailable: it can offer none; the reason is listed in ``Framework.drivers``.
     """

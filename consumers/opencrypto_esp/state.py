@@ -15,12 +15,12 @@ import os
 import secrets
 import threading
 import time
-import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from opencrypto import CryptoError, UsageError
+from opencrypto.driver import renew_after_fork
 from opencrypto.files import HeldFile
 from opencrypto_esp.results import Drop, Reason
 from opencrypto_esp.sa import MAX_WINDOW, Direction, SecurityAssociation
@@ -173,7 +173,7 @@ class State:
         except BaseException:
             self._file.close()
             raise
-        _states.add(self)
+        renew_after_fork(self)
 
     def numbers(self, sa: SecurityAssociation) -> Numbers:
         """Return the numbers of an SA."""
@@ -208,6 +208,10 @@ class State:
         """Have no more numbers used."""
         for each in self._numbers.values():
             each.stop()
+
+    def after_fork(self) -> None:
+        """Stop, in a forked child: what is reserved is the parent's, up to the last number."""
+        self.stop()
 
     def _is_the_parents(self) -> bool:
         """Tell whether this is a forked child, which must not use the same numbers."""
@@ -280,18 +284,6 @@ class State:
                 f"{self._path} is the state of other SAs or other keys ({named}); give each file "
                 "of SAs a state of its own"
             )
-
-
-_states: weakref.WeakSet[State] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    """What is reserved is the parent's, up to the last number."""
-    for state in list(_states):
-        state.stop()
-
-
-os.register_at_fork(after_in_child=_after_fork)
 
 
 def _name(sa: SecurityAssociation) -> tuple[str, int]:

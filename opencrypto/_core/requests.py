@@ -29,6 +29,7 @@ from typing import Final, NoReturn
 from opencrypto._core.bugs import DriverBugs
 from opencrypto._core.errands import Errands
 from opencrypto._core.lane import DEEPEST, Lane
+from opencrypto._core.moving import Moving
 from opencrypto._core.plugins import Observers
 from opencrypto._core.queues import QUEUED, SUBMITTED, RequestQueue
 from opencrypto._core.returns import Callbacks, ReturnQueue, at_once
@@ -74,6 +75,7 @@ class Dispatcher:
     def __init__(
         self,
         sessions: Sessions,
+        moving: Moving,
         bugs: DriverBugs,
         observers: Observers,
         callbacks: Callbacks,
@@ -82,6 +84,7 @@ class Dispatcher:
         kick_returns: Callable[[], None],
     ) -> None:
         self._sessions = sessions
+        self._moving = moving
         self._table = sessions.table
         self._errands = errands
         self.returns: ReturnQueue[Cryptop] = ReturnQueue(kick_returns)
@@ -323,7 +326,7 @@ class Dispatcher:
                 crp.fail(errno.ENOENT, f"no session {sid_text(crp.sid)}; {hint}")
             return
         self._leave(crp, session)
-        self._sessions.redirect(crp, session)
+        self._moving.redirect(crp, session)
 
     def _abandon(self, crp: Cryptop, session: Session | None) -> None:
         """Say of a request that its driver may have worked on it, and may still do."""
@@ -516,7 +519,7 @@ class Dispatcher:
                     if not self._sessions.may_wait():
                         self._put_off(self._finish, crp, session)
                         return
-                    self._sessions.hand_back(crp, session)
+                    self._moving.hand_back(crp, session)
             flags = crp.flags
             now = flags & CRYPTO_F_CBIMM or (flags & CRYPTO_F_CBIFSYNC and session.slot.sync)
             if not session.straight:
@@ -549,7 +552,7 @@ class Dispatcher:
     def _finish(self, crp: Cryptop, session: Session) -> None:
         """Complete a request whose ``done`` was broken off after it had been taken from there."""
         if crp.etype == EAGAIN:
-            self._sessions.hand_back(crp, session)
+            self._moving.hand_back(crp, session)
         self._sessions.settle(session)
         if at_once(crp, sync=session.slot.sync):
             self.call_back(crp)

@@ -41,13 +41,15 @@ ORDER = (
     # The running framework.
     "_core.errands _core.bugs _core.origins _core.plugins _core.selection _core.queues",
     "_core.guard _core.returns _core.pool",
-    "_core.slots _core.lane",
+    "_core.lineage",
+    "_core.slots _core.departed _core.driver_table _core.lane",
     "_core.sessions",
+    "_core.opening _core.moving",
     "_core.requests _core.key_requests _core.virtual",
-    "_core.attach _core.views _core.tree",
+    "_core.attach _core.views _core.tree _core.wires",
     # The control socket is a part of the framework it speaks for, loaded when it is wanted.
     "control",
-    "_core.framework",
+    "_core.framework _core.default",
     # Faces.
     "__init__",
     "bsd client aio metrics telemetry",
