@@ -16,7 +16,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from opencrypto._later import Later, Line, Passage, Place, Way, broke
 from opencrypto._request.buffer import (
@@ -43,6 +43,7 @@ from opencrypto._rules.iv import GIVEN, READ, WRITTEN, iv_way
 from opencrypto._rules.lending import Loan, lend
 from opencrypto._rules.quick import at_once, compile_quick
 from opencrypto._rules.shapes import (
+    OF_MALFORMED,
     UNVERIFIED,
     AeadExchange,
     CipherExchange,
@@ -338,7 +339,7 @@ class ChainSession:
         """
         if isinstance(error, CryptoError):
             crp.fail_for(error)
-        elif not isinstance(error, _OF_MALFORMED) or not self.faults(crp):
+        elif not isinstance(error, OF_MALFORMED) or not self.faults(crp):
             raise error
 
     def faults(self, crp: Cryptop) -> bool:
@@ -424,10 +425,6 @@ class ChainSession:
         plan.left(step, self.chain, len(result))
         if not is_kept(step, self.chain, len(result)):
             plan.parts = replace_region(crp.buf, plan.parts, step.crd.skip, step.length, result)
-
-
-_OF_MALFORMED: Final = (AttributeError, LookupError, TypeError, ValueError)
-"""What a quick way raises where a field has a wrong type."""
 
 
 def _encrypts(crd: Cryptodesc) -> bool:

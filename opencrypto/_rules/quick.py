@@ -67,7 +67,9 @@ def _cipher(chain: Chain, crypt: Any) -> Quick:
     def exchange(
         crp: Cryptop, view: memoryview, iv: bytes, start: int, end: int, encrypting: int
     ) -> bool:
-        at_once(crypt(iv, [view[start:end]], bool(encrypting)))
+        answer = crypt(iv, [view[start:end]], bool(encrypting))
+        if answer is not None:
+            at_once(answer)
         return True
 
     return recognise_cipher(chain, exchange)
