@@ -13,7 +13,7 @@ import errno
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, Final
 
 from opencrypto._core import selection as _select
 from opencrypto._core.bugs import DriverBugs
@@ -34,6 +34,9 @@ from opencrypto.exceptions import CryptoError, DriverBug, NoDriverError, Unknown
 
 Compose = Callable[[Lineage], Session | None]
 """Opens a session on several drivers, or returns None."""
+
+REFRESHED: Final = 256
+"""How many sessions are refreshed at a time; in between, others get the lock."""
 
 
 class Sessions:
@@ -581,9 +584,11 @@ class Sessions:
     def refresh(self) -> None:
         """Work out anew which sessions are straight, after a change of `watched`."""
         for slot in self._drivers:
-            for session in list(slot.sym.sessions.values()):
+            sessions = list(slot.sym.sessions.values())
+            for start in range(0, len(sessions), REFRESHED):
                 with slot.lock:
-                    session.refresh(watched=self.watched)
+                    for session in sessions[start : start + REFRESHED]:
+                        session.refresh(watched=self.watched)
 
     def after_fork(self) -> None:
         """

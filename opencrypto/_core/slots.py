@@ -273,7 +273,7 @@ class Session:
 
     def refresh(self, *, watched: bool) -> None:
         """Work out `straight` anew: it lives, nothing of it is queued, and nobody watches."""
-        self.straight = self.state is SessionState.LIVE and not self.queued and not watched
+        self.straight = not watched and self.state is SessionState.LIVE and not self.queued
 
     def after_fork(self, *, watched: bool) -> None:
         """Begin, in a forked child, with no request: those accepted are the parent's."""
