@@ -373,6 +373,7 @@ class Slot:
         sym: What it has for requests of sessions.
         keys: What it has for key requests.
         origin: Where its driver comes from.
+        counted: Its counts are in the totals. Those of virtual sessions are not: their parts' are.
     """
 
     __slots__ = (
@@ -380,6 +381,7 @@ class Slot:
         "calls",
         "closed",
         "closing",
+        "counted",
         "counts",
         "drained",
         "driver",
@@ -414,6 +416,7 @@ class Slot:
         self.drained = Latch()
         self.seen_off = Latch()
         self.counts = Counts()
+        self.counted = True
         self.local = LocalCounts(self.counts)
         self.sym = SymmetricSide()
         self.keys = KeySide()

@@ -331,7 +331,7 @@ def rest_branch(look: Snapshot) -> Iterator[Node]:
     """What the totals hold beside the drivers attached now."""
     for name, meaning, counts in (
         ("departed", "by drivers that left", lambda: look.departed),
-        ("strays", "that met no session", lambda: look.without_session),
+        ("strays", "that met no session, or no driver", lambda: look.without_session),
     ):
         for count in ("ops", "errs", "bytes"):
             yield Node(
