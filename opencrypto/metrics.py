@@ -67,7 +67,7 @@ DRIVER_COUNTERS: Final = {
 }
 """
 Counters by driver. A driver that left keeps its series, and one of its name goes on with it, so
-that rates are right and sums exact; "(none)" is for requests that met no session.
+that rates are right and sums exact; "(none)" is for requests that met no session, or no driver.
 """
 
 DRIVER_GAUGES: Final = {

@@ -133,7 +133,12 @@ class Framework:
             wires.kick_returns,
         )
         self._virtual = wires.virtual = Virtual(
-            self._sessions, self._opening, moving, self._dispatcher.dispatch, self._dispatcher.done
+            self._sessions,
+            self._opening,
+            moving,
+            self._dispatcher.dispatch,
+            self._dispatcher.done,
+            self._dispatcher.strayed,
         )
         self._key_requests = wires.key_requests = KeyRequests(
             self._drivers,

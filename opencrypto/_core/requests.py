@@ -194,11 +194,24 @@ class Dispatcher:
             raise UsageError("the request has no callback; set one, or nobody hears of its end")
         if not isinstance(crp.flags, int):
             raise UsageError(f"flags are CRYPTO_F_* or 0, not {type(crp.flags).__name__}")
+        self._count_stray(crp, 0)
+        self._end(crp, None)
+
+    def _count_stray(self, crp: Cryptop, kind: int) -> None:
         size, _ = _length(crp.ilen)
         counts = self._local.counts
-        counts.sizes[(size - 1).bit_length()] += 1
+        counts.sizes[kind + (size - 1).bit_length()] += 1
         counts.bytes += size
-        self._end(crp, None)
+
+    def strayed(self, crp: Cryptop, kind: int | None) -> None:
+        """
+        Count an error that is no driver's, and the request of that kind if it came to none.
+
+        A virtual session has no driver of its own: what its parts' drivers get they count.
+        """
+        if kind is not None:
+            self._count_stray(crp, kind)
+        self._local.counts.errs += 1
 
     def _detour(self, crp: Cryptop, session: Session, kind: int, size: int) -> None:
         """Queue a request, or tell it that its session has moved or gone."""
@@ -363,7 +376,10 @@ class Dispatcher:
 
     def _leave(self, crp: Cryptop, session: Session) -> None:
         """Count a request that no driver answers, and see to the session that it leaves."""
-        session.slot.local.counts.errs += 1
+        if session.slot.counted:
+            session.slot.local.counts.errs += 1
+        else:
+            self.strayed(crp, session.kind)
         crp.stamps = None
         if session.state is LIVE:
             # Its driver leaves, and orphan_all has not come to it yet. Waiting for that would have
