@@ -29,7 +29,15 @@ ANY: Final = "*"
 _KEYS: Final = ("encryption_key", "integrity_key")
 _SELECTORS: Final = ("source", "destination")
 _FIELDS: Final = {field.name: field for field in fields(SecurityAssociation)}
-_NUMBERS: Final = ("spi", "replay_window", "sequence", "replay_seq_hi", "hop_limit", "dscp")
+_NUMBERS: Final = (
+    "spi",
+    "replay_window",
+    "sequence",
+    "replay_seq_hi",
+    "hop_limit",
+    "dscp",
+    "icv_length",
+)
 _FLAGS: Final = ("esn", "unauthenticated")
 _WORDS: Final = ("encryption", "integrity", "keys", "name")
 
