@@ -20,7 +20,6 @@ from opencrypto import Framework
 from opencrypto.cli import captures, show
 from opencrypto_esp import Direction, Esp, Flow, Reason, SecurityAssociation, load_sas, one_way
 from opencrypto_esp.capture import Item, Passage, Reader
-from opencrypto_esp.capture.passage import NAT_T
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -69,6 +68,17 @@ TestKeys = Annotated[
     bool,
     typer.Option("--test-keys", help="The keys are for tests: send by counter modes with them."),
 ]
+OldCiphers = Annotated[
+    bool,
+    typer.Option("--old-ciphers", help="Read DES, Blowfish, CAST and Camellia: old captures."),
+]
+Unverified = Annotated[
+    bool,
+    typer.Option(
+        "--unverified",
+        help="Read by SAs that have no more than icv_length: anybody may have made the packets.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
 
 _KINDS: Final = 12
@@ -77,6 +87,7 @@ _KINDS: Final = 12
 _SA_FILE: Final = "compare the SA file with the other end's"
 _REMEDIES: Final = {
     Reason.DUMMY: "",
+    Reason.KEEP_ALIVE: "",
     Reason.MALFORMED: "look at the capture with: tshark -V -r IN",
     Reason.TRUNCATED: "record whole packets: tcpdump -s 0",
     Reason.NO_LENGTH: "record with offloads off: ethtool -K DEVICE tso off gso off gro off",
@@ -112,10 +123,14 @@ def unprotect(
     state: StateFile = None,
     kind: Kind = None,
     others: Others = False,
+    old_ciphers: OldCiphers = False,
+    unverified: Unverified = False,
     as_json: Json = False,
 ) -> None:
     """Verify and decrypt every ESP packet of IN, and write what it protected to OUT."""
-    run = _Run(source, target, Direction.IN, others=others)
+    run = _Run(
+        source, target, Direction.IN, others=others, old_ciphers=old_ciphers, unverified=unverified
+    )
     run.go(sa, state, kind, as_json=as_json)
 
 
@@ -129,9 +144,9 @@ class _Run:
         direction: Direction,
         *,
         others: bool,
-        test_keys: bool = False,
+        **allowed: bool,
     ) -> None:
-        self._test_keys = test_keys
+        self._allowed = allowed
         self._source = source
         self._target = target
         self._others = others
@@ -163,7 +178,7 @@ class _Run:
             raise typer.Exit(1)
 
     def _esp(self, framework: Framework, sas: list[SecurityAssociation], state: Path | None) -> Esp:
-        return Esp(framework, sas, state=state, test_keys=self._test_keys)
+        return Esp(framework, sas, state=state, **self._allowed)
 
     def _stream(self, esp: Esp, kind: Format | None) -> Passage:
         """Send every packet through ESP."""
@@ -176,6 +191,7 @@ class _Run:
                 esp.unprotect if self._inbound else esp.protect,
                 inbound=self._inbound,
                 pass_others=self._others,
+                udp_ports=esp.udp_ports,
             )
             passage.run(_shown(reader, captures.size(self._source)))
         if reader.cut:
@@ -222,10 +238,6 @@ class _Run:
             way = "not ESP" if self._inbound else "not IP, which alone is protected"
             show.warn(
                 f"left out, since {way}: {_listed(passage.left)}; to pass them on: --pass-others"
-            )
-        if passage.left[NAT_T] or passage.passed[NAT_T]:
-            show.warn(
-                "UDP port 4500 carries ESP in UDP (NAT-T, RFC 3948), which is not undone here"
             )
         if passage.blocks:
             show.warn(f"blocks left out that are no packets: {_listed(passage.blocks)}")
