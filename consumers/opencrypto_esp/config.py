@@ -146,7 +146,7 @@ def _mode(where: str, value: str) -> Mode:
     try:
         return Mode(value)
     except ValueError:
-        raise UsageError(f"{where} is 'transport' or 'tunnel'") from None
+        raise UsageError(f"{where} is 'transport' or 'tunnel', or to receive on 'either'") from None
 
 
 def _direction(where: str, value: str) -> Direction:

@@ -21,6 +21,9 @@ from opencrypto_esp.sa import Mode, SecurityAssociation
 from opencrypto_esp.state import Numbers
 from opencrypto_esp.tunnel import decapsulate
 
+_IP: Final = (ip.IPV4_IN, ip.IPV6_IN)
+"""The next headers of what a tunnel carries."""
+
 _new: Final = tuple.__new__  # makes a named tuple at a third of its own call's cost
 
 
@@ -154,7 +157,8 @@ class Inbound:
         if following == ip.DUMMY:
             raise Drop(Reason.DUMMY)
         payload = buf[layout.payload_at : stop]
-        if self.sa.mode is Mode.TRANSPORT:
+        mode = self.sa.mode
+        if mode is Mode.TRANSPORT or (mode is Mode.EITHER and following not in _IP):
             head = ip.rewrite(job.packet, job.place, following, len(payload))
             packet = b"".join((head, payload))
         else:
@@ -166,7 +170,7 @@ class Inbound:
 
 def _inner(payload: bytearray, following: int) -> bytes:
     """Return the packet in a tunnel, without the padding for traffic flow (RFC 4303 §2.7)."""
-    if following not in (ip.IPV4_IN, ip.IPV6_IN):
+    if following not in _IP:
         raise Drop(Reason.BAD_NEXT_HEADER)
     inner = bytes(payload)
     try:

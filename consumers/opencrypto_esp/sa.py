@@ -31,10 +31,16 @@ LAST_LONG: Final = 0xFFFFFFFFFFFFFFFF
 
 
 class Mode(StrEnum):
-    """What is protected: the payload of a packet, or the packet as a whole (RFC 4303 §3.1)."""
+    """
+    What is protected: the payload of a packet, or the packet as a whole (RFC 4303 §3.1).
+
+    To receive on, it may also be `EITHER`, where nobody said which: a packet that holds an IP
+    packet is then taken for a tunnel's.
+    """
 
     TRANSPORT = "transport"
     TUNNEL = "tunnel"
+    EITHER = "either"
 
 
 class Direction(StrEnum):
@@ -59,9 +65,9 @@ class SecurityAssociation:
         integrity: A name of `INTEGRITIES`; empty with a combined mode, or with `unauthenticated`.
         integrity_key: Its key.
         direction: Whether packets are sent by it or received; None where whoever uses it says.
-        mode: Transport or tunnel.
-        tunnel_source: Outer source address, in tunnel mode.
-        tunnel_destination: Outer destination address, in tunnel mode.
+        mode: Transport or tunnel; to receive on, perhaps either.
+        tunnel_source: Outer source address, in tunnel mode; to receive on, None for any.
+        tunnel_destination: Outer destination address; to receive on, None for any.
         source: Packets from these networks are for this SA; empty for all (RFC 4301 §4.4.1.1).
         destination: Packets to these networks are; empty for all.
         esn: Extended, 64-bit sequence numbers (RFC 4303 §2.2.1).
@@ -211,9 +217,14 @@ class SecurityAssociation:
             if source or destination:
                 raise self._bad("tunnel addresses, but the mode is transport")
             return
-        if source is None or destination is None:
-            raise self._bad("tunnel mode needs tunnel_source and tunnel_destination")
-        if source.version != destination.version:
+        if self.direction is Direction.OUT:
+            if self.mode is Mode.EITHER:
+                raise self._bad("to send by, the mode is transport or tunnel, one of them")
+            if source is None or destination is None:
+                raise self._bad(
+                    "to send by, tunnel mode needs tunnel_source and tunnel_destination"
+                )
+        if source and destination and source.version != destination.version:
             raise self._bad("tunnel_source and tunnel_destination must both be IPv4 or both IPv6")
 
 
@@ -247,8 +258,9 @@ def check_together(sas: Sequence[SecurityAssociation]) -> None:
 
 def _place(sa: SecurityAssociation) -> tuple[object, ...]:
     """Return what tells it from others on the wire."""
-    ends = (sa.tunnel_source, sa.tunnel_destination)
-    return sa.direction, sa.spi, ends if any(ends) else (sa.source, sa.destination)
+    if sa.mode is Mode.TRANSPORT:
+        return sa.direction, sa.spi, sa.source, sa.destination
+    return sa.direction, sa.spi, sa.tunnel_source, sa.tunnel_destination
 
 
 def _keys(sa: SecurityAssociation) -> tuple[str, bytes, str, bytes]:
