@@ -21,13 +21,9 @@ from opencrypto_esp.outbound import Outbound
 from opencrypto_esp.policy import Policy
 from opencrypto_esp.receivers import Receivers
 from opencrypto_esp.results import Counters, Drop, Flow, Reason, Result
-from opencrypto_esp.sa import (
-    Direction,
-    SecurityAssociation,
-    check_sendable,
-    check_together,
-)
+from opencrypto_esp.sa import Direction, SecurityAssociation
 from opencrypto_esp.state import Numbers, State
+from opencrypto_esp.together import check_readable, check_sendable, check_together
 
 DEPTH: Final = 64
 """How many packets `Esp.protect_many` and `Esp.unprotect_many` keep in flight."""
@@ -52,12 +48,16 @@ class Esp:
         state: A file in which sequence numbers and windows are kept from run to run: see
             `opencrypto_esp.state.State`. None begins anew each time.
         test_keys: Send by counter modes with keys out of a file too, which nothing depends on.
+        old_ciphers: Receive on SAs with ciphers that are there to read old captures.
+        unverified: Receive on SAs that give no more than the length of the ICV: nothing is
+            verified, and anybody may have made the packets.
 
     Raises:
         UsageError: there are no SAs, one that does not say its direction, two of one direction
-            with one SPI and the same addresses, two of different ones with the same keys, or one
-            that sends by a counter mode with keys that a file has each time; or the state is
-            damaged, of other SAs, or another user's.
+            with one SPI and the same addresses, two of different ones with the same keys, one
+            that sends by a counter mode with keys that a file has each time, or one that wants
+            `old_ciphers` or `unverified`; or the state is damaged, of other SAs, or another
+            user's.
         BusyError: another process has the state.
     """
 
@@ -69,9 +69,12 @@ class Esp:
         batch: bool = False,
         state: str | os.PathLike[str] | None = None,
         test_keys: bool = False,
+        old_ciphers: bool = False,
+        unverified: bool = False,
     ) -> None:
         self.sas = tuple(sas)
         check_together(self.sas)
+        check_readable(self.sas, old_ciphers=old_ciphers, unverified=unverified)
         if not test_keys:
             check_sendable(self.sas)
         self._state = State(Path(state), self.sas) if state is not None else None

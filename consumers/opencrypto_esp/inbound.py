@@ -86,7 +86,7 @@ class Inbound:
         end = layout.payload_at + size
         crp = job.crp
         desc = crp.desc
-        if layout.icv:
+        if layout.verified:
             tag = desc[0]
             tag.inject = end
             if layout.high_last:

@@ -69,6 +69,17 @@ TestKeys = Annotated[
     bool,
     typer.Option("--test-keys", help="The keys are for tests: send by counter modes with them."),
 ]
+OldCiphers = Annotated[
+    bool,
+    typer.Option("--old-ciphers", help="Read DES, Blowfish, CAST and Camellia: old captures."),
+]
+Unverified = Annotated[
+    bool,
+    typer.Option(
+        "--unverified",
+        help="Read by SAs that have no more than icv_length: anybody may have made the packets.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
 
 _KINDS: Final = 12
@@ -112,10 +123,14 @@ def unprotect(
     state: StateFile = None,
     kind: Kind = None,
     others: Others = False,
+    old_ciphers: OldCiphers = False,
+    unverified: Unverified = False,
     as_json: Json = False,
 ) -> None:
     """Verify and decrypt every ESP packet of IN, and write what it protected to OUT."""
-    run = _Run(source, target, Direction.IN, others=others)
+    run = _Run(
+        source, target, Direction.IN, others=others, old_ciphers=old_ciphers, unverified=unverified
+    )
     run.go(sa, state, kind, as_json=as_json)
 
 
@@ -129,9 +144,9 @@ class _Run:
         direction: Direction,
         *,
         others: bool,
-        test_keys: bool = False,
+        **allowed: bool,
     ) -> None:
-        self._test_keys = test_keys
+        self._allowed = allowed
         self._source = source
         self._target = target
         self._others = others
@@ -163,7 +178,7 @@ class _Run:
             raise typer.Exit(1)
 
     def _esp(self, framework: Framework, sas: list[SecurityAssociation], state: Path | None) -> Esp:
-        return Esp(framework, sas, state=state, test_keys=self._test_keys)
+        return Esp(framework, sas, state=state, **self._allowed)
 
     def _stream(self, esp: Esp, kind: Format | None) -> Passage:
         """Send every packet through ESP."""

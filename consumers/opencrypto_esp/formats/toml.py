@@ -38,7 +38,15 @@ _OF_THE_OTHER_WAY: Final[dict[Direction | None, str]] = {
 _KEYS: Final = ("encryption_key", "integrity_key")
 _SELECTORS: Final = ("source", "destination")
 _FIRST: Final = re.compile(r"\[|[A-Za-z_'\"][^:]*=")
-_NUMBERS: Final = ("spi", "replay_window", "sequence", "replay_seq_hi", "hop_limit", "dscp")
+_NUMBERS: Final = (
+    "spi",
+    "replay_window",
+    "sequence",
+    "replay_seq_hi",
+    "hop_limit",
+    "dscp",
+    "icv_length",
+)
 _FLAGS: Final = ("esn", "unauthenticated")
 _WORDS: Final = ("encryption", "integrity", "keys", "name")
 
