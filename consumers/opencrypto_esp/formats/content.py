@@ -93,8 +93,6 @@ def made(where: str, values: dict[str, Any]) -> SecurityAssociation:
     Raises:
         UsageError: they make none; it says where they stand.
     """
-    if strange := values.keys() - FIELDS.keys():
-        raise UsageError(f"{where}: {', '.join(sorted(strange))} is not supported")
     try:
         return SecurityAssociation(**values)
     except UsageError as error:

@@ -203,9 +203,8 @@ def ends(sa: SecurityAssociation) -> tuple[Address | None, Address | None]:
 def _authentication(sa: SecurityAssociation) -> str:
     if sa.integrity:
         return _theirs(names.WIRESHARK_INTEGRITIES, sa, sa.integrity)
-    length = getattr(sa, "icv_length", 0)
-    if length:
-        return _theirs(names.WIRESHARK_ICVS, sa, length)
+    if sa.icv_length:
+        return _theirs(names.WIRESHARK_ICVS, sa, sa.icv_length)
     return "NULL"
 
 
