@@ -26,8 +26,12 @@ _FLAGS: Final = frozenset({
     "noecn", "decap-dscp", "nopmtudisc", "wildrecv", "icmp", "af-unspec", "align4", "esn",
     "localok",
 })  # fmt: skip
-_HARMLESS_FLAGS: Final = frozenset({"wildrecv", "icmp", "af-unspec", "localok"})
-"""They change no packet: whom the kernel lets use an SA."""
+_HARMLESS_FLAGS: Final = frozenset({
+    "wildrecv", "icmp", "af-unspec", "localok",  # whom the kernel lets use an SA
+    "esn", "dont-encap-dscp",  # taken
+})  # fmt: skip
+_MORE_FLAGS: Final = "extra_flag"
+"""What ``ip -s`` has before the flags for which there was no room; no blank may be before it."""
 _EXTRA_FLAGS: Final = frozenset({"dont-encap-dscp", "oseq-may-wrap"})
 _NUMBERED: Final = {
     # How many words each is followed by; none of them changes a packet.
@@ -127,19 +131,28 @@ class _Entry:
             self._remark("interface numbers (if_id)")
 
     def _flag(self, words: Words) -> None:
-        while words.peek() in _FLAGS:
-            self._flags.add(words.take())
-        if re.fullmatch(r"(0x)?[0-9a-f]{1,2}", words.peek()):
-            if int(words.take(), 16):
-                self._remark("flags that are not known")
-        for flag in sorted(self._flags - _HARMLESS_FLAGS - {"esn"}):
+        while words.peek().removesuffix(_MORE_FLAGS) in _FLAGS:
+            word = words.take()
+            self._flags.add(word.removesuffix(_MORE_FLAGS))
+            if word.endswith(_MORE_FLAGS):
+                self._extra_flag(words)
+        if words.next_is(_MORE_FLAGS):
+            words.take()
+            self._extra_flag(words)
+        self._unknown_flags(words)
+        for flag in sorted(self._flags - _HARMLESS_FLAGS):
             self._remark(f"the flag {flag}")
 
     def _extra_flag(self, words: Words) -> None:
         while words.peek() in _EXTRA_FLAGS:
-            self._flags.add(flag := words.take())
-            if flag != "dont-encap-dscp":
-                self._remark(f"the flag {flag}")
+            flag = words.take()
+            self._flags.add(flag)
+        self._unknown_flags(words)
+
+    def _unknown_flags(self, words: Words) -> None:
+        """Take the number of what the tool had no names for."""
+        if re.fullmatch(r"(0x)?[0-9a-f]{1,8}", words.peek()) and int(words.take(), 16):
+            self._remark("flags that are not known")
 
     def _offload(self, words: Words) -> None:
         while words.next_is("crypto", "packet", "dev", "dir"):

@@ -35,10 +35,20 @@ def write(sas: Iterable[SecurityAssociation]) -> str:
         UsageError: the kernel has no such SA.
     """
     lines = ["# SAs for the kernel: ip -batch FILE; it holds keys"]
-    for reqid, sa in enumerate(sas, 1):
+    numbers: dict[object, int] = {}
+    policies: dict[str, str] = {}
+    for sa in sas:
+        # SAs that follow one another for the same packets have one number, and one policy.
+        use = (sa.direction, sa.mode, ends(sa), sa.source, sa.destination)
+        reqid = numbers.setdefault(use if sa.direction else sa, len(numbers) + 1)
         lines.append("# " + "".join(c if c.isprintable() else "?" for c in sa.label))
         lines.append(" ".join(_state(sa, reqid)))
-        lines += (" ".join(words) for words in _policies(sa, reqid))
+        for packets, template in _policies(sa, reqid):
+            if policies.get(packets, template) != template:
+                raise _bad(sa, "has one policy for the same packets, and an SA before has it")
+            if packets not in policies:
+                lines.append(f"{packets} {template}")
+            policies[packets] = template
     return "\n".join(lines) + "\n"
 
 
@@ -94,8 +104,8 @@ def _theirs(table: Any, sa: SecurityAssociation, ours: str) -> Any:
     raise _bad(sa, f"has no {ours}")
 
 
-def _policies(sa: SecurityAssociation, reqid: int) -> Iterator[tuple[str, ...]]:
-    """Yield the words that add each policy of an SA."""
+def _policies(sa: SecurityAssociation, reqid: int) -> Iterator[tuple[str, str]]:
+    """Yield the words that add each policy of an SA: which packets, and what for."""
     if sa.direction is None:
         return
     source, destination = ends(sa)

@@ -19,7 +19,7 @@ STATE: Final = "state"
 POLICY: Final = "policy"
 
 _COMMAND: Final = re.compile(r"(\S+\s+)*(xfrm|x)\s+(state|sa|s|policy|p)\b")
-_LISTED: Final = re.compile(r"src\s+[0-9a-f:.]+(/\d+)?\s+dst\s+[0-9a-f:.]+(/\d+)?(\s|$)")
+_LISTED: Final = re.compile(r"src\s+[0-9a-f:.]+(/\d+)?\s+dst\s+[0-9a-f:.]+(/\d+)?([\s\\]|$)")
 _NOTES: Final = re.compile(r"\(\d+ bits\)|(?<=\s)\(0x[0-9a-f]+\)")
 """What ``ip -s`` adds to say the same again."""
 _MAKING: Final = ("add", "a", "update", "upd")
@@ -58,8 +58,7 @@ def lines(text: str, where: str) -> Iterator[Line]:
     Raises:
         UsageError: one is not of ``ip xfrm``, or hides its keys.
     """
-    text = text.replace("\\\n", " ")  # a command that goes on
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in _whole_lines(text):
         place = f"{where}, line {number}"
         # `ip -o` has backslashes where lines would end.
         for piece in line.split("\\"):
@@ -75,6 +74,19 @@ def lines(text: str, where: str) -> Iterator[Line]:
                 if listed := _LISTED.match(piece):
                     begins = POLICY if listed[1] or listed[2] else STATE
                 yield Line(begins, False, Words(place, _NOTES.sub("", piece).split()))
+
+
+def _whole_lines(text: str) -> Iterator[tuple[int, str]]:
+    """Yield each line with its number, and a command with all lines that a shell has of it."""
+    command = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.endswith("\\") and (command or _COMMAND.match(line.strip())):
+            command += line[:-1] + " "
+        else:
+            yield number, command + line
+            command = ""
+    if command:
+        yield number, command
 
 
 def _command(text: str, place: str) -> Iterator[Line]:
