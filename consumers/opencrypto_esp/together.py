@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from opencrypto import UsageError
-from opencrypto_esp.sa import WRITTEN, Direction, SecurityAssociation
+from opencrypto_esp.sa import WRITTEN, Direction, Mode, SecurityAssociation
 
 
 def check_together(sas: Sequence[SecurityAssociation]) -> None:
@@ -41,8 +41,9 @@ def check_together(sas: Sequence[SecurityAssociation]) -> None:
 
 def _place(sa: SecurityAssociation) -> tuple[object, ...]:
     """Return what tells it from others on the wire."""
-    ends = (sa.tunnel_source, sa.tunnel_destination)
-    return sa.direction, sa.protocol, sa.spi, ends if any(ends) else (sa.source, sa.destination)
+    if sa.mode is Mode.TRANSPORT:
+        return sa.direction, sa.protocol, sa.spi, sa.source, sa.destination
+    return sa.direction, sa.protocol, sa.spi, sa.tunnel_source, sa.tunnel_destination
 
 
 def _keys(sa: SecurityAssociation) -> tuple[str, bytes, str, bytes]:
