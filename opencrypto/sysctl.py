@@ -21,6 +21,9 @@ Value = int | float | str | tuple[int, ...]
 Type = Literal["integer", "number", "string", "integers"]
 """The type of a value: int, float, str, or a tuple of int."""
 
+Kind = Literal["", "counter", "gauge"]
+"""What a consumer's number is to who measures."""
+
 
 class Node(NamedTuple):
     """
@@ -35,6 +38,9 @@ class Node(NamedTuple):
         high: The greatest value allowed.
         type: What `get` returns.
         unit: What it is counted in (``bytes``, ``ns``, ``s``); empty for plain numbers.
+        kind: Whether `opencrypto.metrics` and `opencrypto.telemetry` show it under its own name: a
+            ``counter``, which only grows, or a ``gauge``. For consumers that count: they `graft`
+            such nodes. Empty: they do not, or know the name by themselves.
     """
 
     name: str
@@ -45,6 +51,7 @@ class Node(NamedTuple):
     high: int = 2**31 - 1
     type: Type = "integer"
     unit: str = ""
+    kind: Kind = ""
 
     def write(self, value: Value) -> None:
         """

@@ -19,7 +19,7 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from opencrypto import CryptoError, UsageError
 from opencrypto.files import HeldFile
@@ -132,6 +132,13 @@ class KeptNumbers(Numbers):
         return {"top": self.window.top, "window": size, "seen": f"{self.window.seen:x}"}
 
 
+class Keeper(Protocol):
+    """Who has the numbers of SAs."""
+
+    def numbers(self, sa: SecurityAssociation) -> Numbers:
+        """Return the numbers of an SA."""
+
+
 class State:
     """
     The numbers of all SAs of an `Esp`, in a file.
@@ -231,24 +238,13 @@ class State:
                 "direction": direction,
                 "spi": spi,
                 **({"ends": ends} if ends else {}),
-                "mac": self._mac(sa),
+                "mac": fingerprint(sa, self._salt),
                 **self._numbers[direction, spi, ends].record(),
             }
             for sa, (direction, spi, ends) in self._names.items()
         ]
         document = {"format": FORMAT, "version": VERSION, "salt": self._salt.hex(), "sas": sas}
         return json.dumps(document, indent=1).encode() + b"\n"
-
-    def _mac(self, sa: SecurityAssociation) -> str:
-        """Return what tells this SA from others, with other keys too, and no key."""
-        parts = (
-            *(str(part).encode() for part in (sa.direction, sa.spi, sa.esn)),
-            sa.encryption.encode(), sa.encryption_key, sa.integrity.encode(), sa.integrity_key,
-        )  # fmt: skip
-        mac = hmac.new(self._salt, digestmod="sha256")
-        for part in parts:
-            mac.update(len(part).to_bytes(4) + part)  # so that no border can be moved
-        return mac.hexdigest()
 
     # Reading.
 
@@ -262,7 +258,7 @@ class State:
                 (each["direction"], each["spi"], each.get("ends", "")): each
                 for each in document["sas"]
             }
-            whole = len(records) == len(document["sas"]) and all(map(_sound, records.values()))
+            whole = len(records) == len(document["sas"]) and all(map(sound, records.values()))
         except UsageError:
             raise
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
@@ -277,7 +273,7 @@ class State:
             self._numbers[name].load(record)
 
     def _check_same(self, records: dict[Name, dict[str, Any]]) -> None:
-        ours = {name: self._mac(sa) for sa, name in self._names.items()}
+        ours = {name: fingerprint(sa, self._salt) for sa, name in self._names.items()}
         theirs = {name: record["mac"] for name, record in records.items()}
         strange = sorted(
             name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)
@@ -302,6 +298,18 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
+def fingerprint(sa: SecurityAssociation, salt: bytes) -> str:
+    """Return what tells this SA from others, with other keys too, and no key."""
+    parts = (
+        *(str(part).encode() for part in (sa.direction, sa.spi, sa.esn)),
+        sa.encryption.encode(), sa.encryption_key, sa.integrity.encode(), sa.integrity_key,
+    )  # fmt: skip
+    mac = hmac.new(salt, digestmod="sha256")
+    for part in parts:
+        mac.update(len(part).to_bytes(4) + part)  # so that no border can be moved
+    return mac.hexdigest()
+
+
 def _names(sas: Sequence[SecurityAssociation]) -> dict[SecurityAssociation, Name]:
     """Name each SA by its direction and SPI, and where several have these, by its addresses too."""
     many = Counter((sa.direction, sa.spi) for sa in sas)
@@ -317,7 +325,7 @@ def _ends(sa: SecurityAssociation) -> str:
     return " to ".join(",".join(str(each or "*") for each in end) or "*" for end in ends)
 
 
-def _sound(record: dict[str, Any]) -> bool:
+def sound(record: dict[str, Any]) -> bool:
     """Tell whether a record is as we write them."""
     texts = (record["mac"], record.get("ends", ""))
     if not all(isinstance(each, str) for each in texts) or not _number(record["spi"], 0xFFFFFFFF):

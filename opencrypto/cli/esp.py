@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from opencrypto import Framework
-from opencrypto.cli import captures, show
+from opencrypto.cli import captures, esp_gateway, show
 from opencrypto_esp import Direction, Esp, Flow, Reason, SecurityAssociation, load_sas, one_way
 from opencrypto_esp.capture import Item, Passage, Reader
 from opencrypto_esp.capture.passage import NAT_T
@@ -117,6 +117,9 @@ def unprotect(
     """Verify and decrypt every ESP packet of IN, and write what it protected to OUT."""
     run = _Run(source, target, Direction.IN, others=others)
     run.go(sa, state, kind, as_json=as_json)
+
+
+app.command("gateway")(esp_gateway.gateway)
 
 
 class _Run:
