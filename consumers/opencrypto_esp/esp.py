@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeAlias
@@ -23,7 +23,7 @@ from opencrypto_esp.policy import Policy
 from opencrypto_esp.receivers import Receivers
 from opencrypto_esp.results import Counters, Drop, Flow, Reason, Result
 from opencrypto_esp.sa import NAT_T_PORT, Direction, SecurityAssociation
-from opencrypto_esp.state import Numbers, State
+from opencrypto_esp.state import Keeper, Numbers, State
 from opencrypto_esp.together import check_readable, check_sendable, check_together
 
 DEPTH: Final = 64
@@ -47,7 +47,8 @@ class Esp:
         batch: Let the framework gather requests (``CRYPTO_F_BATCH``), for drivers that gain by
             it; only the ``_many`` calls then have more than one in flight.
         state: A file in which sequence numbers and windows are kept from run to run: see
-            `opencrypto_esp.state.State`. None begins anew each time.
+            `opencrypto_esp.state.State`; or who keeps them, which is not closed with this. None
+            begins anew each time.
         test_keys: Send by counter modes with keys out of a file too, which nothing depends on.
         old_ciphers: Receive on SAs with ciphers that are there to read old captures.
         unverified: Receive on SAs that give no more than the length of the ICV: nothing is
@@ -68,7 +69,7 @@ class Esp:
         sas: Iterable[SecurityAssociation],
         *,
         batch: bool = False,
-        state: str | os.PathLike[str] | None = None,
+        state: str | os.PathLike[str] | Keeper | None = None,
         test_keys: bool = False,
         old_ciphers: bool = False,
         unverified: bool = False,
@@ -78,8 +79,13 @@ class Esp:
         check_readable(self.sas, old_ciphers=old_ciphers, unverified=unverified)
         if not test_keys:
             check_sendable(self.sas)
-        self._state = State(Path(state), self.sas) if state is not None else None
-        keep = self._state.numbers if self._state is not None else Numbers
+        self._state: State | None = None
+        keep: Callable[[SecurityAssociation], Numbers] = Numbers
+        if isinstance(state, str | os.PathLike):
+            self._state = State(Path(state), self.sas)
+            keep = self._state.numbers
+        elif state is not None:
+            keep = state.numbers
         self._outbound = [
             Outbound(framework, sa, keep(sa), batch=batch)
             for sa in self.sas
@@ -244,9 +250,10 @@ class Esp:
         """
         for end in self._ends():
             end.channel.close()
-            with end.channel.lock:
-                end.numbers.stop()
         if self._state is not None:
+            for end in self._ends():
+                with end.channel.lock:
+                    end.numbers.stop()
             self._state.close()
 
     def __enter__(self) -> Self:

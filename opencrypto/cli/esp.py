@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from opencrypto import Framework, UsageError
-from opencrypto.cli import captures, show
+from opencrypto.cli import captures, esp_gateway, show
 from opencrypto.cli.esp_sas import sa as list_sas
 from opencrypto_esp import Direction, Esp, Flow, Reason, SecurityAssociation, load_sas, one_way
 from opencrypto_esp.capture import Item, Passage, Reader
@@ -140,6 +140,9 @@ def unprotect(
         source, target, Direction.IN, others=others, old_ciphers=old_ciphers, unverified=unverified
     )
     run.go(sa, state, kind, as_json=as_json)
+
+
+app.command("gateway")(esp_gateway.gateway)
 
 
 class _Run:
