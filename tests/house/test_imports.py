@@ -21,6 +21,7 @@ ORDER = (
     "_log _hookimpl constants",
     "exceptions",
     "files",
+    "options",
     "xform",
     "_state",
     "_threads",
