@@ -32,7 +32,7 @@ from opencrypto._core.lane import DEEPEST, Lane
 from opencrypto._core.moving import Moving
 from opencrypto._core.plugins import Observers
 from opencrypto._core.queues import QUEUED, SUBMITTED, RequestQueue
-from opencrypto._core.returns import Callbacks, ReturnQueue, at_once
+from opencrypto._core.returns import GONE, HANDED_BACK, Callbacks, ReturnQueue, at_once
 from opencrypto._core.sessions import Sessions
 from opencrypto._core.slots import Session, Slot
 from opencrypto._log import Limited
@@ -80,6 +80,7 @@ class Dispatcher:
         observers: Observers,
         callbacks: Callbacks,
         errands: Errands,
+        leave: Callable[[Slot, str], None],
         kick_requests: Callable[[], None],
         kick_returns: Callable[[], None],
     ) -> None:
@@ -87,6 +88,7 @@ class Dispatcher:
         self._moving = moving
         self._table = sessions.table
         self._errands = errands
+        self._let_leave = leave
         self.returns: ReturnQueue[Cryptop] = ReturnQueue(kick_returns)
         self._return = self.returns.append
         self.lane: Lane[Cryptop] = Lane(
@@ -515,11 +517,11 @@ class Dispatcher:
         try:
             if crp.etype:
                 session.slot.local.counts.errs += 1
-                if crp.etype == EAGAIN:
+                if crp.etype in HANDED_BACK:
                     if not self._sessions.may_wait():
                         self._put_off(self._finish, crp, session)
                         return
-                    self._moving.hand_back(crp, session)
+                    self._hand_back(crp, session)
             flags = crp.flags
             now = flags & CRYPTO_F_CBIMM or (flags & CRYPTO_F_CBIFSYNC and session.slot.sync)
             if not session.straight:
@@ -549,10 +551,18 @@ class Dispatcher:
             except BaseException as error:
                 self.callbacks.failed(error)
 
+    def _hand_back(self, crp: Cryptop, session: Session) -> None:
+        """Take a request back that a driver has not touched, and the driver if it is gone."""
+        if crp.etype != EAGAIN:
+            if not session.slot.is_driver:
+                return  # a virtual session, of which a part is left without a driver
+            self._let_leave(session.slot, crp.error or GONE)
+        self._moving.hand_back(crp, session)
+
     def _finish(self, crp: Cryptop, session: Session) -> None:
         """Complete a request whose ``done`` was broken off after it had been taken from there."""
-        if crp.etype == EAGAIN:
-            self._moving.hand_back(crp, session)
+        if crp.etype in HANDED_BACK:
+            self._hand_back(crp, session)
         self._sessions.settle(session)
         if at_once(crp, sync=session.slot.sync):
             self.call_back(crp)

@@ -221,6 +221,8 @@ class Slot:
         sym: What it has for requests of sessions.
         keys: What it has for key requests.
         origin: Where its driver comes from.
+        is_driver: Whether it is a driver's, and no virtual sessions': one that may leave.
+        reason: Why its driver left, if it has said that it does.
     """
 
     __slots__ = (
@@ -233,11 +235,13 @@ class Slot:
         "driver",
         "flags",
         "hid",
+        "is_driver",
         "keys",
         "local",
         "lock",
         "name",
         "origin",
+        "reason",
         "seen_off",
         "state",
         "straight",
@@ -266,6 +270,8 @@ class Slot:
         self.sym = SymmetricSide()
         self.keys = KeySide()
         self.origin = Origin()
+        self.is_driver = True
+        self.reason = ""
         self._announced = False
 
     def announce(self, what: object) -> None:

@@ -97,6 +97,7 @@ class Virtual:
         self.slot = Slot(HID, sessions.lock)
         self.slot.name = "virtual"
         self.slot.tier = SOFTWARE
+        self.slot.is_driver = False
         self.slot.sym.freesession = self._freesession
         self.slot.sym.frees_again = True
         self.slot.move(SlotEvent.GET_DRIVERID)
