@@ -291,6 +291,26 @@ class Driver:
         to EAGAIN. When it returns, the driver touches no buffer and has no thread left.
         """
 
+    def leave(self, reason: str) -> None:
+        """
+        Leave: the device is gone, or will serve nobody any more. Nobody need detach the driver.
+
+        It gets no new request and no new session from now on, which is final until it is attached
+        anew; each of its sessions moves to another driver with its next request, and it is listed
+        as gone. The requests that it has it still answers, as best it can: what its device has not
+        touched with EAGAIN, what may be half done with EIO. When that is done, or after 10 s, it is
+        closed by a thread of the framework.
+
+        May be called from any thread, with any lock held: it returns at once, having called nothing
+        of the driver's. It does nothing if the driver is not attached, or is leaving already.
+
+        To answer a request with ENODEV or ENXIO (``crp.fail``) does the same: nothing was done for
+        this request, which is handed back, and the device is gone. So does a key request.
+
+        Args:
+            reason: Why, in a few words for an operator. No content, no key.
+        """
+
     def raised(self, error: BaseException) -> None:
         """
         Report what escaped in a thread of the driver's own, where `process` cannot raise it.
