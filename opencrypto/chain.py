@@ -308,7 +308,7 @@ class ChainSession:
 
     def _cipher(self, step: Step, parts: Segments) -> None:
         crd = step.crd
-        transform: CipherTransform = self.transforms[step.position]  # type: ignore[assignment]
+        transform: CipherTransform = self.transforms[step.position]  # type: ignore[assignment]  # by its kind
         iv = self._iv(step, parts)
         payload = region(parts, crd.skip, step.length)
         if payload:
@@ -316,7 +316,7 @@ class ChainSession:
 
     def _mac(self, crp: Cryptop, step: Step, parts: Segments) -> bool:
         crd = step.crd
-        transform: MacTransform = self.transforms[step.position]  # type: ignore[assignment]
+        transform: MacTransform = self.transforms[step.position]  # type: ignore[assignment]  # by its kind
         length = self.chain.macs[step.position]
         digest = transform.mac(region(parts, crd.skip, step.length))[:length]
         place = _mac_place(crp, step, parts, length)
@@ -335,7 +335,7 @@ class ChainSession:
         leaves data that would not shrink as it is, and ``olen`` at what it would have become.
         """
         crd = step.crd
-        transform: CompTransform = self.transforms[step.position]  # type: ignore[assignment]
+        transform: CompTransform = self.transforms[step.position]  # type: ignore[assignment]  # by its kind
         compress = bool(crd.flags & CRD_F_COMP)
         data = gather(region(plan.parts, crd.skip, step.length))
         result = transform.compress(data) if compress else transform.decompress(data)
@@ -347,7 +347,7 @@ class ChainSession:
     def _aead(self, crp: Cryptop, step: Step, parts: Segments) -> bool:
         crd, tag_step = step.crd, step.partner
         assert tag_step is not None
-        transform: AeadTransform = self.transforms[step.position]  # type: ignore[assignment]
+        transform: AeadTransform = self.transforms[step.position]  # type: ignore[assignment]  # by its kind
         length = self.chain.macs[tag_step.position]
         iv = self._iv(step, parts)
         aad = region(parts, tag_step.crd.skip, tag_step.length)

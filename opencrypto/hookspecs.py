@@ -25,7 +25,7 @@ hookspec: Final = pluggy.HookspecMarker(PROJECT)
 
 
 @hookspec
-def opencrypto_drivers() -> Iterable[Driver]:  # type: ignore[empty-body]
+def opencrypto_drivers() -> Iterable[Driver]:  # type: ignore[empty-body]  # a specification has none
     """
     Return the drivers that this host can offer, not yet attached.
 

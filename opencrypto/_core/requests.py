@@ -293,7 +293,7 @@ class Dispatcher:
             crp.holder = None
             crp.state = IDLE
             try:
-                crp.callback(crp)  # type: ignore[misc]
+                crp.callback(crp)  # type: ignore[misc]  # dispatch has looked
             except BaseException as error:
                 self.callbacks.failed(error)
             return
@@ -551,7 +551,7 @@ class Dispatcher:
             crp.holder = None
             crp.state = IDLE
             try:
-                crp.callback(crp)  # type: ignore[misc]
+                crp.callback(crp)  # type: ignore[misc]  # dispatch has looked
             except BaseException as error:
                 self.callbacks.failed(error)
 
