@@ -171,6 +171,8 @@ class Attachments:
         setattr(driver, "done", done)  # noqa: B010 - shadows a method
         driver.kdone = functools.partial(self._key_requests.done, by=slot.keys.inflight)
         driver.unblock = functools.partial(self.unblock, slot.hid)
+        report = functools.partial(self._bugs.report, Rule.PROCESS_RAISED, slot.name)
+        setattr(driver, "raised", report)  # noqa: B010 - shadows a method
         with slot.lock:
             slot.sym.newsession = driver.newsession
             slot.sym.freesession = driver.freesession

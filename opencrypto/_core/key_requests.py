@@ -307,8 +307,28 @@ class KeyRequests:
         slot: Slot,
     ) -> None:
         routing.kept = True
-        self._errands.add((go_on, (krp, routing, slot)))
+        self._errands.add((self._go_on, (go_on, krp, routing, slot, [krp])))
         self._errands.hurry()
+
+    def _go_on(
+        self,
+        go_on: Callable[[Cryptkop, Routing, Slot], None],
+        krp: Cryptkop,
+        routing: Routing,
+        slot: Slot,
+        due: list[Cryptkop],
+    ) -> None:
+        """Finish a request that was put off, or put it off once more."""
+        if not due:
+            return
+        try:
+            del due[:]
+            routing.kept = False
+            go_on(krp, routing, slot)
+        except BaseException:  # of a signal handler
+            if not routing.kept:
+                self._put_off(go_on, krp, routing, slot)
+            raise
 
     def _finish(self, krp: Cryptkop, routing: Routing, slot: Slot) -> None:
         """Give an answered request back."""

@@ -196,7 +196,7 @@ class Opening:
             if session is not None and stays:
                 self._errands.add((self._sessions.discard, (session,)))
             elif opened is not None:
-                self._errands.add((self._sessions.tell_driver, (slot, opened[0])))
+                self._errands.add((self._sessions.tell_once, (slot, opened[0], [slot])))
             self._sessions.later(self._sessions.returned, slot, call)
             raise
         return session if stays else None
@@ -225,7 +225,7 @@ class Opening:
             raise
         except BaseException:  # of a signal handler
             if lid >= 0:
-                self._errands.add((self._take_back, (slot, lid)))
+                self._errands.add((self._take_back, (slot, lid, [slot])))
             raise
         finally:
             for sid in held:
@@ -288,15 +288,15 @@ class Opening:
             ) from None
         except BaseException:  # of a signal handler
             if answer is not None:
-                self._errands.add((self._take_back, (slot, answer)))
+                self._errands.add((self._take_back, (slot, answer, [slot])))
             raise
         finally:
             counts.depth = depth
 
-    def _take_back(self, slot: Slot, answer: Any) -> None:
-        """Have a driver forget a session that it has opened for nobody."""
+    def _take_back(self, slot: Slot, answer: Any, due: list[Slot]) -> None:
+        """Have a driver forget a session that it has opened for nobody: an errand."""
         lid = check_lid(answer[0] if isinstance(answer, tuple) else answer, slot)
-        self._sessions.tell_driver(slot, pack_sid(slot.hid, lid))
+        self._sessions.tell_once(slot, pack_sid(slot.hid, lid), due)
 
 
 def _no_driver(

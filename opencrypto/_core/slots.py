@@ -114,7 +114,7 @@ class Session:
 
     def refresh(self, *, watched: bool) -> None:
         """Work out `straight` anew: it lives, nothing of it is queued, and nobody watches."""
-        self.straight = self.state is SessionState.LIVE and not self.queued and not watched
+        self.straight = not watched and self.state is SessionState.LIVE and not self.queued
 
     def stand_in(self) -> Session:
         """Make what its SID names once it has moved: a session on which nothing is served."""
@@ -221,6 +221,7 @@ class Slot:
         sym: What it has for requests of sessions.
         keys: What it has for key requests.
         origin: Where its driver comes from.
+        counted: Its counts are in the totals. Those of virtual sessions are not: their parts' are.
     """
 
     __slots__ = (
@@ -228,6 +229,7 @@ class Slot:
         "calls",
         "closed",
         "closing",
+        "counted",
         "counts",
         "drained",
         "driver",
@@ -262,6 +264,7 @@ class Slot:
         self.drained = Latch()
         self.seen_off = Latch()
         self.counts = Counts()
+        self.counted = True
         self.local = LocalCounts(self.counts)
         self.sym = SymmetricSide()
         self.keys = KeySide()

@@ -21,6 +21,7 @@ ORDER = (
     "_log _hookimpl constants",
     "exceptions",
     "files",
+    "options",
     "xform",
     "_state",
     "_threads",
@@ -33,7 +34,7 @@ ORDER = (
     "_rules.chain _rules.check _rules.strength _rules.message _rules.shapes _rules.quick",
     "_rules.lending",
     # What the author of a driver imports.
-    "driver chain transforms",
+    "driver _later chain transforms",
     "hookspecs selftest",
     # What is counted while requests go by, and the tree it is read from.
     "_measure.timing _measure.counters _measure.trace _measure.watcher",
