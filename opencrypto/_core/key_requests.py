@@ -416,7 +416,7 @@ class KeyRequests:
             krp.holder = None
             krp.state = IDLE
             try:
-                krp.callback(krp)  # type: ignore[misc]
+                krp.callback(krp)  # type: ignore[misc]  # dispatch has looked
             except BaseException as error:
                 self.callbacks.failed(error)
             return

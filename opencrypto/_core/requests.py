@@ -343,7 +343,7 @@ class Dispatcher:
             crp.state = IDLE
             try:
                 del due[:]
-                crp.callback(crp)  # type: ignore[misc]
+                crp.callback(crp)  # type: ignore[misc]  # dispatch has looked
             except BaseException as error:
                 self.callbacks.failed(error)
 
@@ -595,7 +595,7 @@ class Dispatcher:
             crp.holder = None
             crp.state = IDLE
             try:
-                crp.callback(crp)  # type: ignore[misc]
+                crp.callback(crp)  # type: ignore[misc]  # dispatch has looked
             except BaseException as error:
                 self.callbacks.failed(error)
 

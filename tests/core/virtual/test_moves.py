@@ -111,7 +111,7 @@ def test_the_whole_moves_where_no_part_can() -> None:
         sid = framework.newsession(ETM)
         framework.detach("part0")
         whole = driver("whole", CRYPTO_AES_CBC, CRYPTO_SHA1_HMAC)
-        whole.refusal = (  # type: ignore[method-assign]
+        whole.refusal = (  # type: ignore[method-assign]  # a stand-in
             lambda ini, profile: "" if len(ini) == 2 else "takes the whole or nothing"
         )
         framework.attach(whole)
@@ -158,7 +158,7 @@ def test_a_session_of_which_a_driver_has_all_is_not_left_in_parts() -> None:
                 framework.attach(late)
             return "is about to leave"
 
-        both.refusal = refusal  # type: ignore[method-assign]
+        both.refusal = refusal  # type: ignore[method-assign]  # a stand-in
         framework.attach(both)
         sid = framework.newsession(ETM)
         assert sessions_of(framework) == {"both": 0, "late": 1}
