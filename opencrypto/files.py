@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePath
-from typing import IO, TYPE_CHECKING, Final, ParamSpec, TypeVar
+from typing import IO, TYPE_CHECKING, Final, NamedTuple, ParamSpec, TypeVar
 
 from opencrypto.exceptions import BusyError, UsageError
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-__all__ = ["PRIVATE", "PUBLIC", "HeldFile", "read_private", "writing"]
+__all__ = ["PRIVATE", "PUBLIC", "HeldFile", "Trusted", "read_private", "read_trusted", "writing"]
 
 PRIVATE: Final = 0o600
 """The mode of what only its owner may read: decrypted packets, traces, state."""
@@ -70,17 +70,63 @@ def read_private(path: str | os.PathLike[str], holds: str = "keys") -> bytes:
         return file.read()
 
 
+class Trusted(NamedTuple):
+    """
+    A file that nobody else can change.
+
+    Attributes:
+        content: What is in it.
+        private: Whether nobody else can read it either.
+    """
+
+    content: bytes
+    private: bool
+
+
+def read_trusted(path: str | os.PathLike[str], holds: str) -> Trusted:
+    """
+    Read a file that decides what is done, so that nobody else may have written it.
+
+    Args:
+        path: A file.
+        holds: What is in it, for the message.
+
+    Raises:
+        UsageError: others may write it, or it belongs to neither this user nor root (EPERM).
+        OSError: it cannot be read.
+    """
+    with Path(path).open("rb") as file:
+        found = os.fstat(file.fileno())
+        if os.name == "posix" and not stat.S_ISCHR(
+            found.st_mode
+        ):  # of a device nobody's word stays
+            _check_owner(path, found, holds)
+            if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                mode = stat.filemode(found.st_mode)
+                raise UsageError(
+                    f"{path} holds {holds} and others may write it ({mode}); "
+                    f"run: chmod go-w {path}",
+                    errno=errno.EPERM,
+                )
+        private = os.name != "posix" or not found.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
+        return Trusted(file.read(), private)
+
+
 def _check_private(path: str | os.PathLike[str], found: os.stat_result, holds: str) -> None:
+    _check_owner(path, found, holds)
+    if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise UsageError(
+            f"{path} holds {holds} and others may read it ({stat.filemode(found.st_mode)}); "
+            f"run: chmod 600 {path}"
+        )
+
+
+def _check_owner(path: str | os.PathLike[str], found: os.stat_result, holds: str) -> None:
     if not _trusted(found.st_uid):
         raise UsageError(
             f"{path} holds {holds} and belongs to user {found.st_uid}, who can change it; "
             f"take a copy of your own, or run: chown {os.geteuid()} {path}",
             errno=errno.EPERM,
-        )
-    if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise UsageError(
-            f"{path} holds {holds} and others may read it ({stat.filemode(found.st_mode)}); "
-            f"run: chmod 600 {path}"
         )
 
 

@@ -21,6 +21,9 @@ Value = int | float | str | tuple[int, ...]
 Type = Literal["integer", "number", "string", "integers"]
 """The type of a value: int, float, str, or a tuple of int."""
 
+Kind = Literal["", "counter", "gauge"]
+"""What a consumer's number is to who measures."""
+
 
 Steps = Callable[[], Iterator[Value | None]]
 """A value that takes time to find: None after each step of some milliseconds, then the value."""
@@ -40,6 +43,9 @@ class Node(NamedTuple):
         type: What `get` returns.
         unit: What it is counted in (``bytes``, ``ns``, ``s``); empty for plain numbers.
         steps: Reads it step by step, where there is much to look at; None if it is read at once.
+        kind: Whether `opencrypto.metrics` and `opencrypto.telemetry` show it under its own name: a
+            ``counter``, which only grows, or a ``gauge``. For consumers that count: they `graft`
+            such nodes. Empty: they do not, or know the name by themselves.
     """
 
     name: str
@@ -50,6 +56,7 @@ class Node(NamedTuple):
     high: int = 2**31 - 1
     type: Type = "integer"
     unit: str = ""
+    kind: Kind = ""
     steps: Steps | None = None
 
     @classmethod

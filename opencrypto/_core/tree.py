@@ -11,9 +11,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from opencrypto._core.driver_table import DriverTable
 from opencrypto._core.returns import Request, ReturnQueue
 from opencrypto._core.sessions import Sessions
-from opencrypto._core.slots import DriverTable, Session, Slot
+from opencrypto._core.slots import Session, Slot
 from opencrypto._core.views import Settings, Snapshot
 from opencrypto._measure.counters import (
     COUNTED,

@@ -28,8 +28,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from opencrypto._core import selection as _select
+from opencrypto._core.lineage import Lineage
+from opencrypto._core.moving import Moving
+from opencrypto._core.opening import Opening
 from opencrypto._core.sessions import Sessions
-from opencrypto._core.slots import Lineage, Session, Slot
+from opencrypto._core.slots import Session, Slot
 from opencrypto._request.buffer import Saved, byteview, total
 from opencrypto._request.sid import LID, lid_of, pack_sid
 from opencrypto._request.symmetric import Cryptodesc, Cryptop
@@ -82,11 +85,15 @@ class Virtual:
     def __init__(
         self,
         sessions: Sessions,
+        opening: Opening,
+        moving: Moving,
         dispatch: Callable[[Cryptop], None],
         done: Callable[[Cryptop], None],
         strayed: Strayed,
     ) -> None:
         self._sessions = sessions
+        self._opening = opening
+        self._moving = moving
         self._dispatch = dispatch
         self._done = done
         self._strayed = strayed
@@ -103,7 +110,7 @@ class Virtual:
 
     # Opening and freeing.
 
-    def compose(self, lineage: Lineage) -> Session | None:
+    def compose(self, lineage: Lineage[Session]) -> Session | None:
         """Open a session on as few drivers as can be; None if they do not have all of its chain."""
         changes = self._sessions.changes  # before the drivers are asked, so that none is missed
         units = _units(lineage.chain)
@@ -128,16 +135,18 @@ class Virtual:
             self._sessions.later(self._give_up, session, parts, opened)
             raise
 
-    def _open(self, lineage: Lineage, positions: Sequence[int], opened: list[Part]) -> Part | None:
+    def _open(
+        self, lineage: Lineage[Session], positions: Sequence[int], opened: list[Part]
+    ) -> Part | None:
         """Open a part, and note it among those opened; None if no driver takes it."""
         algs = [lineage.chain.inis[position].alg for position in positions]
         if len(set(algs)) < len(algs):
             return None  # the places of one algorithm go to different parts: see the module
-        own = Lineage(lineage.chain.part(positions), lineage.hard, is_part=True)
+        own: Lineage[Session] = Lineage(lineage.chain.part(positions), lineage.hard, is_part=True)
         own.avoid = lineage.avoid
         session: Session | None = None
         try:
-            session = self._sessions.place_on_one(own)
+            session = self._opening.place_on_one(own)
             own.avoid = None
             part = Part(session, positions)
             opened.append(part)
@@ -162,7 +171,7 @@ class Virtual:
             session.sid = pack_sid(HID, lid)
             if lid == 0 or self._parts.setdefault(lid, parts) is not parts:
                 continue
-            if self._sessions.enter(session):
+            if self._opening.enter(session):
                 return session
             del self._parts[lid]
 
@@ -221,7 +230,7 @@ class Virtual:
             united = False
             if seen != self._sessions.changes:
                 seen = self._sessions.changes
-                united = self._sessions.unite(crp.holder)
+                united = self._moving.unite(crp.holder)
             if united or not self._all_live(parts):
                 # Nothing is done yet, so the whole session may move.
                 crp.fail(errno.EAGAIN)
@@ -243,7 +252,7 @@ class Virtual:
     def _all_live(self, parts: Sequence[Part]) -> bool:
         """Follow parts that have moved, moving those whose driver left; False if one cannot be."""
         for part in parts:
-            session = self._sessions.successor(part.session)
+            session = self._moving.successor(part.session)
             if session is None:
                 return False
             part.session = session

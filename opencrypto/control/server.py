@@ -16,12 +16,12 @@ import selectors
 import socket
 import threading
 import time
-import weakref
 from collections import deque
 from pathlib import Path
 from typing import Final
 
 from opencrypto._log import Limited, log
+from opencrypto._threads import renew_after_fork
 from opencrypto.control import protocol
 from opencrypto.control.credentials import check_supported, peer_uid
 from opencrypto.control.operations import JOBS, OPERATIONS, Job
@@ -80,7 +80,7 @@ class Server:
                 reason = getattr(error, "strerror", None) or str(error)
                 raise CryptoError(f"no control socket can be opened: {reason}") from None
             opened.pop_all()  # all of it is there: it stays open
-        _servers.add(self)
+        renew_after_fork(self)
         log.info("control_opened", path=str(self.path))
 
     def _open(self, wanted: str | Path | bool, opened: contextlib.ExitStack) -> None:
@@ -124,7 +124,7 @@ class Server:
         for each in (self._listener, self._bell, self._ear):
             each.close()
 
-    def forget(self) -> None:
+    def after_fork(self) -> None:
         """Let go of everything in a forked child: the socket remains the parent's."""
         self._stopping = self._closed = True
         for peer in self._peers.values():
@@ -333,14 +333,3 @@ class Server:
         except OSError:
             self._drop(peer)
         self._listen_to(peer)
-
-
-_servers: weakref.WeakSet[Server] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for server in list(_servers):
-        server.forget()
-
-
-os.register_at_fork(after_in_child=_after_fork)
