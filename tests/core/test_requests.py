@@ -193,6 +193,19 @@ def test_freesession_waits_for_the_last_request() -> None:
         assert fw._sessions.table == {}
 
 
+@pytest.mark.parametrize("flags", [0, CBIMM])
+def test_a_callback_that_raises_at_a_refusal_is_counted(flags: int) -> None:
+    """Its request came to no driver; the error is the callback's all the same."""
+
+    def callback(crp: Cryptop) -> None:
+        raise ValueError(crp.etype)
+
+    with stepped(Toy()) as fw:
+        fw.dispatch(request(7, callback, flags=flags))
+        step(fw)
+        assert fw.stats.callback_errors == 1
+
+
 def test_a_refused_request_blocks_the_driver_for_other_sessions_too() -> None:
     """It is the driver that is full, and not the session."""
     toy = Toy()
