@@ -61,7 +61,7 @@ def sa(
         return
     text = write_sas(sas, kind.value, remark=show.warn)
     if target == STREAM:
-        for line in text.splitlines():
+        for line in text.removesuffix("\n").split("\n"):
             show.say(line)
     else:
         with files.writing(target, files.PRIVATE) as file:

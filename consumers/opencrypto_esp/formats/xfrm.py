@@ -151,8 +151,10 @@ class _Entry:
 
     def _unknown_flags(self, words: Words) -> None:
         """Take the number of what the tool had no names for."""
-        if re.fullmatch(r"(0x)?[0-9a-f]{1,8}", words.peek()) and int(words.take(), 16):
-            self._remark("flags that are not known")
+        word = words.peek()
+        if word not in self._words and re.fullmatch(r"(0x)?[0-9a-f]{1,8}", word):  # "aead" is both
+            if int(words.take(), 16):
+                self._remark("flags that are not known")
 
     def _offload(self, words: Words) -> None:
         while words.next_is("crypto", "packet", "dev", "dir"):

@@ -88,3 +88,46 @@ def kernels_sas(draw: st.DrawFn) -> SecurityAssociation:
         **draw(st.sampled_from(suites())),
         **settings,
     )
+
+
+@st.composite
+def any_sas(draw: st.DrawFn) -> SecurityAssociation:
+    """Make an SA of any kind that there is."""
+    suite = draw(st.one_of(st.sampled_from(suites()), st.sampled_from(_READ_ONLY)))
+    direction = draw(st.sampled_from([None, Direction.IN]))
+    mode = draw(st.sampled_from(list(Mode)))
+    ends: dict[str, Any] = (
+        draw(st.sampled_from([{}, *TUNNELS.values()])) if mode is not Mode.TRANSPORT else {}
+    )
+    if "icv_length" not in suite and suite["encryption"] != "des-cbc" and draw(st.booleans()):
+        direction, mode, ends = Direction.OUT, Mode.TUNNEL, TUNNELS[6]
+    every = NETWORKS[4] + NETWORKS[6]
+    sides = st.lists(st.sampled_from(every), max_size=4, unique=True).map(tuple)
+    esn = draw(st.booleans())
+    out = direction is Direction.OUT
+    spi = draw(st.one_of(st.just(0), st.integers(1, 0xFFFFFFFF))) if not out else 0x1234
+    return SecurityAssociation(
+        spi=spi,
+        direction=direction,
+        mode=mode,
+        source=draw(sides),
+        destination=draw(sides),
+        esn=esn,
+        replay_window=draw(st.integers(1, 65536)),
+        sequence=draw(st.integers(0, 2**32 - 1)) if direction is not Direction.IN else 0,
+        replay_seq_hi=draw(st.none() | st.integers(0, 2**32 - 1)) if esn and not out else None,
+        hop_limit=draw(st.integers(1, 255)),
+        dscp=draw(st.none() | st.integers(0, 63)),
+        keys=draw(st.sampled_from(["written", "agreed"])),
+        name=draw(st.text(st.characters(exclude_categories=["Cs"]), max_size=20)),
+        **suite,
+        **ends,
+    )
+
+
+_READ_ONLY: list[dict[str, Any]] = [
+    {"encryption": "des-cbc", "encryption_key": key(8), "icv_length": 12},
+    {"encryption": "aes-cbc", "encryption_key": key(24), "icv_length": 16},
+    {"encryption": "aes-ctr", "encryption_key": key(28), "unauthenticated": True},
+]
+"""What is received by and not sent."""
