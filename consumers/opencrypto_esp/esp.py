@@ -14,14 +14,15 @@ from typing import Final, Self, TypeAlias
 
 from opencrypto import Framework, UsageError
 from opencrypto.driver import renew_after_fork
-from opencrypto_esp import ip
+from opencrypto_esp import ip, nat_t
 from opencrypto_esp.channel import Job
+from opencrypto_esp.ends import ReceivingEnd, SendingEnd
 from opencrypto_esp.inbound import Inbound
 from opencrypto_esp.outbound import Outbound
 from opencrypto_esp.policy import Policy
 from opencrypto_esp.receivers import Receivers
 from opencrypto_esp.results import Counters, Drop, Flow, Reason, Result
-from opencrypto_esp.sa import Direction, SecurityAssociation
+from opencrypto_esp.sa import NAT_T_PORT, Direction, SecurityAssociation
 from opencrypto_esp.state import Numbers, State
 from opencrypto_esp.together import check_readable, check_sendable, check_together
 
@@ -29,7 +30,7 @@ DEPTH: Final = 64
 """How many packets `Esp.protect_many` and `Esp.unprotect_many` keep in flight."""
 
 Packet: TypeAlias = bytes | bytearray | memoryview
-_End: TypeAlias = Outbound | Inbound
+_End: TypeAlias = SendingEnd | ReceivingEnd
 _Started: TypeAlias = tuple[_End, Job] | Result
 
 
@@ -89,6 +90,12 @@ class Esp:
             for sa in self.sas
             if sa.direction is Direction.IN
         )
+        self.udp_ports = frozenset(
+            {NAT_T_PORT}.union(
+                *({sa.encap_source_port, sa.encap_destination_port} for sa in self.sas if sa.encap)
+            )
+        )
+        """The UDP ports on which packets with ESP are received (NAT-T)."""
         self._policy = Policy([(end.sa, end) for end in self._outbound])
         self._lock = threading.Lock()  # guards both; they count packets that belong to no SA
         self._stray_out = Flow()
@@ -124,7 +131,7 @@ class Esp:
         try:
             place = ip.locate(packet)
             if packet[place.nh_at] != ip.ESP:
-                raise Drop(Reason.NOT_ESP)
+                packet, place = self._out_of_udp(packet, place)
             if place.end - place.head < 8:
                 raise Drop(Reason.TRUNCATED)
             spi = int.from_bytes(packet[place.head : place.head + 4])
@@ -134,6 +141,12 @@ class Esp:
             return end, end.submit(packet, place)
         except Drop as drop:
             return self._dropped(drop.reason, end, self._stray_in)
+
+    def _out_of_udp(self, packet: bytes, place: ip.Place) -> tuple[bytes, ip.Place]:
+        """Return a packet without the UDP around its ESP; every SA is received on either way."""
+        if packet[place.nh_at] != ip.UDP or self.udp_ports.isdisjoint(nat_t.ports(packet, place)):
+            raise Drop(Reason.NOT_ESP)
+        return nat_t.strip(packet, place)
 
     def _finish(self, started: _Started) -> Result:
         if isinstance(started, Result):
@@ -200,7 +213,7 @@ class Esp:
         for end in self._ends():
             if spi is None or end.sa.spi == spi:
                 with end.channel.lock:
-                    (out if isinstance(end, Outbound) else back).add(end.flow)
+                    (out if isinstance(end, SendingEnd) else back).add(end.flow)
         return Counters(out, back)
 
     def _ends(self) -> Iterator[_End]:

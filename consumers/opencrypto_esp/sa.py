@@ -35,6 +35,14 @@ LOWEST_SENT: Final = 256
 
 MAX_WINDOW: Final = 1 << 16
 MAX_ICV: Final = 64
+MAX_TFC_PADDING: Final = 65000
+MAX_CPI: Final = 0xFFFF
+
+UDP_ENCAP: Final = "udp"
+NAT_T_PORT: Final = 4500
+
+DEFLATE_CPI: Final = 2
+"""The one of IPComp's well-known numbers that is known here (RFC 2394)."""
 LAST_SHORT: Final = 0xFFFFFFFF
 LAST_LONG: Final = 0xFFFFFFFFFFFFFFFF
 
@@ -50,6 +58,14 @@ class Mode(StrEnum):
     TRANSPORT = "transport"
     TUNNEL = "tunnel"
     EITHER = "either"
+
+
+class Protocol(StrEnum):
+    """What is done to packets: ESP (RFC 4303), AH (RFC 4302), or IPComp (RFC 3173)."""
+
+    ESP = "esp"
+    AH = "ah"
+    IPCOMP = "ipcomp"
 
 
 class Direction(StrEnum):
@@ -68,7 +84,9 @@ class SecurityAssociation:
 
     Attributes:
         spi: The number on the wire, 1 to 2**32 - 1, to send by 256 at least (RFC 4303 §2.1);
-            `ANY_SPI` to receive on whatever no other SA has, replays not told apart.
+            `ANY_SPI` to receive on whatever no other SA has, replays not told apart. Of IPComp
+            the CPI: 2, or 256 to 65535 (RFC 3173 §3.3).
+        protocol: ESP; AH, which has an integrity alone; or IPComp, which has no keys.
         encryption: A name of `ENCRYPTIONS`, or another spelling of it (`encryption_named`).
         encryption_key: Its key; of counter modes, with the salt at the end.
         integrity: A name of `INTEGRITIES`, or another spelling of it; empty with a combined mode,
@@ -88,6 +106,13 @@ class SecurityAssociation:
         replay_seq_hi: The upper half of the extended numbers expected first; None for that of
             what follows `sequence`.
         hop_limit: TTL or hop limit of the outer header.
+        encap: ``"udp"`` puts ESP into UDP (NAT-T, RFC 3948); empty for none.
+        encap_source_port: Its source port on sending, and one that it is received on.
+        encap_destination_port: Its destination port, likewise.
+        tfc_padding: In tunnel mode, **bytes** that shorter inner packets are padded to, so that
+            their length says less (RFC 4303 §2.7); 0 for none.
+        then: The name of the SA that packets go through after this one, as SAs applied together
+            do (RFC 4301 §4.1): on sending what it made, on receipt what came out of it.
         dscp: DSCP of the outer header, 0 to 63; None copies the inner packet's.
         unauthenticated: Allow encryption alone, which RFC 8221 §4 forbids to use.
         keys: Where the keys are from: `AGREED` with the other end, by IKE or as often as they are
@@ -97,7 +122,8 @@ class SecurityAssociation:
     """
 
     spi: int
-    encryption: str
+    protocol: Protocol = Protocol.ESP
+    encryption: str = ""
     encryption_key: bytes = field(default=b"", repr=False)
     integrity: str = ""
     integrity_key: bytes = field(default=b"", repr=False)
@@ -114,6 +140,11 @@ class SecurityAssociation:
     replay_seq_hi: int | None = None
     hop_limit: int = 64
     dscp: int | None = None
+    encap: str = ""
+    encap_source_port: int = NAT_T_PORT
+    encap_destination_port: int = NAT_T_PORT
+    tfc_padding: int = 0
+    then: str = ""
     unauthenticated: bool = False
     keys: str = ""
     name: str = ""
@@ -125,6 +156,12 @@ class SecurityAssociation:
         self._check_encryption()
         self._check_integrity()
         self._check_mode()
+        self._check_encap()
+        self._check_tfc_padding()
+        if self.protocol is Protocol.AH:
+            self._check_ah()
+        elif self.protocol is Protocol.IPCOMP:
+            self._check_ipcomp()
         if self.keys not in ("", AGREED, WRITTEN):
             raise self._bad(f'keys are "{AGREED}", or say nothing of them')
 
@@ -148,6 +185,11 @@ class SecurityAssociation:
         """Bytes of ICV at the end of each packet."""
         own = INTEGRITIES[self.integrity].icv if self.integrity else self.icv_length
         return self.cipher.icv or own
+
+    @property
+    def numbered(self) -> bool:
+        """Whether packets have sequence numbers: not those of IPComp."""
+        return self.protocol is not Protocol.IPCOMP
 
     @property
     def verified(self) -> bool:
@@ -178,7 +220,11 @@ class SecurityAssociation:
     def _check_numbers(self) -> None:
         if not 0 <= self.spi <= 0xFFFFFFFF:
             raise self._bad("the SPI must be 1 to 0xffffffff")
-        if self.direction is Direction.OUT and self.spi < LOWEST_SENT:
+        if (
+            self.direction is Direction.OUT
+            and self.spi < LOWEST_SENT
+            and (self.numbered or self.spi != DEFLATE_CPI)
+        ):
             raise self._bad(
                 "to send by, the SPI must be 256 to 0xffffffff; lower ones are reserved"
             )
@@ -198,6 +244,8 @@ class SecurityAssociation:
             raise self._bad("dscp must be 0 to 63")
 
     def _name_suites(self) -> None:
+        if self.protocol is not Protocol.ESP and not self.encryption:
+            object.__setattr__(self, "encryption", "null")
         object.__setattr__(
             self, "encryption", self._known("encryption", encryption_named, ENCRYPTIONS)
         )
@@ -248,7 +296,11 @@ class SecurityAssociation:
             raise self._bad("an integrity_key, but no integrity that takes it")
         if self.icv_length:
             self._check_unverified()
-        elif not self.cipher.icv and not (self.cipher.hides and self.unauthenticated):
+        elif (
+            self.numbered
+            and not self.cipher.icv
+            and not (self.cipher.hides and self.unauthenticated)
+        ):
             raise self._bad(f"{self.encryption} needs an integrity, such as hmac-sha2-256-128")
 
     def _check_unverified(self) -> None:
@@ -272,3 +324,33 @@ class SecurityAssociation:
                 )
         if source and destination and source.version != destination.version:
             raise self._bad("tunnel_source and tunnel_destination must both be IPv4 or both IPv6")
+
+    def _check_encap(self) -> None:
+        if self.encap not in ("", UDP_ENCAP):
+            raise self._bad(f'encap is "{UDP_ENCAP}", or left out')
+        for port in (self.encap_source_port, self.encap_destination_port):
+            if not 1 <= port <= 0xFFFF:
+                raise self._bad("ports of encap must be 1 to 65535")
+        if self.encap and self.protocol is not Protocol.ESP:
+            raise self._bad("only ESP goes into UDP; leave encap out")
+
+    def _check_tfc_padding(self) -> None:
+        if not 0 <= self.tfc_padding <= MAX_TFC_PADDING:
+            raise self._bad(f"tfc_padding must be 0 to {MAX_TFC_PADDING} bytes")
+        if self.tfc_padding and (self.mode, self.protocol) != (Mode.TUNNEL, Protocol.ESP):
+            # Elsewhere the receiver cannot tell it from what it pads.
+            raise self._bad("tfc_padding is for ESP in tunnel mode")
+
+    def _check_ah(self) -> None:
+        if self.encryption != "null":
+            raise self._bad("AH hides nothing; leave encryption out, and name an integrity")
+        if not self.integrity:
+            raise self._bad("AH needs an integrity, such as hmac-sha2-256-128")
+
+    def _check_ipcomp(self) -> None:
+        if self.encryption != "null" or self.integrity or self.icv_length:
+            raise self._bad("IPComp has no keys; leave encryption and integrity out")
+        if not self.spi <= MAX_CPI:
+            raise self._bad(f"the SPI of IPComp is its CPI: 2, or 256 to {MAX_CPI}")
+        if self.esn:
+            raise self._bad("IPComp has no sequence numbers; leave esn out")

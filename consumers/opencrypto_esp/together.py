@@ -30,9 +30,9 @@ def check_together(sas: Sequence[SecurityAssociation]) -> None:
         raise UsageError(
             "give at least one SA, and each of one direction an SPI of its own, or else addresses"
         )
-    sending = {_keys(sa): sa for sa in sas if sa.direction is Direction.OUT}
+    sending = {_keys(sa): sa for sa in sas if sa.direction is Direction.OUT and sa.numbered}
     for sa in sas:
-        if sa.direction is Direction.IN and _keys(sa) in sending:
+        if sa.numbered and sa.direction is Direction.IN and _keys(sa) in sending:
             raise UsageError(
                 f"SA {sending[_keys(sa)].label} (out) and SA {sa.label} (in) have the same keys: "
                 "what is sent would be taken when it comes back; agree on keys for each direction"
@@ -41,9 +41,10 @@ def check_together(sas: Sequence[SecurityAssociation]) -> None:
 
 def _place(sa: SecurityAssociation) -> tuple[object, ...]:
     """Return what tells it from others on the wire."""
+    ends: tuple[object, ...] = sa.tunnel_source, sa.tunnel_destination
     if sa.mode is Mode.TRANSPORT:
-        return sa.direction, sa.spi, sa.source, sa.destination
-    return sa.direction, sa.spi, sa.tunnel_source, sa.tunnel_destination
+        ends = sa.source, sa.destination
+    return sa.direction, sa.protocol, sa.spi, ends
 
 
 def _keys(sa: SecurityAssociation) -> tuple[str, bytes, str, bytes]:

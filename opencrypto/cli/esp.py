@@ -21,7 +21,6 @@ from opencrypto.cli import captures, show
 from opencrypto.cli.esp_sas import sa as list_sas
 from opencrypto_esp import Direction, Esp, Flow, Reason, SecurityAssociation, load_sas, one_way
 from opencrypto_esp.capture import Item, Passage, Reader
-from opencrypto_esp.capture.passage import NAT_T
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -96,6 +95,7 @@ _KINDS: Final = 12
 _SA_FILE: Final = "compare the SA file with the other end's"
 _REMEDIES: Final = {
     Reason.DUMMY: "",
+    Reason.KEEP_ALIVE: "",
     Reason.MALFORMED: "look at the capture with: tshark -V -r IN",
     Reason.TRUNCATED: "record whole packets: tcpdump -s 0",
     Reason.NO_LENGTH: "record with offloads off: ethtool -K DEVICE tso off gso off gro off",
@@ -203,6 +203,7 @@ class _Run:
                 esp.unprotect if self._inbound else esp.protect,
                 inbound=self._inbound,
                 pass_others=self._others,
+                udp_ports=esp.udp_ports,
             )
             passage.run(_shown(reader, captures.size(self._source)))
         if reader.cut:
@@ -249,10 +250,6 @@ class _Run:
             way = "not ESP" if self._inbound else "not IP, which alone is protected"
             show.warn(
                 f"left out, since {way}: {_listed(passage.left)}; to pass them on: --pass-others"
-            )
-        if passage.left[NAT_T] or passage.passed[NAT_T]:
-            show.warn(
-                "UDP port 4500 carries ESP in UDP (NAT-T, RFC 3948), which is not undone here"
             )
         if passage.blocks:
             show.warn(f"blocks left out that are no packets: {_listed(passage.blocks)}")

@@ -8,6 +8,7 @@ import json
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from enum import StrEnum
 from ipaddress import ip_address, ip_network
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from opencrypto_esp.sa import (
     Direction,
     Mode,
     Network,
+    Protocol,
     SecurityAssociation,
 )
 
@@ -39,16 +41,16 @@ _KEYS: Final = ("encryption_key", "integrity_key")
 _SELECTORS: Final = ("source", "destination")
 _FIRST: Final = re.compile(r"\[|[A-Za-z_'\"][^:]*=")
 _NUMBERS: Final = (
-    "spi",
-    "replay_window",
-    "sequence",
-    "replay_seq_hi",
-    "hop_limit",
-    "dscp",
-    "icv_length",
-)
+    "spi", "replay_window", "sequence", "replay_seq_hi", "hop_limit", "dscp", "icv_length",
+    "encap_source_port", "encap_destination_port", "tfc_padding",
+)  # fmt: skip
+_CHOICES: Final[Mapping[str, type[StrEnum]]] = {
+    "protocol": Protocol,
+    "mode": Mode,
+    "direction": Direction,
+}
 _FLAGS: Final = ("esn", "unauthenticated")
-_WORDS: Final = ("encryption", "integrity", "keys", "name")
+_WORDS: Final = ("encryption", "integrity", "encap", "then", "keys", "name")
 
 
 def recognised(text: str) -> bool:
@@ -100,7 +102,8 @@ def _sa(where: str, table: object) -> SecurityAssociation:
     unknown = sorted(set(values) - set(FIELDS) | set(values) & set(_SELECTORS))
     if unknown:
         raise UsageError(f"{where}: unknown {_list(unknown)}")
-    missing = [name for name in ("spi", "encryption") if name not in values]
+    wanted = ("spi", "encryption") if values.get("protocol", "esp") == "esp" else ("spi",)
+    missing = [name for name in wanted if name not in values]
     if missing:
         raise UsageError(f"{where}: {_list(missing)} is missing")
     for name, value in values.items():
@@ -139,9 +142,9 @@ def _value(where: str, name: str, value: object) -> object:
         raise UsageError(f"{where} must be text in quotes")
     if name in _WORDS:
         return value
-    if name == "mode":
-        return _mode(where, value)
-    return _direction(where, value) if name == "direction" else _address(where, value)
+    if name in _CHOICES:
+        return _choice(where, _CHOICES[name], value)
+    return _address(where, value)
 
 
 def _key(where: str, value: object) -> bytes:
@@ -154,18 +157,11 @@ def _key(where: str, value: object) -> bytes:
     raise UsageError(f"{where} must be hexadecimal digits in quotes")
 
 
-def _mode(where: str, value: str) -> Mode:
+def _choice(where: str, choices: type[StrEnum], value: str) -> StrEnum:
     try:
-        return Mode(value)
+        return choices(value)
     except ValueError:
-        raise UsageError(f"{where} is 'transport' or 'tunnel', or to receive on 'either'") from None
-
-
-def _direction(where: str, value: str) -> Direction:
-    try:
-        return Direction(value)
-    except ValueError:
-        raise UsageError(f"{where} is 'out' or 'in'") from None
+        raise UsageError(f"{where} is {' or '.join(map(repr, map(str, choices)))}") from None
 
 
 def _address(where: str, value: str) -> Address:
