@@ -314,7 +314,8 @@ def _names(sas: Sequence[SecurityAssociation]) -> dict[SecurityAssociation, Name
 def _ends(sa: SecurityAssociation) -> str:
     tunnel = (sa.tunnel_source,), (sa.tunnel_destination,)
     ends = tunnel if sa.mode is not Mode.TRANSPORT else (sa.source, sa.destination)
-    return " to ".join(",".join(str(each or "*") for each in end) or "*" for end in ends)
+    named = (",".join(str(each or "*") for each in end) or "*" for end in ends)
+    return f"{sa.protocol} {' to '.join(named)}"
 
 
 def _sound(record: dict[str, Any]) -> bool:

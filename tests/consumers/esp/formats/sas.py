@@ -10,6 +10,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from opencrypto_esp import ENCRYPTIONS, INTEGRITIES, Direction, Mode, SecurityAssociation
+from opencrypto_esp.sa import Protocol
 from tests.consumers.esp.packets import TUNNELS, key
 
 NETWORKS: dict[int, list[Any]] = {
@@ -72,6 +73,18 @@ def kernels_sas(draw: st.DrawFn) -> SecurityAssociation:
             settings |= {"source": draw(sides), "destination": draw(sides)}
     else:
         direction = draw(st.sampled_from([None, *Direction]))
+    if tunnel and direction is not Direction.IN:
+        settings["tfc_padding"] = draw(st.integers(0, 1500))
+    suite = draw(st.sampled_from(suites()))
+    if suite.get("integrity") and draw(st.booleans()):
+        suite = {"protocol": Protocol.AH} | {
+            name: value for name, value in suite.items() if name.startswith("integrity")
+        }
+        settings.pop("tfc_padding", None)
+    elif draw(st.booleans()):
+        ports = st.integers(1, 65535)
+        settings |= {"encap": "udp", "encap_source_port": draw(ports)}
+        settings["encap_destination_port"] = draw(ports)
     esn = draw(st.booleans())
     most = 2**64 - 1 if esn else 2**32 - 1
     return SecurityAssociation(
@@ -85,7 +98,7 @@ def kernels_sas(draw: st.DrawFn) -> SecurityAssociation:
         else None,
         dscp=draw(st.sampled_from([None, 0])),
         keys="written",
-        **draw(st.sampled_from(suites())),
+        **suite,
         **settings,
     )
 
