@@ -75,9 +75,10 @@ def _check_end(sas: Sequence[SecurityAssociation], direction: Direction) -> None
 
 def _place(sa: SecurityAssociation) -> tuple[object, ...]:
     """Return what tells it from others on the wire."""
+    ends: tuple[object, ...] = sa.tunnel_source, sa.tunnel_destination
     if sa.mode is Mode.TRANSPORT:
-        return sa.direction, sa.protocol, sa.spi, sa.source, sa.destination
-    return sa.direction, sa.protocol, sa.spi, sa.tunnel_source, sa.tunnel_destination
+        ends = sa.source, sa.destination
+    return sa.direction, sa.protocol, sa.spi, ends
 
 
 def _keys(sa: SecurityAssociation) -> tuple[str, bytes, str, bytes]:
