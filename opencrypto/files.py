@@ -43,6 +43,7 @@ LINKS: Final = 40
 """How many symbolic links are followed, as the kernel does."""
 
 _FOLDER: Final = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_LINK: Final = getattr(os, "O_PATH", os.O_RDONLY) | os.O_NOFOLLOW | os.O_CLOEXEC
 _PART: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _STRAIGHT: Final = os.O_WRONLY | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
 
@@ -436,11 +437,11 @@ def _placed(path: Path, held: ExitStack) -> tuple[int, str]:
             links += 1
             if links > LINKS:
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
-            _check_link(path, name, found)
+            target = _target(path, name, folder)
             own = _own_descriptor(folder, name)
             if own is not None and not left:
                 return _named(path, os.dup, own), ""
-            left.extendleft(reversed(PurePath(os.readlink(name, dir_fd=folder)).parts))
+            left.extendleft(reversed(PurePath(target).parts))
         elif not left and name not in {"..", os.sep}:
             return folder, name
         else:
@@ -454,13 +455,20 @@ def _folder(name: str, parent: int | None, path: Path, held: ExitStack) -> int:
     return handle
 
 
-def _check_link(path: Path, name: str, found: os.stat_result) -> None:
-    if not _trusted(found.st_uid):
-        raise UsageError(
-            f"{path}: {name} is a symbolic link of user {found.st_uid}, which may lead anywhere; "
-            "name another file",
-            errno=errno.EPERM,
-        )
+def _target(path: Path, name: str, folder: int) -> str:
+    """Read a symbolic link that can be relied on: the one that is judged, whatever comes there."""
+    handle = _named(path, os.open, name, _LINK, dir_fd=folder)
+    try:
+        found = os.fstat(handle)
+        if not _trusted(found.st_uid):
+            raise UsageError(
+                f"{path}: {name} is a symbolic link of user {found.st_uid}, which may lead "
+                "anywhere; name another file",
+                errno=errno.EPERM,
+            )
+        return _named(path, os.readlink, "", dir_fd=handle)
+    finally:
+        os.close(handle)
 
 
 def _own_descriptor(folder: int, name: str) -> int | None:

@@ -38,6 +38,7 @@ def opencrypto_drivers(options: Options) -> Iterable[Driver]:  # type: ignore[em
     """
     Return the drivers that this host can offer, not yet attached.
 
+    It may be called again, and is then to return new ones. Those that are not wanted are closed.
     An implementation without the parameter is called without it.
 
     Args:
