@@ -10,7 +10,7 @@ held for single steps that such a one cannot come between. No driver or consumer
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from opencrypto._core.lineage import Lineage
@@ -296,13 +296,25 @@ class Slot:
         """Work out `straight` anew, after a change of state or of blocking."""
         self.straight = self.state is SlotState.ACTIVE and not self.sym.queue.blocked
 
+    def _lacks(self, missing: Iterable[int]) -> str:
+        """Say which algorithms this driver does not have, and which it is not trusted with."""
+        failed = self.sym.failed
+        never = ", ".join(alg_name(alg) for alg in missing if alg not in failed)
+        said = [f"has no {never}"] if never else []
+        said += [
+            f"is not trusted with {alg_name(alg)}: {failed[alg]}"
+            for alg in missing
+            if alg in failed
+        ]
+        return ", and ".join(said)
+
     def refusal(self, chain: Chain) -> str:
         """Say why this driver cannot serve a chain, or return an empty string."""
         if self.state is not SlotState.ACTIVE or self.sym.newsession is None:
             return "is leaving" if self.state is SlotState.CLEANUP else "serves no algorithm"
-        missing = [alg_name(alg) for alg in chain.positions if alg not in self.sym.algs]
+        missing = [alg for alg in chain.positions if alg not in self.sym.algs]
         if missing:
-            return f"has no {', '.join(missing)}"
+            return self._lacks(missing)
         driver = self.driver  # once: it may be leaving meanwhile
         if any(map(key_serial, chain.inis)) and not (driver and driver.key_serials):
             return "takes no key by its serial number"
