@@ -4,70 +4,69 @@
 
 from __future__ import annotations
 
-import importlib
-from functools import partial
-from typing import Annotated, Any
+import os
+import sys
+from typing import Annotated
 
 import typer
 
 from opencrypto.cli import show
-from opencrypto.driver import Driver
-from opencrypto.exceptions import DriverUnavailable, UsageError
-from opencrypto.testing import check_driver
-from opencrypto.testing.check import PATIENCE
+from opencrypto.exceptions import DriverUnavailable
+from opencrypto.testing import Report, check_driver
+from opencrypto.testing.check import PATIENCE, Options
+from opencrypto.testing.isolated import Source, check_isolated
 
 
 def check(
-    module: Annotated[str, typer.Argument(help="The package of the driver, as it is imported.")],
+    driver: Annotated[
+        str,
+        typer.Argument(
+            help="The package of the driver, as it is imported; or package:maker, "
+            "where maker() makes one."
+        ),
+    ],
     clause: Annotated[
         list[str] | None, typer.Option("--clause", help="Only this one (D4); may be repeated.")
     ] = None,
     patience: Annotated[
         float, typer.Option(help="Seconds before anything counts as never.", min=0.01)
     ] = PATIENCE,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A few trials of each clause: seconds.")
+    ] = False,
+    soak: Annotated[
+        float, typer.Option(help="Seconds that each long run goes on for.", min=0)
+    ] = 0.0,
+    isolated: Annotated[
+        bool,
+        typer.Option(
+            "--isolated", help="Each clause in a process of its own, which the driver may end."
+        ),
+    ] = False,
 ) -> None:
-    """Run the contract on the drivers of a package; exit status 1 if one breaks a clause."""
-    plugin = _plugin(module)
-    kept = True
-    for number, driver_class in enumerate(_classes(plugin)):
-        report = check_driver(
-            driver_class,
-            make_driver=partial(_made, plugin, number),
-            clauses=clause or (),
-            patience=patience,
-        )
-        for line in str(report).splitlines():
-            show.say(line)
-        kept &= report.ok
+    """Run the contract on the drivers of a package; exit status 1 unless all keep it."""
+    source = Source.parse(driver)
+    options = Options(clauses=clause or (), patience=patience, quick=quick, soak=soak)
+    reports = []
+    try:
+        for number in range(source.count()):
+            reports.append(_report(source.of(number), isolated, options))
+            for line in str(reports[-1]).splitlines():
+                show.say(line)
+    except DriverUnavailable as error:
+        show.say(f"driver {driver}: not tried: {error.reason}")
+        raise typer.Exit(1) from None
+    kept = bool(reports) and all(report.ok for report in reports)
+    if not reports:
+        show.say(f"driver {driver}: not tried: it offers no driver")
+    if any(report.left_behind for report in reports):
+        sys.stdout.flush()
+        os._exit(0 if kept else 1)  # what hangs in a driver would hold up the end
     raise typer.Exit(0 if kept else 1)
 
 
-def _plugin(module: str) -> Any:
-    try:
-        plugin = importlib.import_module(module)
-    except ImportError as error:
-        raise UsageError(
-            f"{module} cannot be imported: {error}; name the package of a driver, such as "
-            "opencrypto_swcrypto"
-        ) from None
-    if not hasattr(plugin, "opencrypto_drivers"):
-        raise UsageError(f"{module} has no opencrypto_drivers(), so it brings no driver")
-    return plugin
-
-
-def _classes(plugin: Any) -> list[type[Driver]]:
-    try:
-        drivers = list(plugin.opencrypto_drivers())
-    except DriverUnavailable as error:
-        raise UsageError(f"{plugin.__name__} has no driver here: {error.reason}") from None
-    for driver in drivers:
-        driver.close()
-    return [type(driver) for driver in drivers]
-
-
-def _made(plugin: Any, number: int) -> Driver:
-    """Make one of the plugin's drivers anew; those that come with it are put away."""
-    drivers: list[Driver] = list(plugin.opencrypto_drivers())
-    for other in drivers[:number] + drivers[number + 1 :]:
-        other.close()
-    return drivers[number]
+def _report(source: Source, isolated: bool, options: Options) -> Report:
+    driver_class = source.driver_class()
+    if isolated:
+        return check_isolated(source, driver_class.name, **options)
+    return check_driver(driver_class, make_driver=source.make, **options)
