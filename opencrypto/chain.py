@@ -51,6 +51,7 @@ from opencrypto._rules.shapes import (
     MacExchange,
     Quick,
     Shape,
+    cipher_and_mac,
     places_of,
     recognise_aead,
     recognise_cipher,
@@ -97,6 +98,7 @@ __all__ = [
     "UNVERIFIED",
     "byteview",
     "check",
+    "cipher_and_mac",
     "compile_quick",
     "flat",
     "gather",
@@ -378,9 +380,9 @@ class ChainSession:
         aad = region(parts, tag.crd.skip, tag.length)
         payload = region(parts, crd.skip, step.length)
         if _encrypts(crd):
-            return transform.seal(iv, aad, payload, self.chain.macs[tag.position])  # type: ignore[no-any-return]
+            return transform.seal(iv, aad, payload, self.chain.macs[tag.position])  # type: ignore[no-any-return]  # by its kind
         place = self._mac_place(crp, tag, parts)
-        return transform.open(iv, aad, payload, b"".join(place))  # type: ignore[no-any-return]
+        return transform.open(iv, aad, payload, b"".join(place))  # type: ignore[no-any-return]  # by its kind
 
     def _end(self, crp: Cryptop, step: Step, plan: Plan, answer: Any) -> bool:
         """Put what a transform has answered where it belongs; False if a MAC did not verify."""

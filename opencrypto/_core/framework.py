@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from opencrypto.control.server import Server
+    from opencrypto.options import Setting
 
 SELFTEST_TIMEOUT = 2.0
 """Seconds that a driver may keep its attachment waiting for its known answers, all together."""
@@ -131,7 +132,12 @@ class Framework:
             wires.kick_returns,
         )
         self._virtual = wires.virtual = Virtual(
-            self._sessions, self._opening, moving, self._dispatcher.dispatch, self._dispatcher.done
+            self._sessions,
+            self._opening,
+            moving,
+            self._dispatcher.dispatch,
+            self._dispatcher.done,
+            self._dispatcher.strayed,
         )
         self._key_requests = wires.key_requests = KeyRequests(
             self._drivers,
@@ -600,6 +606,11 @@ class Framework:
         """What is attached, by hid; then what could not be attached, and why."""
         return _views.driver_infos(self._drivers, self._plugins.failures)
 
+    @property
+    def options(self) -> list[Setting]:
+        """What can be set of the plugins' drivers, what it is, and who says so."""
+        return [setting for each in self._plugins.options.values() for setting in each]
+
     def probe(self) -> None:
         """
         Have drivers find out now what they would find out by the first session of an algorithm.
@@ -737,6 +748,7 @@ class Framework:
         self._dispatcher.after_fork()
         self._key_requests.after_fork()
         self._sessions.after_fork()
+        self._attachments.after_fork()
 
     def __enter__(self) -> Self:
         return self

@@ -22,6 +22,8 @@ from opencrypto.exceptions import CryptoError, DriverUnavailable, UsageError
 if TYPE_CHECKING:
     import pluggy
 
+    from opencrypto.options import Options, Settings
+
 
 class Failure(NamedTuple):
     """A plugin, or a driver of one, that could not be had, why, and where it comes from."""
@@ -41,6 +43,10 @@ class Offered(NamedTuple):
     origin: Origin
 
 
+class _NotAsSetError(UsageError):
+    """A plugin's options cannot be what an operator has set."""
+
+
 class Plugins:
     """The plugins of one framework and what became of each."""
 
@@ -55,12 +61,20 @@ class Plugins:
         self.manager = pluggy.PluginManager(PROJECT)
         self.manager.add_hookspecs(hookspecs)
         self.failures: list[Failure] = []
+        self.options: dict[str, Options] = {}  # by plugin
         self._strict = strict
         self._lists = Lists(blocked)
         self._origins: dict[str, Origin] = {}  # of the plugins registered
         # Of the drivers offered, by id(): an author's need not be hashable.
         self._came: dict[int, tuple[weakref.ref[Driver], Origin]] = {}
         self._offered: dict[str, set[str]] = {}  # which names each plugin has offered drivers of
+
+    @functools.cached_property
+    def _settings(self) -> Settings:
+        """What an operator has set of drivers' options."""
+        from opencrypto.options import Settings
+
+        return Settings()
 
     def load(self, plugins: bool | Iterable[object]) -> None:
         """Load every installed plugin for True, none for False, or those given."""
@@ -75,8 +89,20 @@ class Plugins:
 
     def discover(self) -> None:
         """Load every plugin that an installed distribution declares, in the order of names."""
-        for name, found in by_name(declared()):
+        installed = declared()
+        for name, found in by_name(installed):
             self._load_one(name, found)
+        self._refuse_strangers(each.name for each in installed)
+
+    def _refuse_strangers(self, installed: Iterable[str]) -> None:
+        """List what the file of options has for plugins that are not there."""
+        try:
+            strangers = list(self._settings.strangers(installed))
+        except UsageError as error:
+            self._fail("options", error.strerror or "", Origin(), error)
+            return
+        for token, reason in strangers:
+            self._fail(token, reason, Origin(), UsageError(reason))
 
     def add(self, plugins: Iterable[object]) -> None:
         """Register plugins given as objects, or as names of entry points."""
@@ -233,20 +259,36 @@ class Plugins:
             if not of(name):
                 continue
             origin = self._origins[name]
-            others = [p for _, p in self.manager.list_name_plugin() if p is not plugin]
-            hook = self.manager.subset_hook_caller("opencrypto_drivers", others)
             try:
-                for driver in itertools.chain.from_iterable(hook()):
+                options = self._options_of(name, plugin)
+                hook = self._hook_of(plugin, "opencrypto_drivers")
+                for driver in itertools.chain.from_iterable(hook(options=options)):
                     if not isinstance(driver, Driver):
                         raise UsageError(f"offers {type(driver).__name__}, which is no Driver")
                     offered.append(_as_it_says(driver, name, origin))
             except DriverUnavailable as error:
                 self._fail(name, error.reason, origin)
+            except _NotAsSetError as error:
+                self._fail(name, error.strerror or "", origin, error)
             except KeyboardInterrupt:
                 raise
             except BaseException as error:
                 self._fail(name, _what(error), origin, error)
         return offered
+
+    def _hook_of(self, plugin: object, name: str) -> Callable[..., list[Iterable[Any]]]:
+        """Return one hook of one plugin alone."""
+        others = [p for _, p in self.manager.list_name_plugin() if p is not plugin]
+        return self.manager.subset_hook_caller(name, others)
+
+    def _options_of(self, name: str, plugin: object) -> Options:
+        """Return a plugin's options as an operator has set them."""
+        declared = itertools.chain.from_iterable(self._hook_of(plugin, "opencrypto_options")())
+        try:
+            self.options[name] = self._settings.of(name, declared, self._origins)
+        except UsageError as error:
+            raise _NotAsSetError(error.strerror or "") from error
+        return self.options[name]
 
     def _admitted(self, offers: list[Offered]) -> list[Offered]:
         """Leave out who is not let in, and who has another distribution's name."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from typing import Final
 
 from opencrypto._core.bugs import DriverBugs
 from opencrypto._core.driver_table import DriverTable
@@ -22,6 +23,9 @@ from opencrypto._state import SessionEvent, SessionState
 from opencrypto._threads import HAS_GIL, is_held
 from opencrypto.driver import Rule
 from opencrypto.exceptions import UnknownSession
+
+REFRESHED: Final = 256
+"""How many sessions are refreshed at a time; in between, others get the lock."""
 
 
 class Sessions:
@@ -96,9 +100,11 @@ class Sessions:
     def refresh(self) -> None:
         """Work out anew which sessions are straight, after a change of `watched`."""
         for slot in self._drivers:
-            for session in list(slot.sym.sessions.values()):
+            sessions = list(slot.sym.sessions.values())
+            for start in range(0, len(sessions), REFRESHED):
                 with slot.lock:
-                    session.refresh(watched=self.watched)
+                    for session in sessions[start : start + REFRESHED]:
+                        session.refresh(watched=self.watched)
 
     # Freeing.
 
@@ -194,10 +200,17 @@ class Sessions:
 
     def tell_driver(self, slot: Slot, sid: int) -> None:
         """Have a driver forget a session."""
+        self.tell_once(slot, sid, [slot])
+
+    def tell_once(self, slot: Slot, sid: int, due: list[Slot]) -> None:
+        """Do that as an errand; `due` is emptied by the step that does it."""
         number = slot.sym.number_of(sid)
+        freesession = slot.sym.freesession
+        if not due or freesession is None:
+            return
         try:
-            if slot.sym.freesession is not None:
-                slot.sym.freesession(number)
+            del due[:]
+            freesession(number)
         except Exception as error:
             self._bugs.report(Rule.FREESESSION, slot.name, error)
 

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from opencrypto._core.depth import Depth
 from opencrypto._core.lineage import Lineage
 from opencrypto._core.origins import Origin
 from opencrypto._core.queues import RequestQueue
@@ -114,7 +115,7 @@ class Session:
 
     def refresh(self, *, watched: bool) -> None:
         """Work out `straight` anew: it lives, nothing of it is queued, and nobody watches."""
-        self.straight = self.state is SessionState.LIVE and not self.queued and not watched
+        self.straight = not watched and self.state is SessionState.LIVE and not self.queued
 
     def stand_in(self) -> Session:
         """Make what its SID names once it has moved: a session on which nothing is served."""
@@ -223,6 +224,8 @@ class Slot:
         origin: Where its driver comes from.
         is_driver: Whether it is a driver's, and no virtual sessions': one that may leave.
         reason: Why its driver left, if it has said that it does.
+        depth: The places that its driver has for requests; None if it has any number.
+        counted: Its counts are in the totals. Those of virtual sessions are not: their parts' are.
     """
 
     __slots__ = (
@@ -230,7 +233,9 @@ class Slot:
         "calls",
         "closed",
         "closing",
+        "counted",
         "counts",
+        "depth",
         "drained",
         "driver",
         "flags",
@@ -266,12 +271,14 @@ class Slot:
         self.drained = Latch()
         self.seen_off = Latch()
         self.counts = Counts()
+        self.counted = True
         self.local = LocalCounts(self.counts)
         self.sym = SymmetricSide()
         self.keys = KeySide()
         self.origin = Origin()
         self.is_driver = True
         self.reason = ""
+        self.depth: Depth | None = None
         self._announced = False
 
     def announce(self, what: object) -> None:
@@ -295,8 +302,14 @@ class Slot:
         """Work out `straight` anew, after a change of state or of blocking."""
         self.straight = self.state is SlotState.ACTIVE and not self.sym.queue.blocked
 
-    def refusal(self, chain: Chain) -> str:
-        """Say why this driver cannot serve a chain, or return an empty string."""
+    def refusal(self, chain: Chain, *, named: bool = False) -> str:
+        """
+        Say why this driver cannot serve a chain, or return an empty string.
+
+        Args:
+            chain: The chain.
+            named: Whether the consumer has named this driver.
+        """
         if self.state is not SlotState.ACTIVE or self.sym.newsession is None:
             return "is leaving" if self.state is SlotState.CLEANUP else "serves no algorithm"
         missing = [alg_name(alg) for alg in chain.positions if alg not in self.sym.algs]
@@ -307,11 +320,25 @@ class Slot:
             return "takes no key by its serial number"
         if driver is None:
             return ""
+        if driver.only_if_named and not named:
+            return f"is used only if it is named: driver={self.name!r}"
+        if self.is_full:
+            return f"has as many sessions as it takes, {driver.max_sessions}"
         for cri in chain.inis:
-            refusal = driver.capabilities[cri.alg].refusal(cri)
+            capability = driver.capabilities[cri.alg]
+            refusal = capability.refusal(cri)
             if refusal:
                 return f"{refusal} for {alg_name(cri.alg)}"
-        return driver.refusal(chain.inis, chain.profile)
+            if capability.direction not in ("", chain.profile.direction):
+                way = capability.direction
+                return f"can only {way} by {alg_name(cri.alg)}; promise Profile(direction={way!r})"
+        return driver.refusal(chain.inis, chain.profile, named)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the driver takes no more sessions; those being opened and freed count."""
+        most = self.driver.max_sessions if self.driver is not None else 0
+        return 0 < most <= len(self.sym.sessions) + len(self.calls)
 
     def after_fork(self, lock: threading.RLock) -> None:
         """Begin, in a forked child, with no request and no call: they are the parent's."""
@@ -324,6 +351,8 @@ class Slot:
         for krp in self.keys.inflight:
             let_go(krp)
         self.keys.inflight.clear()
+        if self.depth is not None:
+            self.depth.after_fork()
 
     def __repr__(self) -> str:
         return f"<Slot {self.hid} {self.name} {self.state} sessions={len(self.sym.sessions)}>"

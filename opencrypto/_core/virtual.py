@@ -59,6 +59,9 @@ MAX_RETRIES: Final = 8
 
 OWN_FLAGS: Final = CRYPTO_F_BATCH | CRYPTO_F_CBIFSYNC | CRYPTO_F_DONE | CRYPTO_F_ONRETQ
 
+Strayed = Callable[[Cryptop, int | None], None]
+"""Counts an error that is no driver's: `Dispatcher.strayed`."""
+
 
 class Part:
     """
@@ -86,16 +89,19 @@ class Virtual:
         moving: Moving,
         dispatch: Callable[[Cryptop], None],
         done: Callable[[Cryptop], None],
+        strayed: Strayed,
     ) -> None:
         self._sessions = sessions
         self._opening = opening
         self._moving = moving
         self._dispatch = dispatch
         self._done = done
+        self._strayed = strayed
         self.lids = itertools.count(1)  # taking the next one is atomic
         self._parts: dict[int, list[Part]] = {}
         self.slot = Slot(HID, sessions.lock)
         self.slot.name = "virtual"
+        self.slot.counted = False
         self.slot.tier = SOFTWARE
         self.slot.is_driver = False
         self.slot.sym.freesession = self._freesession
@@ -123,7 +129,7 @@ class Virtual:
                 self._free(opened)
                 return None
             kind = self._sessions.chain_numbers.number(cri.alg for cri in lineage.chain.inis)
-            process = self._process(lineage.chain, parts, changes)
+            process = self._process(lineage.chain, kind, parts, changes)
             session = Session(0, self.slot, lineage, process, kind)
             return self._enter(session, parts)
         except BaseException:  # of a signal handler: nobody will hear of it
@@ -209,7 +215,7 @@ class Virtual:
 
     # Requests.
 
-    def _process(self, chain: Chain, parts: Sequence[Part], changes: int) -> Process:
+    def _process(self, chain: Chain, kind: int, parts: Sequence[Part], changes: int) -> Process:
         owners = {position: part for part in parts for position in part.positions}
         seen = changes  # of drivers that came, when it was last tried to do without parts
 
@@ -220,7 +226,7 @@ class Virtual:
                 loan = lend(plan, chain)
             except CryptoError as error:
                 crp.fail_for(error)
-                self._done(crp)
+                self._turn_back(crp, kind)
                 return 0
             united = False
             if seen != self._sessions.changes:
@@ -229,15 +235,20 @@ class Virtual:
             if united or not self._all_live(parts):
                 # Nothing is done yet, so the whole session may move.
                 crp.fail(errno.EAGAIN)
-                self._done(crp)
+                self._turn_back(crp, kind)
                 return 0
             if loan is not None:
                 Borrowed(crp, loan)  # its drivers' own copies would be made at different times
             stages = _stages(plan, chain, owners)
-            Pipeline(crp, chain, plan, stages, self._dispatch, self._done).advance()
+            Pipeline(crp, chain, plan, stages, self._dispatch, self._done, self._strayed).advance()
             return 0
 
         return process
+
+    def _turn_back(self, crp: Cryptop, kind: int) -> None:
+        """End a request before any part has got something of it."""
+        self._strayed(crp, kind)
+        self._done(crp)
 
     def _all_live(self, parts: Sequence[Part]) -> bool:
         """Follow parts that have moved, moving those whose driver left; False if one cannot be."""
@@ -316,7 +327,7 @@ class Pipeline:
 
     __slots__ = (
         "_before", "_chain", "_crp", "_dispatch", "_done", "_ilen", "_next", "_olen", "_plan",
-        "_retries", "_stages",
+        "_retries", "_stages", "_strayed",
     )  # fmt: skip
 
     def __init__(
@@ -327,6 +338,7 @@ class Pipeline:
         stages: Sequence[Stage],
         dispatch: Callable[[Cryptop], None],
         done: Callable[[Cryptop], None],
+        strayed: Strayed,
     ) -> None:
         self._crp = crp
         self._chain = chain
@@ -339,6 +351,7 @@ class Pipeline:
         self._ilen = crp.ilen if type(crp.ilen) is int and 0 <= crp.ilen <= size else size
         self._dispatch = dispatch
         self._done = done
+        self._strayed = strayed
         self._next = 0
         self._retries = MAX_RETRIES
 
@@ -354,6 +367,7 @@ class Pipeline:
             stage.settle(crp, self._plan)
         except CryptoError as error:
             self._fail(error.errno or errno.EINVAL, error.strerror or "")
+            self._strayed(crp, None)  # the request is known: a length changed in a stage before
             self._end()
             return
         sub = Cryptop(
@@ -369,8 +383,7 @@ class Pipeline:
 
     def _completed(self, sub: Cryptop) -> None:
         if sub.etype == errno.EAGAIN and self._retries:
-            self._retries -= 1
-            self._dispatch(sub)  # its sid is the new one, and nothing was done
+            self.follow(sub)
             return
         if sub.etype:
             # Never EAGAIN from here: earlier stages have changed the buffer.
@@ -386,6 +399,11 @@ class Pipeline:
         if changing is not None:
             self._plan.left(changing, self._chain, sub.olen)
         self.advance()
+
+    def follow(self, sub: Cryptop) -> None:
+        """Dispatch a stage again to where its part has moved: nothing was done."""
+        self._retries -= 1
+        self._dispatch(sub)  # its sid is the new one
 
     def _fail(self, etype: int, error: str) -> None:
         """Note what went wrong, and put the buffer back if lengths have changed."""

@@ -53,11 +53,12 @@ def iv_way(flags: int) -> int:
 IV_UNUSED: Final = "the descriptor has an iv and not CRD_F_IV_EXPLICIT; set it, or leave iv None"
 
 IV_RULE: Final = """
-if flags & STRANGE:
-    refuse(name, "its descriptor has flags that mean nothing there")
-way = IV_WAYS[flags]
 iv = crd.ini.iv
-if way != GIVEN or type(iv) is not bytes or len(iv) != ivlen:  # else, as mostly, all is well
+if flags | CRD_F_ENCRYPT != USUAL or type(iv) is not bytes or len(iv) != ivlen:
+    # Else, as mostly, it is given and all is well.
+    if flags & STRANGE:
+        refuse(name, "its descriptor has flags that mean nothing there")
+    way = IV_WAYS[flags]
     if way & GIVEN:
         if iv is None:
             refuse(name, "CRD_F_IV_EXPLICIT, but the descriptor has no iv")
@@ -77,7 +78,8 @@ if way != GIVEN or type(iv) is not bytes or len(iv) != ivlen:  # else, as mostly
 """  # noqa: E501 - a refusal is one line of the text
 """
 Finds out whether the IV of the descriptor `crd`, whose region is `start` to `end`, is sound in a
-buffer of `size` bytes. Then `iv` is the one that is given, and `way` says what is to be done.
+buffer of `size` bytes. Then `iv` is the one that is given; where there is none, or it is to be
+written, `IV_TAKE` does the rest by `way`.
 """
 
 IV_TAKE: Final = """
@@ -103,6 +105,8 @@ IV_NAMES: Final = {
     "IV_UNUSED": IV_UNUSED,
     "IV_WAYS": tuple(map(iv_way, range(_DECIDING + 1))),
     "STRANGE": ~_DECIDING,
+    "USUAL": _DECIDING,
+    "CRD_F_ENCRYPT": CRD_F_ENCRYPT,
     "refuse": _refuse,
 }
 """What the two texts name."""

@@ -96,7 +96,7 @@ def _in_our_words() -> Iterator[None]:
         _end(INTERRUPTED, "interrupted; nothing was written")
     except Exception as error:
         if hasattr(error, "format_message"):  # a wrong word, which the message repeats
-            error.message = show.clean(error.message)  # type: ignore[attr-defined]
+            error.message = show.clean(error.message)  # type: ignore[attr-defined]  # a ClickException
         raise
 
 

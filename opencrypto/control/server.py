@@ -24,7 +24,7 @@ from opencrypto._log import Limited, log
 from opencrypto._threads import renew_after_fork
 from opencrypto.control import protocol
 from opencrypto.control.credentials import check_supported, peer_uid
-from opencrypto.control.operations import JOBS, LONG, OPERATIONS, Operation
+from opencrypto.control.operations import JOBS, OPERATIONS, Job
 from opencrypto.control.peer import Peer
 from opencrypto.control.places import listen, remove
 from opencrypto.control.protocol import Message
@@ -288,28 +288,24 @@ class Server:
                 ident = None
                 raise UsageError('"id" is an integer or a string')
             op = protocol.text(message, "op", 32)
+            if op in OPERATIONS:
+                self._working.append(Work(peer, ident, OPERATIONS[op](self._framework, message)))
+                peer.busy = True
+                return
             if op in JOBS:
                 self._start_job(peer, ident, JOBS[op], message)
                 return
-            if op == "trace":
-                result = self._tracing.handle(peer, message)
-            elif op in LONG:
-                peer.busy = True
-                self._working.append(Work(peer, ident, LONG[op](self._framework, message)))
-                return
-            elif op in OPERATIONS:
-                result = OPERATIONS[op](self._framework, message)
-            else:
-                known = ", ".join(sorted([*OPERATIONS, *LONG, *JOBS, "trace"]))
+            if op != "trace":
+                known = ", ".join(sorted([*OPERATIONS, *JOBS, "trace"]))
                 raise UsageError(f"no such operation; there are {known}")
-            answer = protocol.answer(ident, result)
+            answer = protocol.answer(ident, self._tracing.handle(peer, message))
         except CryptoError as error:
             answer = protocol.failure(ident, error)
         except Exception as error:
             answer = internal(ident, error)
         self._send(peer, answer)
 
-    def _start_job(self, peer: Peer, ident: object, job: Operation, message: Message) -> None:
+    def _start_job(self, peer: Peer, ident: object, job: Job, message: Message) -> None:
         if self._job_runs:
             raise BusyError("another driver is being attached or detached; wait for that")
         peer.busy = self._job_runs = True

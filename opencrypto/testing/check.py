@@ -66,6 +66,26 @@ class Report:
         """The clauses that tests found broken: the rules, not the tests that found out."""
         return frozenset(result.clause for result in self.results if result.blamed)
 
+    @property
+    def document(self) -> dict[str, Any]:
+        """All of it, as JSON has it."""
+        return {
+            "driver": self.driver,
+            "ok": self.ok,
+            "clauses": [
+                {
+                    "clause": each.clause,
+                    "title": each.title,
+                    "outcome": each.outcome,
+                    "passed": each.passed,
+                    "excused": each.excused,
+                    "skipped": each.skipped,
+                    "failures": each.failures,
+                }
+                for each in self.results
+            ],
+        }
+
     def __str__(self) -> str:
         lines = [f"driver {self.driver}: {'keeps' if self.ok else 'breaks'} the contract"]
         for each in self.results:

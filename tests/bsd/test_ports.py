@@ -268,8 +268,8 @@ def test_a_key_request_has_its_slots(framework: Framework) -> None:
 def test_no_request_is_einval(framework: Framework) -> None:
     """As the page says of NULL; and so is what is no request at all."""
     for wrong in (None, 5, "request", Cryptoini()):
-        assert bsd.crypto_dispatch(wrong) == errno.EINVAL  # type: ignore[arg-type]
-        assert bsd.crypto_kdispatch(wrong) == errno.EINVAL  # type: ignore[arg-type]
+        assert bsd.crypto_dispatch(wrong) == errno.EINVAL  # type: ignore[arg-type]  # wrong on purpose
+        assert bsd.crypto_kdispatch(wrong) == errno.EINVAL  # type: ignore[arg-type]  # wrong on purpose
 
 
 @pytest.mark.parametrize("field", ["crp_sid", "crp_ilen", "crp_flags", "crp_callback"])
@@ -306,7 +306,7 @@ def test_a_callback_that_cannot_be_called_is_refused(framework: Framework) -> No
     crp, _ = null_request()
     crp.crp_callback = 5
     assert bsd.crypto_dispatch(crp) == errno.EINVAL
-    krp = Cryptkop.of(CRK_MOD_ADD, [1, 2, 3], [2], 5)  # type: ignore[arg-type]
+    krp = Cryptkop.of(CRK_MOD_ADD, [1, 2, 3], [2], 5)  # type: ignore[arg-type]  # wrong on purpose
     assert bsd.crypto_kdispatch(krp) == errno.EINVAL
     with pytest.raises(UsageError, match="callback"):
         framework.kdispatch(krp)

@@ -70,7 +70,7 @@ def test_a_consumer_far_behind_is_told_the_newest_sid_and_can_free() -> None:
         for former in (sid, middle):
             late = request(former, log)
             for driver in fw._drivers:
-                driver.driver.works = True  # type: ignore[union-attr]
+                driver.driver.works = True  # type: ignore[union-attr]  # it is attached
             fw.dispatch(late)
             assert (late.etype, late.sid) == (errno.EAGAIN, crp.sid)
             fw.dispatch(late)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -257,7 +257,7 @@ def test_moving_and_freeing_hold_no_lock_while_observers_are_told() -> None:
 
     class Watcher:
         name = "watcher"
-        seen: list[tuple[int, int]] = []  # noqa: RUF012 - one watcher, one test
+        seen: ClassVar[list[tuple[int, int]]] = []
 
         @hookimpl
         def opencrypto_migrated(self, sid: int, new_sid: int) -> None:
@@ -394,7 +394,7 @@ def test_registered_by_hand_a_driver_leaves_likewise() -> None:
             0,
             lambda arg, ini: 7,
             lambda arg, sid: freed.append((arg, sid)),
-            lambda arg, crp, hint: held.append(crp) or 0,  # type: ignore[func-returns-value]
+            lambda arg, crp, hint: held.append(crp) or 0,  # type: ignore[func-returns-value]  # append, and then 0
             "arg",
         )
         sid, log = newsession(fw), Log()

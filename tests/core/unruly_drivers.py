@@ -69,7 +69,7 @@ class Moody(Driver):
         self.keyops = tuple(keyops)
         self.way = "answer"
         self.kept: list[tuple[Cryptop | Cryptkop, Callable[[], None]]] = []
-        self.leave = ""
+        self.parting = ""
         self.bugs = 0
         self.opened: list[int] = []
         self.freed: list[int] = []
@@ -153,8 +153,8 @@ class Moody(Driver):
         """
         self.closed += 1
         self.kept = [pair for pair in self.kept if isinstance(pair[0], Cryptkop)]
-        if self.leave == "answers":
+        if self.parting == "answers":
             self.answer(len(self.kept))
-        elif self.leave == "hands back":
+        elif self.parting == "hands back":
             self.hand_back()
         self.inner.close()

@@ -124,8 +124,8 @@ def anything(draw: st.DrawFn, inis: list[Cryptoini]) -> Cryptodesc:
     iv = draw(st.one_of(st.none(), st.binary(max_size=17), st.just("text"), st.integers()))
     key = draw(st.sampled_from([None, None, None, b"", b"\0" * 16, bytes(range(1, 21)), "text"]))
     flags = draw(st.one_of(st.integers(0, 0x1FF), NUMBERS))
-    ini = Cryptoini(alg, iv=iv)  # type: ignore[arg-type]
-    ini.key = key  # type: ignore[assignment]
+    ini = Cryptoini(alg, iv=iv)  # type: ignore[arg-type]  # wrong on purpose
+    ini.key = key  # type: ignore[assignment]  # wrong on purpose
     return Cryptodesc(draw(NUMBERS), draw(NUMBERS), draw(NUMBERS), flags, ini)
 
 

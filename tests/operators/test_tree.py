@@ -204,7 +204,7 @@ def test_timing_can_be_switched_under_load() -> None:
                 framework.sysctl["opencrypto.timing"] = n % 2
                 time.sleep(0.005)
         assert framework.sysctl["opencrypto.stats.ops"] == load.ops
-        assert framework.sysctl["opencrypto.timing.done.count"] <= load.ops  # type: ignore[operator]
+        assert framework.sysctl["opencrypto.timing.done.count"] <= load.ops  # type: ignore[operator]  # a number, by its name
         assert load.errors == 0
 
 
@@ -215,7 +215,7 @@ def test_timing_of_a_queued_request_by_hand() -> None:
         sid = framework.newsession(Cryptoini(CRYPTO_NULL_CBC))
         send(framework, sid, flags=CRYPTO_F_BATCH | CRYPTO_F_CBIMM)
         time.sleep(0.02)
-        framework._requests.step()  # type: ignore[attr-defined]
+        framework._requests.step()  # type: ignore[attr-defined]  # a ManualInterrupt
         assert framework.sysctl.integer("opencrypto.timing.invoke.min") > 15_000_000
         assert framework.sysctl.integer("opencrypto.timing.done.max") < 15_000_000
 
