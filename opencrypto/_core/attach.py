@@ -378,6 +378,7 @@ class Attachments:
             if driver is None or not driver.exclusive:
                 continue
             _disconnect(driver)
+            _disown(driver)
             _inherited.add(driver)
             slot.sym.freesession = None
             slot.closed = True
