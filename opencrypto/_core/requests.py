@@ -378,7 +378,7 @@ class Dispatcher:
 
     def _leave(self, crp: Cryptop, session: Session) -> None:
         """Count a request that no driver answers, and see to the session that it leaves."""
-        if session.slot.counted:
+        if session.slot.is_driver:
             session.slot.local.counts.errs += 1
         else:
             self.strayed(crp, session.kind)

@@ -10,7 +10,7 @@ held for single steps that such a one cannot come between. No driver or consumer
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from opencrypto._core.depth import Depth
@@ -222,10 +222,10 @@ class Slot:
         sym: What it has for requests of sessions.
         keys: What it has for key requests.
         origin: Where its driver comes from.
-        is_driver: Whether it is a driver's, and no virtual sessions': one that may leave.
+        is_driver: Whether it is a driver's, and no virtual sessions': one that may leave, and
+            whose counts are in the totals, as those of the virtual ones' parts are.
         reason: Why its driver left, if it has said that it does.
         depth: The places that its driver has for requests; None if it has any number.
-        counted: Its counts are in the totals. Those of virtual sessions are not: their parts' are.
     """
 
     __slots__ = (
@@ -233,7 +233,6 @@ class Slot:
         "calls",
         "closed",
         "closing",
-        "counted",
         "counts",
         "depth",
         "drained",
@@ -271,7 +270,6 @@ class Slot:
         self.drained = Latch()
         self.seen_off = Latch()
         self.counts = Counts()
-        self.counted = True
         self.local = LocalCounts(self.counts)
         self.sym = SymmetricSide()
         self.keys = KeySide()
@@ -302,6 +300,18 @@ class Slot:
         """Work out `straight` anew, after a change of state or of blocking."""
         self.straight = self.state is SlotState.ACTIVE and not self.sym.queue.blocked
 
+    def _lacks(self, missing: Iterable[int]) -> str:
+        """Say which algorithms this driver does not have, and which it is not trusted with."""
+        failed = self.sym.failed
+        never = ", ".join(alg_name(alg) for alg in missing if alg not in failed)
+        said = [f"has no {never}"] if never else []
+        said += [
+            f"is not trusted with {alg_name(alg)}: {failed[alg]}"
+            for alg in missing
+            if alg in failed
+        ]
+        return ", and ".join(said)
+
     def refusal(self, chain: Chain, *, named: bool = False) -> str:
         """
         Say why this driver cannot serve a chain, or return an empty string.
@@ -312,9 +322,9 @@ class Slot:
         """
         if self.state is not SlotState.ACTIVE or self.sym.newsession is None:
             return "is leaving" if self.state is SlotState.CLEANUP else "serves no algorithm"
-        missing = [alg_name(alg) for alg in chain.positions if alg not in self.sym.algs]
+        missing = [alg for alg in chain.positions if alg not in self.sym.algs]
         if missing:
-            return f"has no {', '.join(missing)}"
+            return self._lacks(missing)
         driver = self.driver  # once: it may be leaving meanwhile
         if any(map(key_serial, chain.inis)) and not (driver and driver.key_serials):
             return "takes no key by its serial number"

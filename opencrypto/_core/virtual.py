@@ -101,7 +101,6 @@ class Virtual:
         self._parts: dict[int, list[Part]] = {}
         self.slot = Slot(HID, sessions.lock)
         self.slot.name = "virtual"
-        self.slot.counted = False
         self.slot.tier = SOFTWARE
         self.slot.is_driver = False
         self.slot.sym.freesession = self._freesession

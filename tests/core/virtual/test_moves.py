@@ -213,6 +213,27 @@ def test_what_ends_before_any_part_has_it_is_counted_once() -> None:
         assert framework.sysctl["opencrypto.algs.AES_CBC.ops"] == 4
 
 
+def test_one_that_has_moved_is_not_moved_once_more() -> None:
+    """Two requests may find at the same moment that a driver has come: the second opens nothing."""
+    with split_framework([CRYPTO_AES_CBC], [CRYPTO_SHA1_HMAC]) as framework:
+        sid = framework.newsession(ETM)
+        session = framework._sessions.table[sid]
+        whole = driver("whole", CRYPTO_AES_CBC, CRYPTO_SHA1_HMAC)
+        opened: list[Sequence[Cryptoini]] = []
+        opening = whole.newsession
+
+        def newsession(ini: Sequence[Cryptoini]) -> object:
+            opened.append(ini)
+            return opening(ini)
+
+        whole.newsession = newsession  # type: ignore[assignment, method-assign]
+        framework.attach(whole)
+        opened.clear()  # of the known answers
+        assert framework._virtual._moving.unite(session)
+        assert not framework._virtual._moving.unite(session)
+        assert len(opened) == 1
+
+
 def test_what_does_not_fit_half_way_is_an_error_of_nobodys_request() -> None:
     """A length changed in a stage before: its driver has counted the request, and no error."""
     with split_framework([CRYPTO_DEFLATE_COMP], [CRYPTO_AES_CBC]) as framework:
