@@ -1,6 +1,7 @@
 """An algorithm that stands twice in a chain: each place keeps its own key and length."""
 
 import errno
+import importlib.util
 import itertools
 from collections.abc import Sequence
 
@@ -37,6 +38,8 @@ OFFERED = {
     "swcrypto": opencrypto_swcrypto.opencrypto_drivers,
     "null": opencrypto_null.opencrypto_drivers,
 }
+if importlib.util.find_spec("cryptography") is None:
+    del OFFERED["openssl"]  # `make freethreaded`: there are no wheels for that Python
 
 KEYS = {
     "the same key": (KEY, KEY),
