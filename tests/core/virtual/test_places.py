@@ -172,7 +172,7 @@ def test_a_mac_in_a_field_of_its_own_has_each_places_length() -> None:
     ]
     with Framework(plugins=False) as framework:
         framework.attach(limited("swcrypto", CRYPTO_SHA1_HMAC))
-        framework.attach(limited("openssl", CRYPTO_AES_CBC))
+        framework.attach(limited("swcrypto", CRYPTO_AES_CBC))
         sid = framework.newsession(chain)
         out = bytearray(28)
         desc = descriptors(chain, encrypt=True)
