@@ -26,7 +26,7 @@ from opencrypto_esp.policy import Policy
 from opencrypto_esp.receivers import Receiver, Receivers
 from opencrypto_esp.results import Counters, Drop, Flow, Reason, Result
 from opencrypto_esp.sa import Direction, Protocol, SecurityAssociation
-from opencrypto_esp.state import Numbers, State
+from opencrypto_esp.state import Keeper, Numbers, State
 from opencrypto_esp.together import check_readable, check_sendable, check_together
 
 DEPTH: Final = 64
@@ -62,7 +62,8 @@ class Esp:
         batch: Let the framework gather requests (``CRYPTO_F_BATCH``), for drivers that gain by
             it; only the ``_many`` calls then have more than one in flight.
         state: A file in which sequence numbers and windows are kept from run to run: see
-            `opencrypto_esp.state.State`. None begins anew each time.
+            `opencrypto_esp.state.State`; or who keeps them, which is not closed with this. None
+            begins anew each time.
         test_keys: Send by counter modes with keys out of a file too, which nothing depends on.
         old_ciphers: Receive on SAs with ciphers that are there to read old captures.
         unverified: Receive on SAs that give no more than the length of the ICV: nothing is
@@ -83,7 +84,7 @@ class Esp:
         sas: Iterable[SecurityAssociation],
         *,
         batch: bool = False,
-        state: str | os.PathLike[str] | None = None,
+        state: str | os.PathLike[str] | Keeper | None = None,
         test_keys: bool = False,
         old_ciphers: bool = False,
         unverified: bool = False,
@@ -94,7 +95,12 @@ class Esp:
         if not test_keys:
             check_sendable(self.sas)
         numbered = [sa for sa in self.sas if sa.numbered]
-        self._state = State(Path(state), numbered) if state is not None else None
+        self._state: State | None = None
+        if isinstance(state, str | os.PathLike):
+            self._state = State(Path(state), numbered)
+            self._keeper: Keeper | None = self._state
+        else:
+            self._keeper = state
         self._sending: list[SendingEnd] = [
             _SENDING[sa.protocol](framework, sa, self._numbers(sa), batch=batch)
             for sa in self.sas
@@ -128,7 +134,8 @@ class Esp:
         renew_after_fork(self)
 
     def _numbers(self, sa: SecurityAssociation) -> Numbers:
-        return self._state.numbers(sa) if self._state and sa.numbered else Numbers(sa)
+        """Return where an SA's numbers are kept."""
+        return Numbers(sa) if self._keeper is None or not sa.numbered else self._keeper.numbers(sa)
 
     def after_fork(self) -> None:
         """Renew the lock in a forked child; each channel sees to its own."""
@@ -292,9 +299,10 @@ class Esp:
         """
         for end in self._ends():
             end.channel.close()
-            with end.channel.lock:
-                end.numbers.stop()
         if self._state is not None:
+            for end in self._ends():
+                with end.channel.lock:
+                    end.numbers.stop()
             self._state.close()
 
     def __enter__(self) -> Self:

@@ -22,6 +22,9 @@ from opencrypto_esp.sa import Mode, SecurityAssociation
 from opencrypto_esp.state import Numbers
 from opencrypto_esp.tunnel import decapsulate, inner_packet
 
+_IP: Final = (ip.IPV4_IN, ip.IPV6_IN)
+"""The next headers of what a tunnel carries."""
+
 _new: Final = tuple.__new__  # makes a named tuple at a third of its own call's cost
 
 
@@ -129,7 +132,8 @@ class Inbound(ReceivingEnd):
         if following == ip.DUMMY:
             raise Drop(Reason.DUMMY)
         payload = buf[layout.payload_at : stop]
-        if self.sa.mode is Mode.TRANSPORT:
+        mode = self.sa.mode
+        if mode is Mode.TRANSPORT or (mode is Mode.EITHER and following not in _IP):
             head = ip.rewrite(job.packet, job.place, following, len(payload))
             packet = b"".join((head, payload))
             if self._mends:

@@ -48,10 +48,16 @@ LAST_LONG: Final = 0xFFFFFFFFFFFFFFFF
 
 
 class Mode(StrEnum):
-    """What is protected: the payload of a packet, or the packet as a whole (RFC 4303 §3.1)."""
+    """
+    What is protected: the payload of a packet, or the packet as a whole (RFC 4303 §3.1).
+
+    To receive on, it may also be `EITHER`, where nobody said which: a packet that holds an IP
+    packet is then taken for a tunnel's.
+    """
 
     TRANSPORT = "transport"
     TUNNEL = "tunnel"
+    EITHER = "either"
 
 
 class Protocol(StrEnum):
@@ -89,9 +95,9 @@ class SecurityAssociation:
         icv_length: **Bytes** of an ICV of which the integrity or its key is not known, to be left
             unverified on receipt; 0 otherwise.
         direction: Whether packets are sent by it or received; None where whoever uses it says.
-        mode: Transport or tunnel.
-        tunnel_source: Outer source address, in tunnel mode.
-        tunnel_destination: Outer destination address, in tunnel mode.
+        mode: Transport or tunnel; to receive on, perhaps either.
+        tunnel_source: Outer source address, in tunnel mode; to receive on, None for any.
+        tunnel_destination: Outer destination address; to receive on, None for any.
         source: Packets from these networks are for this SA; empty for all (RFC 4301 §4.4.1.1).
         destination: Packets to these networks are; empty for all.
         esn: Extended, 64-bit sequence numbers (RFC 4303 §2.2.1).
@@ -309,9 +315,14 @@ class SecurityAssociation:
             if source or destination:
                 raise self._bad("tunnel addresses, but the mode is transport")
             return
-        if source is None or destination is None:
-            raise self._bad("tunnel mode needs tunnel_source and tunnel_destination")
-        if source.version != destination.version:
+        if self.direction is Direction.OUT:
+            if self.mode is Mode.EITHER:
+                raise self._bad("to send by, the mode is transport or tunnel, one of them")
+            if source is None or destination is None:
+                raise self._bad(
+                    "to send by, tunnel mode needs tunnel_source and tunnel_destination"
+                )
+        if source and destination and source.version != destination.version:
             raise self._bad("tunnel_source and tunnel_destination must both be IPv4 or both IPv6")
 
     def _check_encap(self) -> None:

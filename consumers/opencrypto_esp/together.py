@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from opencrypto import UsageError
-from opencrypto_esp.sa import WRITTEN, Direction, SecurityAssociation
+from opencrypto_esp.sa import WRITTEN, Direction, Mode, SecurityAssociation
 
 
 def check_together(sas: Sequence[SecurityAssociation]) -> None:
@@ -75,8 +75,10 @@ def _check_end(sas: Sequence[SecurityAssociation], direction: Direction) -> None
 
 def _place(sa: SecurityAssociation) -> tuple[object, ...]:
     """Return what tells it from others on the wire."""
-    ends = (sa.tunnel_source, sa.tunnel_destination)
-    return sa.direction, sa.protocol, sa.spi, ends if any(ends) else (sa.source, sa.destination)
+    ends: tuple[object, ...] = sa.tunnel_source, sa.tunnel_destination
+    if sa.mode is Mode.TRANSPORT:
+        ends = sa.source, sa.destination
+    return sa.direction, sa.protocol, sa.spi, ends
 
 
 def _keys(sa: SecurityAssociation) -> tuple[str, bytes, str, bytes]:

@@ -16,8 +16,9 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from opencrypto import Framework
-from opencrypto.cli import captures, show
+from opencrypto import Framework, UsageError
+from opencrypto.cli import captures, esp_gateway, show
+from opencrypto.cli.esp_sas import sa as list_sas
 from opencrypto_esp import Direction, Esp, Flow, Reason, SecurityAssociation, load_sas, one_way
 from opencrypto_esp.capture import Item, Passage, Reader
 
@@ -26,6 +27,7 @@ app = typer.Typer(
     add_completion=False,
     help="IPsec ESP (RFC 4303) on packet captures, by the associations of a file.",
 )
+app.command("sa")(list_sas)
 
 
 class Format(StrEnum):
@@ -44,7 +46,13 @@ In = Annotated[
 ]
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="The capture to write; - is stdout.")]
 Sa = Annotated[
-    Path, typer.Option("--sa", metavar="FILE", help="TOML file of SAs; only you may read it.")
+    list[Path],
+    typer.Option(
+        "--sa",
+        metavar="FILE",
+        help="SAs, in a file that only you may read: TOML, ip xfrm, esp_sa of Wireshark, tcpdump "
+        "-E; more files may say more of them. - is stdin.",
+    ),
 ]
 Kind = Annotated[
     Format | None, typer.Option("--format", help="The format of OUT; by default, that of IN.")
@@ -134,6 +142,9 @@ def unprotect(
     run.go(sa, state, kind, as_json=as_json)
 
 
+app.command("gateway")(esp_gateway.gateway)
+
+
 class _Run:
     """One run of the command: from a capture to another one, and what is said of it."""
 
@@ -156,10 +167,14 @@ class _Run:
         self._cut = ""
         self._err = captures.is_stdout(target)
 
-    def go(self, sa: Path, state: Path | None, kind: Format | None, *, as_json: bool) -> None:
+    def go(
+        self, sa: Sequence[Path], state: Path | None, kind: Format | None, *, as_json: bool
+    ) -> None:
         """Do it, and say what came of it; status 1 if something was lost."""
-        sas = one_way(load_sas(sa), self._direction)
         captures.check_apart(self._source, self._target)
+        if captures.STREAM in sa and self._source == captures.STREAM:
+            raise UsageError("standard input is the capture or the SAs, not both; name a file")
+        sas = one_way(load_sas(*sa, remark=show.warn), self._direction)
         with Framework() as framework, self._esp(framework, sas, state) as esp:
             esp.open()
             start = time.perf_counter()

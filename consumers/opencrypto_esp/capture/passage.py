@@ -95,7 +95,7 @@ class Passage:
         Take a capture through; what each batch made is written before the next one is waited for.
 
         Raises:
-            CaptureError: a frame is of a link type that is not supported, or cannot be written.
+            CaptureError: a frame cannot be written.
         """
         for batch in batches:
             self.take(batch)
