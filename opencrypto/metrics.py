@@ -29,7 +29,8 @@ from prometheus_client.registry import Collector as _Collector
 
 from opencrypto._core.tree import LEVELS
 from opencrypto._measure.counters import COUNTED
-from opencrypto._measure.timing import BOUNDS, PHASES
+from opencrypto._measure.histogram import COARSE_BOUNDS, coarse
+from opencrypto._measure.timing import PHASES
 from opencrypto.sysctl import Node, Value, sentence
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ DRIVER_COUNTERS: Final = {
 }
 """
 Counters by driver. A driver that left keeps its series, and one of its name goes on with it, so
-that rates are right and sums exact; "(none)" is for requests that met no session.
+that rates are right and sums exact; "(none)" is for requests that met no session, or no driver.
 """
 
 DRIVER_GAUGES: Final = {
@@ -113,6 +114,7 @@ class Collector(_Collector):
         yield from self._queues(nodes, values)
         yield from self._work(values)
         yield from self._times(values)
+        yield from self._consumers(nodes, values)
 
     def _keys(self, *more: str) -> list[str]:
         return [*self._labels, *more]
@@ -131,6 +133,19 @@ class Collector(_Collector):
             gauge = GaugeMetricFamily(f"opencrypto_{name}", text, labels=self._keys())
             gauge.add_metric(self._values(), _number(values, f"opencrypto.{key}"))
             yield gauge
+
+    def _consumers(
+        self, nodes: Mapping[str, Node], values: Mapping[str, Value]
+    ) -> Iterator[Metric]:
+        """What consumers count, each number under the name that it has on the tree."""
+        for name, node in nodes.items():
+            if node.kind:
+                family = CounterMetricFamily if node.kind == "counter" else GaugeMetricFamily
+                unit = f"_{node.unit}" if node.unit and not name.endswith(node.unit) else ""
+                called = f"opencrypto_{name.replace('.', '_')}{unit}"
+                metric = family(called, sentence(node.description), labels=self._keys())
+                metric.add_metric(self._values(), _number(values, name))
+                yield metric
 
     def _drivers(self, values: Mapping[str, Value]) -> Iterator[Metric]:
         names = _between(values, "opencrypto.drivers.", ".hid")
@@ -194,21 +209,21 @@ class Collector(_Collector):
         )  # fmt: skip
 
     def _times(self, values: Mapping[str, Value]) -> Iterator[Metric]:
-        bounds = tuple(bound / NS for bound in BOUNDS)
+        bounds = tuple(bound / NS for bound in COARSE_BOUNDS)
         for phase in PHASES:
             prefix = f"opencrypto.timing.{phase}"
             total = _number(values, f"{prefix}.sum") / NS
             yield self._histogram(
                 f"opencrypto_request_{phase}_seconds",
                 f"Time {PHASES[phase]}, while opencrypto.timing is 1",
-                ((), (bounds, values[f"{prefix}.histogram"], total)),
+                ((), (bounds, _coarse(values, prefix), total)),
             )
         drivers = _between(values, "opencrypto.drivers.", ".hid")
         series = []
         for driver in drivers:
             prefix = f"opencrypto.drivers.{driver}.latency"
             total = _number(values, f"{prefix}.sum") / NS
-            series.append(((driver,), (bounds, values[f"{prefix}.histogram"], total)))
+            series.append(((driver,), (bounds, _coarse(values, prefix), total)))
         yield self._histogram(
             "opencrypto_driver_latency_seconds",
             f"Time {PHASES['done']}, while opencrypto.timing is 1",
@@ -239,6 +254,12 @@ class _Claim(Metric):
             "Collector(framework, name=...)"
         )
         self.type = "unknown"
+
+
+def _coarse(values: Mapping[str, Value], prefix: str) -> list[int]:
+    histogram = values[f"{prefix}.histogram"]
+    assert isinstance(histogram, tuple), prefix
+    return coarse(histogram)
 
 
 def _number(values: Mapping[str, Value], name: str) -> float:

@@ -15,13 +15,14 @@ import os
 import secrets
 import threading
 import time
-import weakref
+import typing
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from opencrypto import CryptoError, UsageError
+from opencrypto.driver import renew_after_fork
 from opencrypto.files import HeldFile
 from opencrypto_esp.results import Drop, Reason
 from opencrypto_esp.sa import MAX_WINDOW, Direction, Mode, SecurityAssociation
@@ -132,6 +133,13 @@ class KeptNumbers(Numbers):
         return {"top": self.window.top, "window": size, "seen": f"{self.window.seen:x}"}
 
 
+class Keeper(typing.Protocol):
+    """Who has the numbers of SAs."""
+
+    def numbers(self, sa: SecurityAssociation) -> Numbers:
+        """Return the numbers of an SA."""
+
+
 class State:
     """
     The numbers of all SAs of an `Esp`, in a file.
@@ -177,7 +185,7 @@ class State:
         except BaseException:
             self._file.close()
             raise
-        _states.add(self)
+        renew_after_fork(self)
 
     def numbers(self, sa: SecurityAssociation) -> Numbers:
         """Return the numbers of an SA."""
@@ -213,6 +221,10 @@ class State:
         for each in self._numbers.values():
             each.stop()
 
+    def after_fork(self) -> None:
+        """Stop, in a forked child: what is reserved is the parent's, up to the last number."""
+        self.stop()
+
     def _is_the_parents(self) -> bool:
         """Tell whether this is a forked child, which must not use the same numbers."""
         return os.getpid() != self._pid
@@ -231,24 +243,13 @@ class State:
                 "direction": direction,
                 "spi": spi,
                 **({"ends": ends} if ends else {}),
-                "mac": self._mac(sa),
+                "mac": fingerprint(sa, self._salt),
                 **self._numbers[direction, spi, ends].record(),
             }
             for sa, (direction, spi, ends) in self._names.items()
         ]
         document = {"format": FORMAT, "version": VERSION, "salt": self._salt.hex(), "sas": sas}
         return json.dumps(document, indent=1).encode() + b"\n"
-
-    def _mac(self, sa: SecurityAssociation) -> str:
-        """Return what tells this SA from others, with other keys too, and no key."""
-        parts = (
-            *(str(part).encode() for part in (sa.direction, sa.spi, sa.esn)),
-            sa.encryption.encode(), sa.encryption_key, sa.integrity.encode(), sa.integrity_key,
-        )  # fmt: skip
-        mac = hmac.new(self._salt, digestmod="sha256")
-        for part in parts:
-            mac.update(len(part).to_bytes(4) + part)  # so that no border can be moved
-        return mac.hexdigest()
 
     # Reading.
 
@@ -262,7 +263,7 @@ class State:
                 (each["direction"], each["spi"], each.get("ends", "")): each
                 for each in document["sas"]
             }
-            whole = len(records) == len(document["sas"]) and all(map(_sound, records.values()))
+            whole = len(records) == len(document["sas"]) and all(map(sound, records.values()))
         except UsageError:
             raise
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
@@ -277,7 +278,7 @@ class State:
             self._numbers[name].load(record)
 
     def _check_same(self, records: dict[Name, dict[str, Any]]) -> None:
-        ours = {name: self._mac(sa) for sa, name in self._names.items()}
+        ours = {name: fingerprint(sa, self._salt) for sa, name in self._names.items()}
         theirs = {name: record["mac"] for name, record in records.items()}
         strange = sorted(
             name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)
@@ -290,20 +291,20 @@ class State:
             )
 
 
-_states: weakref.WeakSet[State] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    """What is reserved is the parent's, up to the last number."""
-    for state in list(_states):
-        state.stop()
-
-
-os.register_at_fork(after_in_child=_after_fork)
+def fingerprint(sa: SecurityAssociation, salt: bytes) -> str:
+    """Return what tells this SA from others, with other keys too, and no key."""
+    parts = (
+        *(str(part).encode() for part in (sa.direction, sa.spi, sa.esn)),
+        sa.encryption.encode(), sa.encryption_key, sa.integrity.encode(), sa.integrity_key,
+    )  # fmt: skip
+    mac = hmac.new(salt, digestmod="sha256")
+    for part in parts:
+        mac.update(len(part).to_bytes(4) + part)  # so that no border can be moved
+    return mac.hexdigest()
 
 
 def _names(sas: Sequence[SecurityAssociation]) -> dict[SecurityAssociation, Name]:
-    """Name each SA by its direction and SPI, and where several have these, by its addresses too."""
+    """Name each SA by direction and SPI, and where several have these, by what else it has."""
     many = Counter((sa.direction, sa.spi) for sa in sas)
     return {
         sa: (str(sa.direction), sa.spi, _ends(sa) if many[sa.direction, sa.spi] > 1 else "")
@@ -318,7 +319,7 @@ def _ends(sa: SecurityAssociation) -> str:
     return f"{sa.protocol} {' to '.join(named)}"
 
 
-def _sound(record: dict[str, Any]) -> bool:
+def sound(record: dict[str, Any]) -> bool:
     """Tell whether a record is as we write them."""
     texts = (record["mac"], record.get("ends", ""))
     if not all(isinstance(each, str) for each in texts) or not _number(record["spi"], 0xFFFFFFFF):

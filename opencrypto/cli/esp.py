@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from opencrypto import Framework, UsageError
-from opencrypto.cli import captures, show
+from opencrypto.cli import captures, esp_gateway, show
 from opencrypto.cli.esp_sas import sa as list_sas
 from opencrypto_esp import Direction, Esp, Flow, Reason, SecurityAssociation, load_sas, one_way
 from opencrypto_esp.capture import Item, Passage, Reader
@@ -153,6 +153,9 @@ def unprotect(
     _Run(common, Direction.IN, old_ciphers=old_ciphers, unverified=unverified).go()
 
 
+app.command("gateway")(esp_gateway.gateway)
+
+
 class _Run:
     """One run of the command: from a capture to another one, and what is said of it."""
 
@@ -204,7 +207,7 @@ class _Run:
                 esp.unprotect if self._inbound else esp.protect,
                 inbound=self._inbound,
                 pass_others=common.others,
-                udp_ports=esp.udp_ports,
+                forms=esp.forms,
             )
             passage.run(_shown(reader, captures.size(common.source)))
         if reader.cut:
