@@ -387,9 +387,9 @@ class ChainSession:
         aad = region(parts, tag.crd.skip, tag.length)
         payload = region(parts, crd.skip, step.length)
         if _encrypts(crd):
-            return transform.seal(iv, aad, payload, self.chain.macs[tag.position])  # type: ignore[no-any-return]
+            return transform.seal(iv, aad, payload, self.chain.macs[tag.position])  # type: ignore[no-any-return]  # by its kind
         place = self._mac_place(crp, tag, parts)
-        return transform.open(iv, aad, payload, b"".join(place))  # type: ignore[no-any-return]
+        return transform.open(iv, aad, payload, b"".join(place))  # type: ignore[no-any-return]  # by its kind
 
     def _end(self, crp: Cryptop, step: Step, plan: Plan, answer: Any) -> bool:
         """Put what a transform has answered where it belongs; False if a MAC did not verify."""

@@ -25,7 +25,7 @@ from opencrypto import CryptoError, UsageError
 from opencrypto.driver import renew_after_fork
 from opencrypto.files import HeldFile
 from opencrypto_esp.results import Drop, Reason
-from opencrypto_esp.sa import MAX_WINDOW, Direction, Mode, Protocol, SecurityAssociation
+from opencrypto_esp.sa import MAX_WINDOW, Direction, Mode, SecurityAssociation
 from opencrypto_esp.window import ReplayWindow
 
 Name: TypeAlias = "tuple[str, int, str]"
@@ -315,8 +315,8 @@ def _names(sas: Sequence[SecurityAssociation]) -> dict[SecurityAssociation, Name
 def _ends(sa: SecurityAssociation) -> str:
     tunnel = (sa.tunnel_source,), (sa.tunnel_destination,)
     ends = tunnel if sa.mode is not Mode.TRANSPORT else (sa.source, sa.destination)
-    named = " to ".join(",".join(str(each or "*") for each in end) or "*" for end in ends)
-    return named if sa.protocol is Protocol.ESP else f"{sa.protocol} {named}"
+    named = (",".join(str(each or "*") for each in end) or "*" for end in ends)
+    return f"{sa.protocol} {' to '.join(named)}"
 
 
 def sound(record: dict[str, Any]) -> bool:

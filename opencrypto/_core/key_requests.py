@@ -29,7 +29,7 @@ from opencrypto._core.errands import Errands
 from opencrypto._core.lane import DEEPEST, Lane
 from opencrypto._core.plugins import Observers
 from opencrypto._core.queues import QUEUED, SUBMITTED, RequestQueue
-from opencrypto._core.returns import Callbacks, ReturnQueue, at_once
+from opencrypto._core.returns import GONE, HANDED_BACK, Callbacks, ReturnQueue, at_once
 from opencrypto._core.slots import Slot
 from opencrypto._measure.counters import Counts, LocalCounts, LockedCount
 from opencrypto._request.key import KOPS, Cryptkop, kop_name, refusal, too_many
@@ -80,12 +80,14 @@ class KeyRequests:
         observers: Observers,
         callbacks: Callbacks,
         errands: Errands,
+        leave: Callable[[Slot, str], None],
         kick_requests: Callable[[], None],
         kick_returns: Callable[[], None],
         user_class: Callable[[], int | None],
     ) -> None:
         self._drivers = drivers
         self._errands = errands
+        self._let_leave = leave
         self.returns: ReturnQueue[Cryptkop] = ReturnQueue(kick_returns)
         self._return = self.returns.append
         self._user_class = user_class  # `hard` for user programs; None if they may do nothing
@@ -282,8 +284,7 @@ class KeyRequests:
         inflight = slot.keys.inflight
         if krp.state != SUBMITTED or (by is not None and by is not inflight):
             self._done_twice(krp, slot)
-        again = krp.status == errno.EAGAIN
-        go_on = self._move_on if again else self._finish
+        go_on = self._hand_on if krp.status in HANDED_BACK else self._finish
         try:
             inflight.remove(krp)  # whoever fails at that was second
         except KeyError:
@@ -340,6 +341,12 @@ class KeyRequests:
             slot.local.counts.kerrs += 1
         self._complete(krp, routing, sync=slot.sync)
         self._drivers.check_drained(slot)
+
+    def _hand_on(self, krp: Cryptkop, routing: Routing, slot: Slot) -> None:
+        """Give another driver a request that was handed back; this one leaves if it is gone."""
+        if krp.status != errno.EAGAIN:
+            self._let_leave(slot, krp.error or GONE)
+        self._move_on(krp, routing, slot)
 
     def _move_on(self, krp: Cryptkop, routing: Routing, slot: Slot) -> None:
         """Give another driver a request that this one did not answer."""
@@ -409,7 +416,7 @@ class KeyRequests:
             krp.holder = None
             krp.state = IDLE
             try:
-                krp.callback(krp)  # type: ignore[misc]
+                krp.callback(krp)  # type: ignore[misc]  # dispatch has looked
             except BaseException as error:
                 self.callbacks.failed(error)
             return

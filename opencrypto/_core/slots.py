@@ -221,7 +221,9 @@ class Slot:
         sym: What it has for requests of sessions.
         keys: What it has for key requests.
         origin: Where its driver comes from.
-        counted: Its counts are in the totals. Those of virtual sessions are not: their parts' are.
+        is_driver: Whether it is a driver's, and no virtual sessions': one that may leave, and
+            whose counts are in the totals, as those of the virtual ones' parts are.
+        reason: Why its driver left, if it has said that it does.
     """
 
     __slots__ = (
@@ -229,17 +231,18 @@ class Slot:
         "calls",
         "closed",
         "closing",
-        "counted",
         "counts",
         "drained",
         "driver",
         "flags",
         "hid",
+        "is_driver",
         "keys",
         "local",
         "lock",
         "name",
         "origin",
+        "reason",
         "seen_off",
         "state",
         "straight",
@@ -264,11 +267,12 @@ class Slot:
         self.drained = Latch()
         self.seen_off = Latch()
         self.counts = Counts()
-        self.counted = True
         self.local = LocalCounts(self.counts)
         self.sym = SymmetricSide()
         self.keys = KeySide()
         self.origin = Origin()
+        self.is_driver = True
+        self.reason = ""
         self._announced = False
 
     def announce(self, what: object) -> None:

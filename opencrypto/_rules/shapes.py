@@ -274,8 +274,9 @@ aad = tag.skip
 at = tag.inject
 end = start + crd.len
 aad_end = aad + tag.len
+verifying = tag.flags
 size = len(buf)
-end | aad_end | at  # a TypeError, if one is no whole number
+end | aad_end | at | verifying  # a TypeError, if one is no whole number
 # Additional data behind the payload, or a tag before it, is for ChainSession.run.
 if not 0 <= aad <= aad_end <= start <= end <= at <= size - maclen:
     return False
@@ -284,7 +285,6 @@ if end > longest: return False  # where longest
 if start != end: return False  # where no payload
 flags = crd.flags
 encrypting = flags & CRD_F_ENCRYPT
-verifying = tag.flags
 if verifying and (encrypting or verifying & STRANGE_TO_MAC):
     return False
 view = memoryview(buf)  # where works

@@ -4,33 +4,48 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from opencrypto.cli import show
-from opencrypto.exceptions import UsageError
-from opencrypto.testing import check_driver
-from opencrypto.testing.check import PATIENCE, Report
+from opencrypto.exceptions import DriverUnavailable, UsageError
+from opencrypto.testing import Report, check_driver
+from opencrypto.testing.check import PATIENCE, Options
+from opencrypto.testing.isolated import check_isolated
 from opencrypto.testing.suites import SuiteReport, check_suites
 from opencrypto.testing.target import Target, targets
 
 
 def check(
-    module: Annotated[
+    driver: Annotated[
         str,
         typer.Argument(
             help="The driver's package, as it is imported; or PACKAGE:NAME, what makes the driver."
         ),
     ],
     clause: Annotated[
-        list[str] | None, typer.Option("--clause", help="Only this one (D4); may be repeated.")
+        list[str] | None, typer.Option("--clause", help="Only the tests of this one; repeatable.")
     ] = None,
     patience: Annotated[
         float, typer.Option(help="Seconds before anything counts as never.", min=0.01)
     ] = PATIENCE,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A few trials of each clause: seconds.")
+    ] = False,
+    soak: Annotated[
+        float, typer.Option(help="Seconds that each long run goes on for.", min=0)
+    ] = 0.0,
+    isolated: Annotated[
+        bool,
+        typer.Option(
+            "--isolated", help="Each clause in a process of its own, which the driver may end."
+        ),
+    ] = False,
     wycheproof: Annotated[
         Path | None,
         typer.Option(help="A folder of Wycheproof's JSON files: ask them, not the contract."),
@@ -45,35 +60,52 @@ def check(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Run the contract on the drivers of a package; exit status 1 if one breaks a clause."""
-    found = targets(module)
+    """Run the contract on the drivers of a package; exit status 1 unless all keep it."""
+    try:
+        found = targets(driver)
+    except DriverUnavailable as error:
+        show.say(f"driver {driver}: not tried: {error.reason}")
+        raise typer.Exit(1) from None
     if subject:
         _answer(found, patience)
         return
-    reports: list[Report | SuiteReport]
     if wycheproof is not None or acvp is not None:
         if clause:
             raise UsageError("a clause is of the contract, which vectors are asked instead of")
-        reports = [
-            check_suites(
-                each.make, wycheproof_folder=wycheproof, acvp_folder=acvp, patience=patience
-            )
-            for each in found
-        ]
-    else:
-        reports = [
-            check_driver(
-                each.driver_class, make_driver=each.make, clauses=clause or (), patience=patience
-            )
-            for each in found
-        ]
-    if as_json:
-        show.as_json({"drivers": [report.document for report in reports]})
-    else:
-        for report in reports:
+        _tell(
+            (
+                check_suites(
+                    each.make, wycheproof_folder=wycheproof, acvp_folder=acvp, patience=patience
+                )
+                for each in found
+            ),
+            as_json=as_json,
+        )
+    options = Options(clauses=clause or (), patience=patience, quick=quick, soak=soak)
+    _tell((_contract(each, isolated, options) for each in found), as_json=as_json)
+
+
+def _contract(target: Target, isolated: bool, options: Options) -> Report:
+    if isolated:
+        return check_isolated(target, **options)
+    return check_driver(target.driver_class, make_driver=target.make, **options)
+
+
+def _tell(coming: Iterator[Report | SuiteReport], *, as_json: bool) -> None:
+    """Print each report as it comes, and end the command."""
+    reports = []
+    for report in coming:
+        reports.append(report)
+        if not as_json:
             for line in str(report).splitlines():
                 show.say(line)
-    raise typer.Exit(0 if all(report.ok for report in reports) else 1)
+    if as_json:
+        show.as_json({"drivers": [report.document for report in reports]})
+    status = 0 if all(report.ok for report in reports) else 1
+    if any(isinstance(report, Report) and report.left_behind for report in reports):
+        sys.stdout.flush()
+        os._exit(status)  # what hangs in a driver would hold up the end
+    raise typer.Exit(status)
 
 
 def _answer(found: list[Target], patience: float) -> None:

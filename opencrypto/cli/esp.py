@@ -206,7 +206,7 @@ class _Run:
                 esp.unprotect if self._inbound else esp.protect,
                 inbound=self._inbound,
                 pass_others=self._others,
-                udp_ports=esp.udp_ports,
+                forms=esp.forms,
             )
             passage.run(_shown(reader, captures.size(self._source)))
         if reader.cut:

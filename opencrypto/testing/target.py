@@ -23,11 +23,15 @@ class Target:
     A driver to be tried.
 
     Attributes:
+        text: What names it, and those that come with it, in another process too.
+        number: Which one of those it is, from 0 on.
         name: Its name.
         driver_class: Its class.
         make: Makes one, anew each time, with its options as they are set.
     """
 
+    text: str
+    number: int
     name: str
     driver_class: type[Driver]
     make: Callable[[], Driver]
@@ -42,7 +46,8 @@ def targets(text: str) -> list[Target]:
             or a function that returns a driver or several: ``opencrypto_card:CardDriver``.
 
     Raises:
-        UsageError: it cannot be imported, brings no driver, or none on this host.
+        UsageError: it cannot be imported, or brings no driver.
+        DriverUnavailable: it has none on this host.
     """
     module, _, attribute = text.partition(":")
     offer = _factory(_imported(module), attribute) if attribute else _hook(_imported(module))
@@ -50,7 +55,7 @@ def targets(text: str) -> list[Target]:
     for driver in drivers:
         driver.close()
     return [
-        Target(driver.name, type(driver), partial(_one_of, offer, number))
+        Target(text, number, driver.name, type(driver), partial(_one_of, offer, number))
         for number, driver in enumerate(drivers)
     ]
 
@@ -77,7 +82,7 @@ def _hook(plugin: Any) -> Callable[[], list[Driver]]:
         drivers = plugins.drivers()
         if not drivers:
             reasons = [failure.reason for failure in plugins.failures]
-            raise UsageError(f"{name} has no driver here: {'; '.join(reasons) or 'it offers none'}")
+            raise DriverUnavailable("; ".join(reasons) or "it offers no driver")
         return drivers
 
     return offer
@@ -92,8 +97,8 @@ def _factory(module: Any, attribute: str) -> Callable[[], list[Driver]]:
     def offer() -> list[Driver]:
         try:
             made = make()
-        except DriverUnavailable as error:
-            raise UsageError(f"{where} has no driver here: {error.reason}") from None
+        except DriverUnavailable:
+            raise
         except CryptoError as error:
             raise UsageError(f"{where}: {error.strerror}") from error
         drivers = list(made) if isinstance(made, Iterable) else [made]

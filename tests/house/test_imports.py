@@ -37,7 +37,7 @@ ORDER = (
     "driver _later chain transforms",
     "hookspecs selftest",
     # What is counted while requests go by, and the tree it is read from.
-    "_measure.timing _measure.counters _measure.trace _measure.watcher",
+    "_measure.histogram _measure.timing _measure.counters _measure.trace _measure.watcher",
     "sysctl",
     # The running framework.
     "_core.errands _core.bugs _core.origins _core.plugins _core.selection _core.queues",

@@ -229,4 +229,4 @@ def _written(name: str, value: object) -> str:
 
 def _quoted(text: str) -> str:
     # JSON's strings are TOML's too, but for one character that JSON leaves as it is.
-    return json.dumps(text).replace("\x7f", "\\u007f")
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
