@@ -272,6 +272,15 @@ KOPS: Final[Mapping[int, KopFacts]] = {
 """The facts by operation number."""
 
 
+def modulus_of(krp: Cryptkop) -> Crparam | None:
+    """Return the modulus of a request that has one: the parameter called m, or else p."""
+    names = KOPS[krp.op].inputs
+    for name in ("m", "p"):
+        if name in names:
+            return krp.param[names.index(name)]
+    return None
+
+
 def kop_name(op: int) -> str:
     """Name an operation number for people, whether or not it is known."""
     return KOPS[op].name if op in KOPS else f"key operation {op!r}"

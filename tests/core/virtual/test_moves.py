@@ -112,7 +112,7 @@ def test_the_whole_moves_where_no_part_can() -> None:
         framework.detach("part0")
         whole = driver("whole", CRYPTO_AES_CBC, CRYPTO_SHA1_HMAC)
         whole.refusal = (  # type: ignore[method-assign]  # a stand-in
-            lambda ini, profile: "" if len(ini) == 2 else "takes the whole or nothing"
+            lambda ini, profile, named=False: "" if len(ini) == 2 else "takes the whole or nothing"
         )
         framework.attach(whole)
         buf = bytearray(52)
@@ -153,7 +153,7 @@ def test_a_session_of_which_a_driver_has_all_is_not_left_in_parts() -> None:
     both, late = (driver(name, CRYPTO_AES_CBC, CRYPTO_SHA1_HMAC) for name in ("both", "late"))
     with Framework(plugins=False) as framework:
 
-        def refusal(ini: Sequence[Cryptoini], profile: Profile) -> str:
+        def refusal(ini: Sequence[Cryptoini], profile: Profile, named: bool = False) -> str:
             if not any(info.name == "late" for info in framework.drivers):
                 framework.attach(late)
             return "is about to leave"
