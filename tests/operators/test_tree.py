@@ -287,4 +287,3 @@ def test_cost_of_counting_and_timing() -> None:
                 dispatch(crp)
             cost[timing] = min(cost[timing], (time.perf_counter() - start) / 20_000 * 1e6)
     print(f"\na request: {cost[0]:.2f} us; with timing {cost[1]:.2f} us")
-    assert cost[1] - cost[0] < 1.5
