@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, ClassVar, Final, NamedTuple, Self, TypeAlias
 
+from opencrypto._log import log, where
 from opencrypto._request.key import KOPS, Cryptkop, KopFacts
 from opencrypto._request.sid import LID
 from opencrypto._request.symmetric import Cryptoini, Cryptop
@@ -316,6 +317,21 @@ class Driver:
         Requests still taken but not answered are answered now, or handed back with ``etype`` set
         to EAGAIN. When it returns, the driver touches no buffer and has no thread left.
         """
+
+    def raised(self, error: BaseException) -> None:
+        """
+        Report what escaped in a thread of the driver's own, where `process` cannot raise it.
+
+        It is logged and counted as what it is: a bug of the driver. The request is still the
+        driver's to answer, with EIO.
+
+        Args:
+            error: What escaped. Of it the type and the line are logged, never its text.
+        """
+        # Of a driver that is not attached; else the framework's report stands in its place.
+        rule = str(Rule.PROCESS_RAISED)
+        kind = type(error).__name__
+        log.error("driver_bug", driver=self.name, rule=rule, error=kind, where=where(error))
 
     def newlid(self) -> int:
         """

@@ -67,7 +67,7 @@ DRIVER_COUNTERS: Final = {
 }
 """
 Counters by driver. A driver that left keeps its series, and one of its name goes on with it, so
-that rates are right and sums exact; "(none)" is for requests that met no session.
+that rates are right and sums exact; "(none)" is for requests that met no session, or no driver.
 """
 
 DRIVER_GAUGES: Final = {
@@ -113,6 +113,7 @@ class Collector(_Collector):
         yield from self._queues(nodes, values)
         yield from self._work(values)
         yield from self._times(values)
+        yield from self._consumers(nodes, values)
 
     def _keys(self, *more: str) -> list[str]:
         return [*self._labels, *more]
@@ -131,6 +132,19 @@ class Collector(_Collector):
             gauge = GaugeMetricFamily(f"opencrypto_{name}", text, labels=self._keys())
             gauge.add_metric(self._values(), _number(values, f"opencrypto.{key}"))
             yield gauge
+
+    def _consumers(
+        self, nodes: Mapping[str, Node], values: Mapping[str, Value]
+    ) -> Iterator[Metric]:
+        """What consumers count, each number under the name that it has on the tree."""
+        for name, node in nodes.items():
+            if node.kind:
+                family = CounterMetricFamily if node.kind == "counter" else GaugeMetricFamily
+                unit = f"_{node.unit}" if node.unit and not name.endswith(node.unit) else ""
+                called = f"opencrypto_{name.replace('.', '_')}{unit}"
+                metric = family(called, sentence(node.description), labels=self._keys())
+                metric.add_metric(self._values(), _number(values, name))
+                yield metric
 
     def _drivers(self, values: Mapping[str, Value]) -> Iterator[Metric]:
         names = _between(values, "opencrypto.drivers.", ".hid")

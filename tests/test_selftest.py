@@ -293,10 +293,10 @@ class Slow(Harmed):
         if any(crd.alg in self.silent for crd in crp.desc):
             self.kept.append(crp)
         else:
-            assert self.worker.submit(lambda: self.later(crp))
+            assert self.worker.submit(lambda: self.answer_late(crp))
         return 0
 
-    def later(self, crp: Cryptop) -> None:
+    def answer_late(self, crp: Cryptop) -> None:
         """Pause, and answer."""
         time.sleep(self.pause)
         super().process(crp, 0)
@@ -366,9 +366,9 @@ def test_a_late_known_answer_is_nobodys(attached: bool, caplog: pytest.LogCaptur
 class Doubly(Slow):
     """A driver that answers each twice, and also what nobody asked."""
 
-    def later(self, crp: Cryptop) -> None:
+    def answer_late(self, crp: Cryptop) -> None:
         """Answer, and go on answering."""
-        super().later(crp)
+        super().answer_late(crp)
         self.done(crp)
         self.done(Cryptop(crp.sid))
 

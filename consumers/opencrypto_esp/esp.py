@@ -7,33 +7,30 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeAlias
 
 from opencrypto import Framework, UsageError
 from opencrypto.driver import renew_after_fork
-from opencrypto_esp import ip
+from opencrypto_esp import ip, nat_t
 from opencrypto_esp.channel import Job
+from opencrypto_esp.ends import ReceivingEnd, SendingEnd
 from opencrypto_esp.inbound import Inbound
 from opencrypto_esp.outbound import Outbound
 from opencrypto_esp.policy import Policy
 from opencrypto_esp.receivers import Receivers
 from opencrypto_esp.results import Counters, Drop, Flow, Reason, Result
-from opencrypto_esp.sa import (
-    Direction,
-    SecurityAssociation,
-    check_sendable,
-    check_together,
-)
-from opencrypto_esp.state import Numbers, State
+from opencrypto_esp.sa import NAT_T_PORT, Direction, SecurityAssociation
+from opencrypto_esp.state import Keeper, Numbers, State
+from opencrypto_esp.together import check_readable, check_sendable, check_together
 
 DEPTH: Final = 64
 """How many packets `Esp.protect_many` and `Esp.unprotect_many` keep in flight."""
 
 Packet: TypeAlias = bytes | bytearray | memoryview
-_End: TypeAlias = Outbound | Inbound
+_End: TypeAlias = SendingEnd | ReceivingEnd
 _Started: TypeAlias = tuple[_End, Job] | Result
 
 
@@ -50,14 +47,19 @@ class Esp:
         batch: Let the framework gather requests (``CRYPTO_F_BATCH``), for drivers that gain by
             it; only the ``_many`` calls then have more than one in flight.
         state: A file in which sequence numbers and windows are kept from run to run: see
-            `opencrypto_esp.state.State`. None begins anew each time.
+            `opencrypto_esp.state.State`; or who keeps them, which is not closed with this. None
+            begins anew each time.
         test_keys: Send by counter modes with keys out of a file too, which nothing depends on.
+        old_ciphers: Receive on SAs with ciphers that are there to read old captures.
+        unverified: Receive on SAs that give no more than the length of the ICV: nothing is
+            verified, and anybody may have made the packets.
 
     Raises:
         UsageError: there are no SAs, one that does not say its direction, two of one direction
-            with one SPI and the same addresses, two of different ones with the same keys, or one
-            that sends by a counter mode with keys that a file has each time; or the state is
-            damaged, of other SAs, or another user's.
+            with one SPI and the same addresses, two of different ones with the same keys, one
+            that sends by a counter mode with keys that a file has each time, or one that wants
+            `old_ciphers` or `unverified`; or the state is damaged, of other SAs, or another
+            user's.
         BusyError: another process has the state.
     """
 
@@ -67,15 +69,23 @@ class Esp:
         sas: Iterable[SecurityAssociation],
         *,
         batch: bool = False,
-        state: str | os.PathLike[str] | None = None,
+        state: str | os.PathLike[str] | Keeper | None = None,
         test_keys: bool = False,
+        old_ciphers: bool = False,
+        unverified: bool = False,
     ) -> None:
         self.sas = tuple(sas)
         check_together(self.sas)
+        check_readable(self.sas, old_ciphers=old_ciphers, unverified=unverified)
         if not test_keys:
             check_sendable(self.sas)
-        self._state = State(Path(state), self.sas) if state is not None else None
-        keep = self._state.numbers if self._state is not None else Numbers
+        self._state: State | None = None
+        keep: Callable[[SecurityAssociation], Numbers] = Numbers
+        if isinstance(state, str | os.PathLike):
+            self._state = State(Path(state), self.sas)
+            keep = self._state.numbers
+        elif state is not None:
+            keep = state.numbers
         self._outbound = [
             Outbound(framework, sa, keep(sa), batch=batch)
             for sa in self.sas
@@ -86,6 +96,12 @@ class Esp:
             for sa in self.sas
             if sa.direction is Direction.IN
         )
+        self.udp_ports = frozenset(
+            {NAT_T_PORT}.union(
+                *({sa.encap_source_port, sa.encap_destination_port} for sa in self.sas if sa.encap)
+            )
+        )
+        """The UDP ports on which packets with ESP are received (NAT-T)."""
         self._policy = Policy([(end.sa, end) for end in self._outbound])
         self._lock = threading.Lock()  # guards both; they count packets that belong to no SA
         self._stray_out = Flow()
@@ -121,7 +137,7 @@ class Esp:
         try:
             place = ip.locate(packet)
             if packet[place.nh_at] != ip.ESP:
-                raise Drop(Reason.NOT_ESP)
+                packet, place = self._out_of_udp(packet, place)
             if place.end - place.head < 8:
                 raise Drop(Reason.TRUNCATED)
             spi = int.from_bytes(packet[place.head : place.head + 4])
@@ -131,6 +147,12 @@ class Esp:
             return end, end.submit(packet, place)
         except Drop as drop:
             return self._dropped(drop.reason, end, self._stray_in)
+
+    def _out_of_udp(self, packet: bytes, place: ip.Place) -> tuple[bytes, ip.Place]:
+        """Return a packet without the UDP around its ESP; every SA is received on either way."""
+        if packet[place.nh_at] != ip.UDP or self.udp_ports.isdisjoint(nat_t.ports(packet, place)):
+            raise Drop(Reason.NOT_ESP)
+        return nat_t.strip(packet, place)
 
     def _finish(self, started: _Started) -> Result:
         if isinstance(started, Result):
@@ -197,7 +219,7 @@ class Esp:
         for end in self._ends():
             if spi is None or end.sa.spi == spi:
                 with end.channel.lock:
-                    (out if isinstance(end, Outbound) else back).add(end.flow)
+                    (out if isinstance(end, SendingEnd) else back).add(end.flow)
         return Counters(out, back)
 
     def _ends(self) -> Iterator[_End]:
@@ -228,9 +250,10 @@ class Esp:
         """
         for end in self._ends():
             end.channel.close()
-            with end.channel.lock:
-                end.numbers.stop()
         if self._state is not None:
+            for end in self._ends():
+                with end.channel.lock:
+                    end.numbers.stop()
             self._state.close()
 
     def __enter__(self) -> Self:

@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from typing import Final, Generic, TypeVar
 
 from opencrypto_esp import ip
-from opencrypto_esp.sa import SecurityAssociation
+from opencrypto_esp.sa import Mode, SecurityAssociation
 
 _CACHED: Final = 4096
 """Address pairs remembered; real traffic has few, and a scan must not fill the memory."""
@@ -28,10 +28,11 @@ def matches(sa: SecurityAssociation, pair: bytes) -> bool:
 
 def joins(sa: SecurityAssociation, pair: bytes) -> bool:
     """Tell whether an ESP packet with these addresses goes from one end of an SA to the other."""
-    source, destination = sa.tunnel_source, sa.tunnel_destination
-    if source is None or destination is None:
+    if sa.mode is Mode.TRANSPORT:
         return matches(sa, pair)
-    return pair == source.packed + destination.packed
+    half = len(pair) // 2
+    ends = (sa.tunnel_source, pair[:half]), (sa.tunnel_destination, pair[half:])
+    return all(end is None or end.packed == address for end, address in ends)
 
 
 class Policy(Generic[T]):

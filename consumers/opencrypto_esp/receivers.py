@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from opencrypto_esp.inbound import Inbound
+from opencrypto_esp.ends import ReceivingEnd
 from opencrypto_esp.policy import Policy, joins
 from opencrypto_esp.sa import ANY_SPI
 
@@ -19,10 +19,10 @@ class Receivers:
         ends: In the order of the file: of several that a packet may be for, the first is taken.
     """
 
-    def __init__(self, ends: Iterable[Inbound]) -> None:
+    def __init__(self, ends: Iterable[ReceivingEnd]) -> None:
         self._ends = tuple(ends)
-        self._alone: dict[int, Inbound] = {}
-        self._several: dict[int, Policy[Inbound]] = {}
+        self._alone: dict[int, ReceivingEnd] = {}
+        self._several: dict[int, Policy[ReceivingEnd]] = {}
         for spi in {end.sa.spi for end in self._ends}:
             some = [end for end in self._ends if end.sa.spi == spi]
             if len(some) == 1 and spi != ANY_SPI:
@@ -31,7 +31,7 @@ class Receivers:
                 self._several[spi] = Policy([(end.sa, end) for end in some], joins)
         self._any = self._several.get(ANY_SPI)
 
-    def find(self, packet: bytes, spi: int) -> Inbound | None:
+    def find(self, packet: bytes, spi: int) -> ReceivingEnd | None:
         """
         Return the end that an ESP packet is for, if there is one.
 
@@ -46,5 +46,5 @@ class Receivers:
             end = self._any.find(packet)
         return end
 
-    def __iter__(self) -> Iterator[Inbound]:
+    def __iter__(self) -> Iterator[ReceivingEnd]:
         return iter(self._ends)

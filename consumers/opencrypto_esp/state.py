@@ -15,16 +15,21 @@ import os
 import secrets
 import threading
 import time
-import weakref
+import typing
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from opencrypto import CryptoError, UsageError
+from opencrypto.driver import renew_after_fork
 from opencrypto.files import HeldFile
 from opencrypto_esp.results import Drop, Reason
-from opencrypto_esp.sa import MAX_WINDOW, Direction, SecurityAssociation
+from opencrypto_esp.sa import MAX_WINDOW, Direction, Mode, Protocol, SecurityAssociation
 from opencrypto_esp.window import ReplayWindow
+
+Name: TypeAlias = "tuple[str, int, str]"
+"""What numbers are kept by: direction, SPI, and addresses where several SAs have both alike."""
 
 FORMAT: Final = "opencrypto-esp-state"
 VERSION: Final = 1
@@ -128,6 +133,13 @@ class KeptNumbers(Numbers):
         return {"top": self.window.top, "window": size, "seen": f"{self.window.seen:x}"}
 
 
+class Keeper(typing.Protocol):
+    """Who has the numbers of SAs."""
+
+    def numbers(self, sa: SecurityAssociation) -> Numbers:
+        """Return the numbers of an SA."""
+
+
 class State:
     """
     The numbers of all SAs of an `Esp`, in a file.
@@ -150,18 +162,18 @@ class State:
         self._path = path
         self._pid = os.getpid()
         self._lock = threading.Lock()  # guards the file; a forked child has no use for either
-        self._sas = sas
         for sa in sas:
             if sa.direction is Direction.IN and not sa.window:
                 raise UsageError(
                     f"SA {sa.label} looks for no replays, so there is nothing to keep in {path}; "
                     "give it an integrity and a replay_window, or leave the state out"
                 )
-        self._numbers = {_name(sa): KeptNumbers(sa, self._save) for sa in sas}
+        self._names = _names(sas)
+        self._numbers = {name: KeptNumbers(sa, self._save) for sa, name in self._names.items()}
         if len(self._numbers) < len(sas):
             raise UsageError(
-                f"two SAs of one direction have one SPI, and {path} keeps numbers by it; leave the "
-                "state out, or keep them in two files of SAs"
+                f"two SAs of one direction have one SPI and the same addresses, and {path} keeps "
+                "numbers by these; give each an SPI of its own"
             )
         self._file: HeldFile | None = HeldFile(path)
         try:
@@ -173,11 +185,11 @@ class State:
         except BaseException:
             self._file.close()
             raise
-        _states.add(self)
+        renew_after_fork(self)
 
     def numbers(self, sa: SecurityAssociation) -> Numbers:
         """Return the numbers of an SA."""
-        return self._numbers[_name(sa)]
+        return self._numbers[self._names[sa]]
 
     def close(self) -> None:
         """
@@ -209,6 +221,10 @@ class State:
         for each in self._numbers.values():
             each.stop()
 
+    def after_fork(self) -> None:
+        """Stop, in a forked child: what is reserved is the parent's, up to the last number."""
+        self.stop()
+
     def _is_the_parents(self) -> bool:
         """Tell whether this is a forked child, which must not use the same numbers."""
         return os.getpid() != self._pid
@@ -224,26 +240,16 @@ class State:
     def _document(self) -> bytes:
         sas = [
             {
-                "direction": str(sa.direction),
-                "spi": sa.spi,
-                "mac": self._mac(sa),
-                **self._numbers[_name(sa)].record(),
+                "direction": direction,
+                "spi": spi,
+                **({"ends": ends} if ends else {}),
+                "mac": fingerprint(sa, self._salt),
+                **self._numbers[direction, spi, ends].record(),
             }
-            for sa in self._sas
+            for sa, (direction, spi, ends) in self._names.items()
         ]
         document = {"format": FORMAT, "version": VERSION, "salt": self._salt.hex(), "sas": sas}
         return json.dumps(document, indent=1).encode() + b"\n"
-
-    def _mac(self, sa: SecurityAssociation) -> str:
-        """Return what tells this SA from others, with other keys too, and no key."""
-        parts = (
-            *(str(part).encode() for part in (sa.direction, sa.spi, sa.esn)),
-            sa.encryption.encode(), sa.encryption_key, sa.integrity.encode(), sa.integrity_key,
-        )  # fmt: skip
-        mac = hmac.new(self._salt, digestmod="sha256")
-        for part in parts:
-            mac.update(len(part).to_bytes(4) + part)  # so that no border can be moved
-        return mac.hexdigest()
 
     # Reading.
 
@@ -253,8 +259,11 @@ class State:
             if (document["format"], document["version"]) != (FORMAT, VERSION):
                 raise UsageError(f"{self._path} is no state of ESP that this version knows")
             self._salt = bytes.fromhex(document["salt"])
-            records = {(each["direction"], each["spi"]): each for each in document["sas"]}
-            whole = len(records) == len(document["sas"]) and all(map(_sound, records.values()))
+            records = {
+                (each["direction"], each["spi"], each.get("ends", "")): each
+                for each in document["sas"]
+            }
+            whole = len(records) == len(document["sas"]) and all(map(sound, records.values()))
         except UsageError:
             raise
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
@@ -268,39 +277,52 @@ class State:
         for name, record in records.items():
             self._numbers[name].load(record)
 
-    def _check_same(self, records: dict[tuple[str, int], dict[str, Any]]) -> None:
-        ours = {_name(sa): self._mac(sa) for sa in self._sas}
+    def _check_same(self, records: dict[Name, dict[str, Any]]) -> None:
+        ours = {name: fingerprint(sa, self._salt) for sa, name in self._names.items()}
         theirs = {name: record["mac"] for name, record in records.items()}
         strange = sorted(
             name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)
         )
         if strange:
-            named = ", ".join(f"{spi:#x} {direction}" for direction, spi in strange[:5])
+            named = ", ".join(f"{spi:#x} {direction}" for direction, spi, _ in strange[:5])
             raise UsageError(
                 f"{self._path} is the state of other SAs or other keys ({named}); give each file "
                 "of SAs a state of its own"
             )
 
 
-_states: weakref.WeakSet[State] = weakref.WeakSet()
+def fingerprint(sa: SecurityAssociation, salt: bytes) -> str:
+    """Return what tells this SA from others, with other keys too, and no key."""
+    parts = (
+        *(str(part).encode() for part in (sa.direction, sa.spi, sa.esn)),
+        sa.encryption.encode(), sa.encryption_key, sa.integrity.encode(), sa.integrity_key,
+    )  # fmt: skip
+    mac = hmac.new(salt, digestmod="sha256")
+    for part in parts:
+        mac.update(len(part).to_bytes(4) + part)  # so that no border can be moved
+    return mac.hexdigest()
 
 
-def _after_fork() -> None:
-    """What is reserved is the parent's, up to the last number."""
-    for state in list(_states):
-        state.stop()
+def _names(sas: Sequence[SecurityAssociation]) -> dict[SecurityAssociation, Name]:
+    """Name each SA by direction and SPI, and where several have these, by what else it has."""
+    many = Counter((sa.direction, sa.spi) for sa in sas)
+    return {
+        sa: (str(sa.direction), sa.spi, _ends(sa) if many[sa.direction, sa.spi] > 1 else "")
+        for sa in sas
+    }
 
 
-os.register_at_fork(after_in_child=_after_fork)
+def _ends(sa: SecurityAssociation) -> str:
+    tunnel = (sa.tunnel_source,), (sa.tunnel_destination,)
+    ends = tunnel if sa.mode is not Mode.TRANSPORT else (sa.source, sa.destination)
+    named = " to ".join(",".join(str(each or "*") for each in end) or "*" for end in ends)
+    return named if sa.protocol is Protocol.ESP else f"{sa.protocol} {named}"
 
 
-def _name(sa: SecurityAssociation) -> tuple[str, int]:
-    return str(sa.direction), sa.spi
-
-
-def _sound(record: dict[str, Any]) -> bool:
+def sound(record: dict[str, Any]) -> bool:
     """Tell whether a record is as we write them."""
-    if not isinstance(record["mac"], str) or not _number(record["spi"], 0xFFFFFFFF):
+    texts = (record["mac"], record.get("ends", ""))
+    if not all(isinstance(each, str) for each in texts) or not _number(record["spi"], 0xFFFFFFFF):
         return False
     if record["direction"] == Direction.OUT:
         return _number(record["sequence"])

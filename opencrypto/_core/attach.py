@@ -15,13 +15,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from opencrypto._core.bugs import DriverBugs
+from opencrypto._core.driver_table import DriverTable
 from opencrypto._core.errands import Errands
 from opencrypto._core.key_requests import KeyRequests
 from opencrypto._core.origins import Origin
 from opencrypto._core.plugins import Observers
 from opencrypto._core.requests import Dispatcher
 from opencrypto._core.sessions import Sessions
-from opencrypto._core.slots import DriverTable, Slot
+from opencrypto._core.slots import Slot
 from opencrypto._log import log
 from opencrypto._request.key import KOPS
 from opencrypto._request.sid import lid_of
@@ -170,6 +171,8 @@ class Attachments:
         setattr(driver, "done", done)  # noqa: B010 - shadows a method
         driver.kdone = functools.partial(self._key_requests.done, by=slot.keys.inflight)
         driver.unblock = functools.partial(self.unblock, slot.hid)
+        report = functools.partial(self._bugs.report, Rule.PROCESS_RAISED, slot.name)
+        setattr(driver, "raised", report)  # noqa: B010 - shadows a method
         with slot.lock:
             slot.sym.newsession = driver.newsession
             slot.sym.freesession = driver.freesession
@@ -271,7 +274,7 @@ class Attachments:
                 setattr(slot.driver, port, detached)
         # After close(), which may still answer key requests or hand them back.
         self._reclaim_keys(slot)
-        slot.driver = None  # only now: from here on the slot may be another's
+        slot.driver = None  # only now: from here on its id may be another's
         seen_off = slot.seen_off
         self._drivers.release(slot)
         seen_off.set()

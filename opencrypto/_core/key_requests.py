@@ -24,12 +24,13 @@ from typing import Final, NoReturn
 
 from opencrypto._core import selection as _select
 from opencrypto._core.bugs import DriverBugs
+from opencrypto._core.driver_table import DriverTable
 from opencrypto._core.errands import Errands
 from opencrypto._core.lane import DEEPEST, Lane
 from opencrypto._core.plugins import Observers
 from opencrypto._core.queues import QUEUED, SUBMITTED, RequestQueue
 from opencrypto._core.returns import Callbacks, ReturnQueue, at_once
-from opencrypto._core.slots import DriverTable, Slot
+from opencrypto._core.slots import Slot
 from opencrypto._measure.counters import Counts, LocalCounts, LockedCount
 from opencrypto._request.key import KOPS, Cryptkop, kop_name, refusal, too_many
 from opencrypto._state import RequestState, SlotState
@@ -53,22 +54,19 @@ class Routing:
     Attributes:
         hard: Which classes of driver may serve it, as for `newsession`.
         pinned: The one driver that may, if the consumer named one.
-        wanted: What tells the pinned driver from a later one in the same slot.
-        tried: The drivers that had it and did not answer it, likewise by their counters: ids and
-            slots are used again.
+        tried: The drivers that had it and did not answer it.
         slot: The driver that has it, or has it queued.
         kept: A driver, its queue or the consumer has it, so that nothing is left to be done if an
             exception comes.
     """
 
-    __slots__ = ("hard", "kept", "pinned", "slot", "tried", "wanted")
+    __slots__ = ("hard", "kept", "pinned", "slot", "tried")
 
     def __init__(self, hard: int, pinned: Slot | None) -> None:
         self.hard = hard
         self.pinned = pinned
         self.kept = False
-        self.wanted = pinned.counts if pinned is not None else None
-        self.tried: set[Counts] = set()
+        self.tried: set[Slot] = set()  # a driver that comes back has another
         self.slot: Slot | None = None
 
 
@@ -150,8 +148,7 @@ class KeyRequests:
             slot
             for slot in (self._drivers if routing.pinned is None else (routing.pinned,))
             if krp.op in slot.keys.ops
-            and slot.counts not in routing.tried
-            and (routing.wanted is None or routing.wanted is slot.counts)
+            and slot not in routing.tried
             and slot.state is SlotState.ACTIVE
             and not _select.class_refusal(slot.tier, routing.hard)
         ]
@@ -310,8 +307,28 @@ class KeyRequests:
         slot: Slot,
     ) -> None:
         routing.kept = True
-        self._errands.add((go_on, (krp, routing, slot)))
+        self._errands.add((self._go_on, (go_on, krp, routing, slot, [krp])))
         self._errands.hurry()
+
+    def _go_on(
+        self,
+        go_on: Callable[[Cryptkop, Routing, Slot], None],
+        krp: Cryptkop,
+        routing: Routing,
+        slot: Slot,
+        due: list[Cryptkop],
+    ) -> None:
+        """Finish a request that was put off, or put it off once more."""
+        if not due:
+            return
+        try:
+            del due[:]
+            routing.kept = False
+            go_on(krp, routing, slot)
+        except BaseException:  # of a signal handler
+            if not routing.kept:
+                self._put_off(go_on, krp, routing, slot)
+            raise
 
     def _finish(self, krp: Cryptkop, routing: Routing, slot: Slot) -> None:
         """Give an answered request back."""
@@ -326,7 +343,7 @@ class KeyRequests:
 
     def _move_on(self, krp: Cryptkop, routing: Routing, slot: Slot) -> None:
         """Give another driver a request that this one did not answer."""
-        routing.tried.add(slot.counts)
+        routing.tried.add(slot)
         self.migrated.add()
         krp.state = QUEUED
         _forget_answer(krp)

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
-from opencrypto._core.slots import DriverTable, Slot
+from opencrypto._core.driver_table import DriverTable
+from opencrypto._core.slots import Slot
 from opencrypto._measure.counters import Stats, ThreadCounts, sum_counts
 from opencrypto._measure.timing import Phase
 from opencrypto._request.key import KOPS

@@ -303,7 +303,8 @@ class Saved:
     def restore(self) -> None:
         """Put back what there was, in the segments that there were; then `forget`."""
         for part, copy in zip(self._parts, self._copies, strict=True):
-            part[:] = copy
+            if not part.readonly:  # which a request may be that writes a MAC elsewhere
+                part[:] = copy
         if isinstance(self._buf, Mbuf):
             self._buf.put_back(self._parts)
         self.forget()

@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import errno
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from hmac import compare_digest
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from opencrypto._request.buffer import is_private
 from opencrypto._rules.chain import Chain
+from opencrypto._rules.check import Plan, Step
 from opencrypto._rules.iv import IV_NAMES, IV_RULE, IV_TAKE
 from opencrypto._rules.template import choose, compile_function, fill, indented, mute
 from opencrypto.constants import (
@@ -34,10 +35,13 @@ from opencrypto.exceptions import UsageError
 from opencrypto.xform import Kind
 
 if TYPE_CHECKING:
-    from opencrypto._request.symmetric import Cryptop
+    from opencrypto._request.symmetric import Cryptodesc, Cryptop
 
 UNVERIFIED: Final = "the MAC does not verify; discard the data"
 """The sentence that goes with EBADMSG."""
+
+OF_MALFORMED: Final = (AttributeError, LookupError, TypeError, ValueError)
+"""What a quick way raises where a field of the request has a wrong type."""
 
 Quick: TypeAlias = "Callable[[Cryptop], bool]"
 """Carries a request out and returns True, or leaves it as it is and returns False."""
@@ -145,9 +149,9 @@ if end - start > longest: return False  # where longest
 if (end - start) % granule: return False  # where granule
 flags = crd.flags
 encrypting = flags & CRD_F_ENCRYPT
-view = memoryview(buf)
+view = memoryview(buf)  # where works
 # here: iv
-return exchange(crp, view, iv, start, end, encrypting)
+return exchange(crp, view, iv, start, end, encrypting)  # where works
 """
 
 _MAC: Final = """
@@ -159,7 +163,9 @@ crd = desc[0]
 ini = crd.ini
 flags = crd.flags
 if flags & STRANGE_TO_MAC:
-    return False
+    if flags != CRD_F_ENCRYPT:
+        return False
+    flags = 0  # it says nothing else than that the MAC is to be made
 if ini.alg != mac_alg or ini.iv is not None or ini.mlen:
     return False
 if not (type(buf) is bytearray or is_bytes(buf)):
@@ -172,14 +178,10 @@ end | at  # a TypeError, if one is no whole number
 if not 0 <= start <= end <= size or not 0 <= at <= size - maclen:
     return False
 if end - start > longest: return False  # where longest
-return exchange(crp, memoryview(buf), start, end, at, flags)
+return exchange(crp, memoryview(buf), start, end, at, flags)  # where works
 """
 
-_CIPHER_MAC: Final = """
-desc = crp.desc
-buf = crp.buf
-if len(desc) != 2 or crp.mac is not None or crp.flags & SEGMENTED:
-    return False
+_ORDER: Final = """
 crd, mac = desc
 if crd.ini.alg == cipher_alg:
     flags = crd.flags
@@ -192,6 +194,15 @@ else:
     encrypting = flags & CRD_F_ENCRYPT
     if encrypting or mac.flags ^ CRD_F_VERIFY or crd.ini.alg != cipher_alg:
         return False
+"""
+"""Encrypts and then authenticates, or verifies and then decrypts, with the two in that order."""
+
+_CIPHER_MAC: Final = """
+desc = crp.desc
+buf = crp.buf
+if len(desc) != 2 or crp.mac is not None or crp.flags & SEGMENTED:
+    return False
+# here: order
 ini = mac.ini
 if ini.alg != mac_alg or ini.iv is not None or ini.mlen:
     return False
@@ -211,9 +222,9 @@ if not start < end <= size or not mac_start <= mac_end <= size or at > size - ma
 if end - start > longest: return False  # where longest
 if mac_end - mac_start > longest: return False  # where longest
 if (end - start) % granule: return False  # where granule
-view = memoryview(buf)
+view = memoryview(buf)  # where works
 # here: iv
-return exchange(crp, view, iv, start, end, mac_start, mac_end, at, encrypting)
+return exchange(crp, view, iv, start, end, mac_start, mac_end, at, encrypting)  # where works
 """
 
 _AEAD: Final = """
@@ -247,11 +258,11 @@ if start != end: return False  # where no payload
 flags = crd.flags
 encrypting = flags & CRD_F_ENCRYPT
 verifying = tag.flags
-if verifying & STRANGE_TO_MAC or verifying and encrypting:
+if verifying and (encrypting or verifying & STRANGE_TO_MAC):
     return False
-view = memoryview(buf)
+view = memoryview(buf)  # where works
 # here: iv
-return exchange(crp, view, iv, start, end, aad, aad_end, at, encrypting)
+return exchange(crp, view, iv, start, end, aad, aad_end, at, encrypting)  # where works
 """
 
 
@@ -264,7 +275,7 @@ if crd.ini.iv is not None or flags & STRANGE:
 _TEXTS: Final = {
     Shape.CIPHER: _CIPHER,
     Shape.MAC: _MAC,
-    Shape.CIPHER_MAC: _CIPHER_MAC,
+    Shape.CIPHER_MAC: fill(_CIPHER_MAC, "order", _ORDER),
     Shape.AEAD: _AEAD,
 }
 
@@ -277,6 +288,32 @@ _NAMES: Final = {
     "SEGMENTED": CRYPTO_F_IOV | CRYPTO_F_IMBUF,
     "is_bytes": _is_bytes,
 }
+
+_in_order: Callable[[Sequence[Cryptodesc], int], bool] = compile_function(
+    "in_order(desc, cipher_alg)", f"{_ORDER}return True", _NAMES, "order of cipher and MAC"
+)
+
+
+def cipher_and_mac(plan: Plan, chain: Chain) -> tuple[Step, Step] | None:
+    """
+    Return the steps of a request's cipher and its MAC, if it has the shape `Shape.CIPHER_MAC`.
+
+    For requests that `recognise_cipher_mac` leaves, since their buffers have several pieces.
+
+    Args:
+        plan: The request, as `check` resolves it.
+        chain: The session's, of one cipher and one MAC.
+    """
+    if len(plan.steps) != 2:
+        return None
+    first, second = plan.steps
+    place, _ = places_of(chain)
+    if first.position == second.position:
+        return None
+    if not _in_order((first.crd, second.crd), chain.inis[place].alg):
+        return None
+    return (first, second) if first.position == place else (second, first)
+
 
 _MAKER: Final = (
     "recogniser(exchange, longest, *, cipher_alg=0, ivlen=0, granule=1, fresh=None,"
@@ -363,6 +400,22 @@ def recognise_aead(
     return _recogniser(Shape.AEAD, chain, exchange, options, longest)
 
 
+def recognise(chain: Chain) -> Quick | None:
+    """
+    Return what only tells of a request that it has the usual shape and is sound.
+
+    It is for drivers that do all else themselves: nothing is touched, no IV is taken or written.
+
+    Args:
+        chain: The session's.
+
+    Returns:
+        None if its chain has no usual shape.
+    """
+    shape = shape_of(chain)
+    return None if shape is None else _recogniser(shape, chain, None, {})
+
+
 def _recogniser(
     shape: Shape, chain: Chain, exchange: object, options: dict[str, bool], longest: int = 0
 ) -> Quick:
@@ -371,7 +424,7 @@ def _recogniser(
     # A request beyond the least of all bounds may still be good: `ChainSession.run` knows.
     longest = min(filter(None, (longest, *chain.longest)), default=0)
     facts_of_it: dict[str, Any] = {}
-    wanted = {"longest": longest > 0, **options}
+    wanted = {"longest": longest > 0, "works": exchange is not None, **options}
     for cri, facts, ivlen, maclen in zip(
         chain.inis, chain.facts, chain.ivlens, chain.macs, strict=True
     ):
@@ -391,8 +444,10 @@ def _recogniser(
 @functools.cache
 def _maker(shape: Shape, options: frozenset[str]) -> Callable[..., Quick]:
     """Return what makes the recogniser of a session, with the lines that `options` ask for."""
-    iv = fill(IV_RULE, "take", IV_TAKE) if "iv" in options else _NO_IV
+    works = "works" in options
+    iv = fill(IV_RULE, "take", IV_TAKE if works else "pass") if "iv" in options else _NO_IV
     text = mute(choose(fill(_TEXTS[shape], "iv", iv), options), "return False")
+    text += "" if works else "\nreturn True"
     body = f"def quick(crp):\n{indented(text, '    ')}\nreturn quick"
     title = ", ".join((f"quick way of {shape.name}", *sorted(options)))
     made: Callable[..., Quick] = compile_function(_MAKER, body, _NAMES, title)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from opencrypto.testing.clauses import CLAUSES, Fate
 
@@ -62,6 +63,22 @@ class Result:
         if self.passed:
             return "passed"
         return "skipped" if self.skips else "not asked"
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """All of it, as JSON has it."""
+        return {
+            "clause": self.clause,
+            "title": self.title,
+            "outcome": self.outcome,
+            "passed": self.passed,
+            "excused": self.excused,
+            "skipped": self.skipped,
+            "skips": self.skips,
+            "failures": self.failures,
+            "absent": self.absent,
+            "left_out": self.left_out,
+        }
 
     def lines(self) -> Iterator[str]:
         """Give the lines of a report."""
@@ -129,9 +146,22 @@ class Report:
         """The clauses that tests found broken: the rules, not the tests that found out."""
         return frozenset(result.clause for result in self.results if result.blamed)
 
+    @property
+    def document(self) -> dict[str, Any]:
+        """All of it, as JSON has it."""
+        return {
+            "driver": self.driver,
+            "ok": self.ok,
+            "verdict": self.verdict,
+            "clauses": [each.document for each in self.results],
+            "left_behind": list(self.left_behind),
+        }
+
     def __str__(self) -> str:
         lines = [f"driver {self.driver}: {self.verdict}"]
-        lines += [line for result in self.results for line in result.lines()]
+        for result in self.results:
+            if result.outcome != "not asked":
+                lines += result.lines()
         if self.left_behind:
             lines.append(
                 f"left behind: {len(self.left_behind)} threads that hang in the driver, of "

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-import opencrypto._core.framework
 from opencrypto import (
     CRD_F_COMP,
     CRD_F_ENCRYPT,
@@ -33,6 +32,7 @@ from opencrypto import (
     UsageError,
     bsd,
 )
+from opencrypto._core.default import DEFAULT
 
 WAIT = 10
 
@@ -43,7 +43,7 @@ LIDS = itertools.count(1)
 def framework(monkeypatch: pytest.MonkeyPatch) -> Iterator[Framework]:
     """Give the default framework, with no driver."""
     with Framework(plugins=False) as framework:
-        monkeypatch.setattr(opencrypto._core.framework, "_default", framework)
+        monkeypatch.setattr(DEFAULT, "framework", framework)
         yield framework
 
 
@@ -51,7 +51,7 @@ def framework(monkeypatch: pytest.MonkeyPatch) -> Iterator[Framework]:
 def software(monkeypatch: pytest.MonkeyPatch) -> Iterator[Framework]:
     """Give the default framework, with a driver that does the work."""
     with Framework(plugins=["swcrypto"]) as framework:
-        monkeypatch.setattr(opencrypto._core.framework, "_default", framework)
+        monkeypatch.setattr(DEFAULT, "framework", framework)
         yield framework
 
 

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from opencrypto import Cryptoini, Cryptop, DriverBug, Framework, NoDriverError, UnknownSession
-from opencrypto._core import slots
-from opencrypto._core.slots import MAX_ALIASES, Lineage, Session
+from opencrypto._core import lineage
+from opencrypto._core.lineage import MAX_ALIASES, Lineage
+from opencrypto._core.slots import Session
 from tests.toy import (
     Log,
     Toy,
@@ -86,7 +87,7 @@ def test_a_session_that_moves_without_end_does_not_grow(
 ) -> None:
     """Its first SID and the last ones lead to it; what is kept for them is bounded."""
     bound = 500
-    monkeypatch.setattr(slots, "MAX_ALIASES", bound)
+    monkeypatch.setattr(lineage, "MAX_ALIASES", bound)
     with stepped(Restless("one"), Restless("two")) as fw:
         sid = newsession(fw)
         crp = request(sid, lambda crp: None)
@@ -161,7 +162,7 @@ def test_former_sids_keep_no_slot() -> None:
 
 def test_the_oldest_alias_goes_and_the_first_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     """Over the bound a consumer in between hears that there is no such session."""
-    monkeypatch.setattr(slots, "MAX_ALIASES", 3)
+    monkeypatch.setattr(lineage, "MAX_ALIASES", 3)
     with stepped(Restless("one"), Restless("two")) as fw:
         sid = newsession(fw)
         crp = request(sid, lambda crp: None)

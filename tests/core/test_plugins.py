@@ -168,6 +168,85 @@ def test_a_driver_that_cannot_say_its_name_takes_nobody_down() -> None:
         assert reasons(fw) == {"shy": "OSError: none of your business"}
 
 
+def test_a_plugin_that_cannot_say_its_name_takes_nobody_down() -> None:
+    """A program brings it, and is told of it as of any other that fails."""
+
+    class Shy:
+        @property
+        def name(self) -> str:
+            raise OSError("none of your business")
+
+    with framework(Shy(), offering("good", Toy("good"))) as fw:
+        assert names(fw) == ["good"]
+        assert reasons(fw) == {"Shy": "OSError: none of your business"}
+
+
+class Maker:
+    """A plugin that makes new drivers each time, and keeps what it has made."""
+
+    def __init__(self, name: str, *offered: str) -> None:
+        self.name = name
+        self.offered = offered
+        self.made: list[Toy] = []
+
+    @hookimpl
+    def opencrypto_drivers(self) -> list[Driver]:
+        new = [Toy(name) for name in self.offered]
+        self.made += new
+        return [*new]
+
+    @property
+    def closed(self) -> dict[str, int]:
+        """How many of each name were closed."""
+        return {n: sum(t.closed for t in self.made if t.name == n) for n in self.offered}
+
+
+def test_one_driver_is_asked_of_who_offers_it_and_what_comes_with_it_is_closed() -> None:
+    one, other = Maker("one", "a", "b"), Maker("other", "c")
+    with framework(one, other) as fw:
+        assert names(fw) == ["a", "b", "c"]
+        fw.detach("a")
+        assert fw.attach(fw.offered("a")) == 0
+        assert [len(maker.made) for maker in (one, other)] == [4, 1]
+        assert one.closed == {"a": 1, "b": 1}
+        assert names(fw) == ["a", "b", "c"]
+        with pytest.raises(UsageError, match="no plugin 'd' is installed"):
+            fw.offered("d")
+        assert one.closed == {"a": 2, "b": 2}
+    assert one.closed == {"a": 3, "b": 3}
+    assert len(one.made) == 6
+
+
+def test_a_driver_that_its_plugin_gives_again_is_not_closed_under_anybody() -> None:
+    """It is the same object, at work here or elsewhere, or perhaps wanted later."""
+    a, b, c = Toy("a"), Toy("b"), Toy("c")
+    with framework(offering("same", a, b, c)) as fw:
+        for name in "ac":
+            fw.detach(name)
+        assert fw.offered("a") is a
+        assert (a.closed, b.closed, c.closed) == (1, 0, 1)
+        with framework() as second:
+            second.attach(a)
+            second._plugins.add([offering("again", a, Toy("x"))])
+            second.offered("x")
+            assert a.closed == 1
+
+
+def test_an_unwanted_driver_that_raises_in_close_is_in_nobodys_way() -> None:
+    class Stubborn(Toy):
+        def close(self) -> None:
+            raise OSError
+
+    class Mixed:
+        @hookimpl
+        def opencrypto_drivers(self) -> list[Driver]:
+            return [Toy("a"), Stubborn("b")]
+
+    with framework() as fw:
+        fw._plugins.add([Mixed()])
+        assert fw.offered("a").name == "a"
+
+
 def test_a_misspelt_hook_is_refused() -> None:
     """A hook that nobody would ever call is an error, not silence."""
 

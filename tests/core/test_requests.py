@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from asyncio import CancelledError
 from collections.abc import Callable
+from contextlib import nullcontext
+from errno import EAGAIN, EIO
 
 import pytest
 
@@ -206,6 +208,43 @@ def test_accepted_before_the_free_is_served_after_a_refusal() -> None:
         step(fw)
         assert log.etypes == [0]
         assert toy.freed == toy.opened
+
+
+@pytest.mark.parametrize("flags", [CBIMM, CBIMM | BATCH])
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_refused_by_a_driver_that_leaves_meanwhile_it_goes_to_the_next(
+    flags: int, interrupted: bool
+) -> None:
+    """From the queue too, and where a signal handler raises before it is turned away: it ends."""
+
+    class Leaving(Toy):
+        def process(self, crp: Cryptop, hint: int) -> int:
+            fw.unregister_all(0)
+            return ERESTART
+
+    with stepped(Leaving("leaving"), Toy("next")) as fw:
+        sid, log = newsession(fw, driver=None), Log()
+        session = the_session(fw, sid)
+        if interrupted:
+            turn_away = fw._dispatcher._turn_away
+
+            def signalled(crp: Cryptop, session: object) -> None:
+                fw._dispatcher._turn_away = turn_away  # type: ignore[method-assign]
+                raise KeyboardInterrupt
+
+            fw._dispatcher._turn_away = signalled  # type: ignore[method-assign]
+        with pytest.raises(KeyboardInterrupt) if interrupted else nullcontext():
+            fw.dispatch(request(sid, log, flags=flags))
+            step(fw)
+        step(fw)
+        if not interrupted:
+            assert log.etypes == [EAGAIN]
+        elif flags & BATCH:
+            assert log.etypes == [EIO]
+        else:
+            assert log.etypes == [], "the program knows that it was not dispatched"
+        assert not session.inflight
+        assert not session.queued
 
 
 def test_a_second_done_is_heard_by_the_driver_alone() -> None:

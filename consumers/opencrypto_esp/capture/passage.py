@@ -11,14 +11,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
-from opencrypto_esp import ip
+from opencrypto_esp import ip, nat_t
 from opencrypto_esp.capture import names
 from opencrypto_esp.capture.links import reframe
 from opencrypto_esp.capture.model import Block, Frame, Interface, Item, Section
 from opencrypto_esp.results import Drop, Reason, Result
-
-NAT_T = "UDP 4500 (NAT-T)"
-"""What ESP in UDP is called here (RFC 3948), where it is not undone."""
+from opencrypto_esp.sa import NAT_T_PORT
 
 _STATISTICS = 5
 _NEVER_COPIED = 0x40000BAD
@@ -54,6 +52,7 @@ class Passage:
         work: `Esp.protect` or `Esp.unprotect`.
         inbound: Whether it is the latter: then IP that is not ESP is not for it either.
         pass_others: Pass what is not for ESP on in clear, instead of leaving it out.
+        udp_ports: The ports on which ESP comes in UDP (`Esp.udp_ports`).
 
     Attributes:
         frames: Frames that came.
@@ -64,7 +63,13 @@ class Passage:
     """
 
     def __init__(
-        self, sink: Sink, work: Callable[[bytes], Result], *, inbound: bool, pass_others: bool
+        self,
+        sink: Sink,
+        work: Callable[[bytes], Result],
+        *,
+        inbound: bool,
+        pass_others: bool,
+        udp_ports: frozenset[int] = frozenset({NAT_T_PORT}),
     ) -> None:
         self.frames = 0
         self.passed: Counter[str] = Counter()
@@ -75,6 +80,7 @@ class Passage:
         self._work = work
         self._inbound = inbound
         self._pass_others = pass_others
+        self._udp_ports = udp_ports
 
     @property
     def lost(self) -> int:
@@ -111,7 +117,7 @@ class Passage:
                 if reason is not None:
                     self.dropped[reason] += 1
                     continue
-            if inbound and (kind := clear_kind(packet)):
+            if inbound and (kind := clear_kind(packet, self._udp_ports)):
                 self._other(item, kind)
                 continue
             made = work(packet).packet
@@ -161,8 +167,14 @@ def _unfit(packet: bytes, version: int, cut: int) -> Reason | None:
     return None
 
 
-def clear_kind(packet: bytes) -> str:
-    """Name what an IP packet is that is not ESP; empty if it is, or too damaged to tell."""
+def clear_kind(packet: bytes, udp_ports: frozenset[int]) -> str:
+    """
+    Name what an IP packet is that is not ESP; empty if it is, or too damaged to tell.
+
+    Args:
+        packet: The packet.
+        udp_ports: The ports on which ESP comes in UDP, beside IKE and keep-alives.
+    """
     try:
         protocol, at = ip.protocol(packet)
     except Drop:
@@ -171,8 +183,9 @@ def clear_kind(packet: bytes) -> str:
         return ""
     if protocol == ip.UDP and at:
         ports = {int.from_bytes(packet[n : n + 2]) for n in (at, at + 2)}
-        if 4500 in ports:
-            return NAT_T
+        if not ports.isdisjoint(udp_ports):
+            kind = nat_t.content(packet[at + nat_t.UDP_SIZE :])
+            return "IKE" if kind is nat_t.Content.IKE else ""
         if 500 in ports:
             return "IKE"
     return names.ip_protocol(protocol)

@@ -162,7 +162,7 @@ def test_not_text(tmp_path: Path) -> None:
         ({"sequence": 1 << 32}, "sequence must be"),
         ({"hop_limit": 0}, "hop_limit"),
         ({"dscp": 64}, "dscp"),
-        ({"mode": Mode.TUNNEL}, "tunnel mode needs"),
+        ({"mode": Mode.TUNNEL, "direction": Direction.OUT}, "tunnel mode needs"),
         ({"tunnel": 4, "mode": Mode.TRANSPORT}, "the mode is transport"),
         ({"tunnel": 4, "tunnel_source": make_sa(tunnel=6).tunnel_source}, "both be IPv4 or both"),
     ],

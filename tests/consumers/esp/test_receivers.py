@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from opencrypto import Framework, UsageError
-from opencrypto_esp import Direction, Esp, Reason, SecurityAssociation, load_sas, one_way
+from opencrypto_esp import Direction, Esp, Mode, Reason, SecurityAssociation, load_sas, one_way
 from opencrypto_esp.sa import ANY_SPI
 from tests.consumers.esp.packets import SPI, ipv4, key, make_sa
 
@@ -90,10 +91,62 @@ def test_what_nothing_tells_apart_is_refused(framework: Framework) -> None:
             receiver(framework, suite(1, **same), suite(9, **same))
 
 
-def test_a_state_keeps_one_sa_of_an_spi(framework: Framework, tmp_path: Path) -> None:
-    pair = suite(1, tunnel=4), suite(9, tunnel=6)
-    with pytest.raises(UsageError, match="two SAs of one direction have one SPI"):
-        receiver(framework, *pair, state=tmp_path / "state")
+@pytest.mark.parametrize("tunnels", [True, False], ids=["tunnels", "selectors"])
+def test_a_state_keeps_each_of_several_sas_with_one_spi(
+    framework: Framework, tmp_path: Path, tunnels: bool
+) -> None:
+    """It kept numbers by the SPI alone, and refused them."""
+    if tunnels:
+        pair = suite(1, tunnel=4), suite(9, tunnel=6)
+    else:
+        networks = (ip_network("10.0.0.0/8"),), (ip_network("198.51.100.0/24"),)
+        pair = suite(1, source=networks[0]), suite(9, source=networks[1])
+    state = tmp_path / "state"
+    packets = PACKET, PACKET if tunnels else ipv4(b"far", source="198.51.100.7")
+    wires = [sent(framework, sa, packet) for sa, packet in zip(pair, packets, strict=True)]
+    with receiver(framework, *pair, state=state) as esp:
+        assert esp.unprotect(wires[0]).packet == packets[0]
+    with receiver(framework, *reversed(pair), state=state) as esp:
+        assert esp.unprotect(wires[0]).reason is Reason.REPLAYED
+        assert esp.unprotect(wires[1]).packet == packets[1]
+    with receiver(framework, *pair, state=state) as esp:
+        assert [esp.unprotect(wire).reason for wire in wires] == [Reason.REPLAYED] * 2
+    with pytest.raises(UsageError, match="state of other SAs"):
+        receiver(framework, pair[0], state=state)
+
+
+# Tunnels whose ends nobody named, and packets whose mode nobody did.
+
+
+def test_the_ends_of_a_tunnel_need_not_be_known_to_receive(framework: Framework) -> None:
+    sender = suite(1, tunnel=4)
+    for known in (None, sender.tunnel_source):
+        sa = replace(sender, tunnel_source=known, tunnel_destination=None)
+        with receiver(framework, sa, suite(9, spi=0x777)) as esp:
+            assert esp.unprotect(sent(framework, sender)).packet == PACKET
+        with pytest.raises(UsageError, match="tunnel mode needs"):
+            one_way([sa], Direction.OUT)
+
+
+def test_several_of_one_spi_are_told_apart_by_one_end(framework: Framework) -> None:
+    ends = [ip_address(f"192.0.2.{n}") for n in range(1, 5)]
+    first = suite(1, tunnel=4, tunnel_source=ends[0], tunnel_destination=ends[1])
+    second = suite(9, tunnel=4, tunnel_source=ends[2], tunnel_destination=ends[3])
+    halves = replace(first, tunnel_source=None), replace(second, tunnel_destination=None)
+    with receiver(framework, *halves) as esp:
+        for sa in (second, first):
+            assert esp.unprotect(sent(framework, sa)).packet == PACKET
+
+
+def test_either_mode_is_what_each_packet_has(framework: Framework) -> None:
+    """Wireshark's table and tcpdump's line do not say which it is."""
+    either = suite(1, mode=Mode.EITHER)
+    senders = suite(1), suite(1, tunnel=4, sequence=7), suite(1, tunnel=6, sequence=9)
+    with receiver(framework, either) as esp:
+        for sender in senders:
+            assert esp.unprotect(sent(framework, sender)).packet == PACKET
+    with pytest.raises(UsageError, match="one of them"):
+        one_way([either], Direction.OUT)
 
 
 # Any SPI.

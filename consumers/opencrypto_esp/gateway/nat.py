@@ -1,0 +1,224 @@
+"""
+ESP in UDP (RFC 3948), as a wire: for peers behind a translator of addresses (NAT-T).
+
+Packets of one size to one peer go to the kernel as one, which cuts them, and come from it as one:
+what offload is on the inner side, ``UDP_SEGMENT`` and ``UDP_GRO`` are on this one.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import time
+from collections.abc import Iterable, Sequence
+from struct import Struct
+from typing import Final, TypeAlias
+
+from opencrypto_esp import ip
+from opencrypto_esp.gateway.room import UDP
+from opencrypto_esp.gateway.wire import Mtu, Socket, head4, head6
+
+PORT: Final = 4500
+"""IANA's port for ESP in UDP, which IKE uses too."""
+
+MARKER: Final = bytes(4)
+"""What IKE begins with on this port, where ESP has its SPI (RFC 3948 §2.2)."""
+
+KEEPALIVE: Final = b"\xff"
+"""What keeps a translator's table warm (RFC 3948 §2.3)."""
+
+# linux/in.h, udp.h: what Python has no names for, or not in every version.
+_IP_PKTINFO: Final = 8
+_IP_MTU_DISCOVER: Final = 10
+_IP_RECVTOS: Final = 13
+_PMTUDISC_DONT: Final = 0
+_PMTUDISC_DO: Final = 2
+_UDP_SEGMENT: Final = 103
+_UDP_GRO: Final = 104
+
+_MOST_SEGMENTS: Final = 64
+_MOST_OCTETS: Final = 65000
+_LONGEST: Final = 65535
+_CONTROL: Final = 256
+
+_INFO4: Final = Struct("=I4s4s")
+_INFO6: Final = Struct("=16sI")
+_INT: Final = Struct("=i")
+_HALF: Final = Struct("=H")
+
+Address: TypeAlias = tuple[str, int]
+Control: TypeAlias = tuple[int, int, bytes]
+
+
+class Nat(Socket):
+    """
+    A UDP socket on which ESP is spoken.
+
+    Args:
+        version: The outer IP version, 4 or 6.
+        port: The UDP port, here and at peers that have not been heard of yet.
+        mark: The routing mark of what is sent; 0 for none.
+
+    Attributes:
+        ike: Datagrams for a key exchange daemon, which is not here.
+        keepalives: Those that keep a translator's table warm.
+        origins: Where each of the packets is from that `receive` has returned last.
+        port: The port that it is bound to.
+    """
+
+    def __init__(self, version: int, port: int = PORT, mark: int = 0) -> None:
+        family = socket.AF_INET if version == 4 else socket.AF_INET6
+        super().__init__(family, socket.SOCK_DGRAM, 0, mark)
+        self.version = version
+        self.ike = 0
+        self.keepalives = 0
+        self.origins: list[Address] = []
+        self._peers: dict[bytes, Address] = {}
+        self._last: dict[bytes, float] = {}  # when each was sent something
+        self._whole = True  # whether the socket now sets "do not fragment"
+        self._segments = True
+        try:
+            self._prepare(port)
+        except BaseException:
+            self.close()
+            raise
+        self.port: int = self.socket.getsockname()[1]
+
+    def _prepare(self, port: int) -> None:
+        made = self.socket
+        made.setsockopt(socket.IPPROTO_UDP, _UDP_GRO, 1)
+        if self.version == 4:
+            made.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+            made.setsockopt(socket.IPPROTO_IP, _IP_RECVTOS, 1)
+            made.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_DO)
+            made.bind(("0.0.0.0", port))  # noqa: S104 - peers send to whichever address SAs name
+            return
+        for option in (socket.IPV6_V6ONLY, socket.IPV6_RECVPKTINFO, socket.IPV6_RECVTCLASS):
+            made.setsockopt(socket.IPPROTO_IPV6, option, 1)
+        made.bind(("::", port))
+
+    # In.
+
+    def receive(self, most: int) -> list[bytes]:
+        """Return the ESP packets that wait, each with the IP header that it had without UDP."""
+        found: list[bytes] = []
+        self.origins.clear()
+        head = head4 if self.version == 4 else head6
+        try:
+            while len(found) < most:
+                data, control, _, address = self.socket.recvmsg(_LONGEST, _CONTROL)
+                size = _segment_size(control) or len(data)
+                origin = address[:2]
+                for at in range(0, len(data), size):
+                    payload = data[at : at + size]
+                    if self._is_esp(payload):
+                        found.append(head(control, address[0], len(payload)) + payload)
+                        self.origins.append(origin)
+        except OSError as error:
+            self.too_long |= error.errno == errno.EMSGSIZE
+        return found
+
+    def _is_esp(self, payload: bytes) -> bool:
+        if payload[:4] == MARKER:
+            self.ike += 1
+            return False
+        if payload == KEEPALIVE:
+            self.keepalives += 1
+            return False
+        return True
+
+    def learn(self, peer: bytes, origin: Address) -> None:
+        """
+        Send to where a peer's last packet has come from, once that has verified.
+
+        A translator may change address and port at any time, and the peer does not know.
+        """
+        self._peers[peer] = origin
+
+    # Out.
+
+    def send(self, packets: Iterable[bytes], mtu: Mtu) -> None:
+        """Send IP packets with ESP as UDP; the kernel cuts those that are too long and may be."""
+        run: list[bytes] = []
+        key: tuple[bytes, bytes, int] | None = None
+        room = 0
+        for packet in packets:
+            this = (ip.addresses(packet), packet[:2], packet[6] if self.version == 4 else 0)
+            if run and not (this == key and len(packet) <= len(run[-1]) == len(run[0]) and room):
+                self._flush(run)
+                run = []
+            if not run:
+                key = this
+                peer = this[0][len(this[0]) // 2 :]
+                # One that is to be cut into fragments goes alone.
+                fits = len(packet) + UDP <= mtu(peer) and self._segments
+                room = min(_MOST_SEGMENTS, _MOST_OCTETS // len(packet)) if fits else 0
+            run.append(packet)
+            room = max(room - 1, 0)
+        if run:
+            self._flush(run)
+
+    def _flush(self, run: Sequence[bytes]) -> None:
+        """Send packets to one peer that differ in nothing but what is in them."""
+        control, peer, head = self._way(run[0])
+        parts = [memoryview(packet)[head:] for packet in run]
+        if len(parts) > 1:
+            size = _HALF.pack(len(parts[0]))
+            if self.put(parts, [*control, (socket.IPPROTO_UDP, _UDP_SEGMENT, size)], peer):
+                return
+            if not self.cannot_cut:
+                self.refused += len(parts)
+                return
+            self._segments = False  # this kernel, or the device below, cannot: one by one, then
+        for part in parts:
+            self.refused += not self.put([part], control, peer)
+
+    def _way(self, packet: bytes) -> tuple[list[Control], tuple[object, ...], int]:
+        """Return what tells the kernel a packet's header, where it goes, and the header's size."""
+        pair = ip.addresses(packet)
+        source, destination = pair[: len(pair) // 2], pair[len(pair) // 2 :]
+        self._last[destination] = time.monotonic()
+        known = self._peers.get(destination)
+        if self.version == 6:
+            return (
+                [
+                    (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, _INFO6.pack(source, 0)),
+                    (socket.IPPROTO_IPV6, socket.IPV6_TCLASS, _INT.pack(ip.traffic_class(packet))),
+                ],
+                known or (socket.inet_ntop(socket.AF_INET6, destination), self.port),
+                40,
+            )
+        whole = bool(packet[6] & 0x40)
+        if whole is not self._whole:
+            value = _PMTUDISC_DO if whole else _PMTUDISC_DONT
+            self.socket.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, value)
+            self._whole = whole
+        return (
+            [
+                (socket.IPPROTO_IP, _IP_PKTINFO, _INFO4.pack(0, source, bytes(4))),
+                (socket.IPPROTO_IP, socket.IP_TOS, _INT.pack(packet[1])),
+            ],
+            known or (socket.inet_ntoa(destination), self.port),
+            (packet[0] & 15) << 2,
+        )
+
+    def keep_warm(self, source: bytes, destination: bytes, now: float, after: float) -> None:
+        """Send a peer that was sent nothing for some seconds what keeps tables warm."""
+        if now - self._last.setdefault(destination, now) >= after:
+            self._flush([_bare(source, destination) + KEEPALIVE])
+
+
+def _bare(source: bytes, destination: bytes) -> bytes:
+    """Return a header that has addresses and no more."""
+    if len(source) == 4:
+        return b"\x45" + bytes(5) + b"\x40" + bytes(5) + source + destination
+    return b"\x60" + bytes(7) + source + destination
+
+
+def _segment_size(control: Sequence[tuple[int, int, bytes]]) -> int:
+    """Return the size of the datagrams that the kernel has put together, if it has."""
+    for level, kind, data in control:
+        if level == socket.IPPROTO_UDP and kind == _UDP_GRO:
+            size: int = _INT.unpack(data[:4])[0]
+            return size
+    return 0
