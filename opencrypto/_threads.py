@@ -19,7 +19,6 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import time
 import warnings
 import weakref
 from collections import deque
@@ -67,7 +66,7 @@ HAS_GIL: Final = bool(getattr(sys, "_is_gil_enabled", lambda: True)())
 
 def is_held(lock: threading.RLock) -> bool:
     """Tell whether the calling thread holds a re-entrant lock."""
-    return lock._is_owned()  # type: ignore[attr-defined, no-any-return]
+    return lock._is_owned()  # type: ignore[attr-defined, no-any-return]  # typeshed has it not
 
 
 class Latch:
@@ -135,8 +134,9 @@ def renew_after_fork(thing: Forkable) -> None:
     """
     Have `thing.after_fork` called in each forked child, for as long as it lives.
 
-    Of the threads of a process only the one that forked goes on in the child. A lock that another
-    one held stays held there for ever, unless whoever has it makes a new one.
+    In no order that may be relied on. What it raises is logged, and keeps nothing else from being
+    renewed. Of the threads of a process only the one that forked goes on in the child. A lock that
+    another one held stays held there for ever, unless whoever has it makes a new one.
     """
     _forkable.add(thing)
 
@@ -145,7 +145,10 @@ def _after_fork() -> None:
     """Have everything renewed in a forked child; threads start anew with the next kick."""
     _refused.after_fork()
     for each in list(_forkable):
-        each.after_fork()
+        try:
+            each.after_fork()
+        except BaseException as error:
+            log.error("after_fork_failed", what=type(each).__name__, error=type(error).__name__)
 
 
 if hasattr(os, "register_at_fork"):
@@ -169,8 +172,7 @@ class ThreadInterrupt:
         self._ended = False  # the thread looks no more: whoever kicks does the work
         self._bell = threading.Lock()  # held until somebody rings
         self._bell.acquire()
-        self._at_work = threading.Lock()  # held by whoever does the work: one at a time, in order
-        self._worker = 0  # which thread that is, or was last
+        self._at_work = threading.RLock()  # held by whoever does the work: one at a time, in order
         self._manned = threading.Lock()  # held by the one thread for all its life
 
     def kick(self) -> None:
@@ -193,28 +195,28 @@ class ThreadInterrupt:
 
     def _work_here(self) -> None:
         """Do the work unless somebody is at it, who then comes to what is new as well."""
-        me = threading.get_ident()
         while self._pending():
-            at_work = False
+            if is_held(self._at_work):
+                return  # this is on top of it
             try:
-                at_work = self._at_work.acquire(blocking=False)
-                if not at_work:
+                if not self._at_work.acquire(blocking=False):
                     return
-                self._worker = me
                 self._guarded()
             finally:
-                if at_work:
+                # The lock alone knows whether we have it: a signal handler may have raised between
+                # the end of `acquire` and the look at what it said.
+                try:
                     self._at_work.release()
+                except RuntimeError:
+                    pass
 
     def _run(self) -> None:
         if not self._manned.acquire(blocking=False):
             return  # two were started at one moment, and the other one was first
         self._thread = threading.current_thread()
-        me = threading.get_ident()
         while True:
             self._bell.acquire()
             with self._at_work:
-                self._worker = me
                 self._guarded()
             if self._pending():
                 self._ring()
@@ -253,11 +255,15 @@ class ThreadInterrupt:
 
     def _outlast(self) -> None:
         """Wait for a thread that was being started, and has come to the work before its end."""
-        end = time.monotonic() + LATE
-        while self._at_work.locked() and self._worker != threading.get_ident():
-            if time.monotonic() > end:
-                return
-            time.sleep(0.001)
+        if is_held(self._at_work):
+            return  # this is on top of the work
+        try:
+            self._at_work.acquire(timeout=LATE)
+        finally:
+            try:
+                self._at_work.release()
+            except RuntimeError:
+                pass
 
 
 LATE: Final = 10.0

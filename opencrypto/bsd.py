@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from opencrypto import constants as _constants
-from opencrypto._core.framework import default_framework
+from opencrypto._core.default import default_framework
 from opencrypto._request.bsdnames import linked, own_arguments
 from opencrypto._request.key import Crparam, Cryptkop
 from opencrypto._request.sid import caps_of, hid_of, lid_of

@@ -12,9 +12,13 @@ from __future__ import annotations
 
 import errno
 import hmac
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, TypeAlias
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Protocol, TypeAlias
 
+from opencrypto._later import Later, Line, Passage, Place, Way, broke
 from opencrypto._request.buffer import (
     BytesLike,
     Saved,
@@ -37,8 +41,9 @@ from opencrypto._rules.chain import Chain
 from opencrypto._rules.check import Plan, Step, check, is_kept, settle
 from opencrypto._rules.iv import GIVEN, READ, WRITTEN, iv_way
 from opencrypto._rules.lending import Loan, lend
-from opencrypto._rules.quick import compile_quick
+from opencrypto._rules.quick import at_once, compile_quick
 from opencrypto._rules.shapes import (
+    OF_MALFORMED,
     UNVERIFIED,
     AeadExchange,
     CipherExchange,
@@ -46,6 +51,7 @@ from opencrypto._rules.shapes import (
     MacExchange,
     Quick,
     Shape,
+    cipher_and_mac,
     places_of,
     recognise_aead,
     recognise_cipher,
@@ -54,8 +60,15 @@ from opencrypto._rules.shapes import (
     settle_mac,
     shape_of,
 )
-from opencrypto.constants import CRD_F_COMP, CRD_F_ENCRYPT, CRD_F_VERIFY
-from opencrypto.driver import Driver, Process
+from opencrypto.constants import (
+    CRD_F_COMP,
+    CRD_F_ENCRYPT,
+    CRD_F_VERIFY,
+    CRYPTO_SYMQ,
+    CRYPTOCAP_F_SYNC,
+    ERESTART,
+)
+from opencrypto.driver import Driver, Process, WorkerPool
 from opencrypto.exceptions import CryptoError, OutputTooSmall, UsageError
 from opencrypto.xform import Kind
 
@@ -71,6 +84,7 @@ __all__ = [
     "CipherTransform",
     "CompTransform",
     "DECOMPRESSED_LIMIT",
+    "Later",
     "Loan",
     "MacExchange",
     "MacTransform",
@@ -84,6 +98,7 @@ __all__ = [
     "UNVERIFIED",
     "byteview",
     "check",
+    "cipher_and_mac",
     "compile_quick",
     "flat",
     "gather",
@@ -143,7 +158,44 @@ class AeadTransform(Protocol):
         """Decrypt the payload in place if the tag verifies; else leave it and return False."""
 
 
-Transform: TypeAlias = CipherTransform | MacTransform | AeadTransform | CompTransform
+class LaterCipher(Protocol):
+    """A `CipherTransform` that answers later."""
+
+    def crypt(self, iv: bytes, parts: Segments, encrypt: bool) -> Awaitable[None]:
+        """Begin to encrypt or decrypt the region in place; finish with None."""
+
+
+class LaterMac(Protocol):
+    """A `MacTransform` that answers later."""
+
+    def mac(self, parts: Sequence[memoryview]) -> Awaitable[bytes]:
+        """Begin to make the MAC of the region; finish with the whole of it."""
+
+
+class LaterComp(Protocol):
+    """A `CompTransform` that answers later."""
+
+    def compress(self, data: bytearray) -> Awaitable[bytes]:
+        """Begin to compress the region; finish with the result."""
+
+    def decompress(self, data: bytearray) -> Awaitable[bytes]:
+        """Begin to decompress the region; finish with the result."""
+
+
+class LaterAead(Protocol):
+    """An `AeadTransform` that answers later."""
+
+    def seal(self, iv: bytes, aad: Segments, parts: Segments, maclen: int) -> Awaitable[bytes]:
+        """Begin to encrypt the payload in place; finish with the tag of `maclen` bytes."""
+
+    def open(self, iv: bytes, aad: Segments, parts: Segments, tag: bytes) -> Awaitable[bool]:
+        """Begin to decrypt the payload in place if the tag verifies; finish with whether so."""
+
+
+Transform: TypeAlias = (
+    CipherTransform | MacTransform | AeadTransform | CompTransform
+    | LaterCipher | LaterMac | LaterAead | LaterComp
+)  # fmt: skip
 """What does the mathematics. One that has a ``wipe()`` has it called when its session ends."""
 
 TransformFactory: TypeAlias = Callable[[Cryptoini], Transform]
@@ -156,6 +208,10 @@ def in_one_piece(parts: Segments, work: Callable[[memoryview], object]) -> None:
     A region of several segments is copied together, worked on, and copied back; the copy is
     wiped, since one of the two is plaintext. It raises nothing of its own; what `work` raises comes
     out, with the region as it was if that is of several segments.
+
+    Args:
+        parts: The segments of the region.
+        work: What changes a view of it in place, and leaves its length.
     """
     if len(parts) == 1:
         work(parts[0])
@@ -177,6 +233,9 @@ def request_iv(crd: Cryptodesc, cri: Cryptoini, ivlen: int, parts: Segments) -> 
         cri: The session's parameters of its algorithm; fresh IVs come from there.
         ivlen: The **bytes** of IV that it takes.
         parts: The request's buffer.
+
+    Returns:
+        The IV, of that many bytes; empty if it takes none.
 
     Raises:
         UsageError: the IV's place is not inside the buffer.
@@ -234,11 +293,28 @@ class ChainSession:
             plan = check(crp, self.chain)
             loan = lend(plan, self.chain)
             if loan is not None:
-                self._on_loan(crp, plan, loan)
+                with _on_loan(crp, plan, loan):
+                    self.carry_out(crp, plan)
             elif plan.changing:
-                self._run_whole(crp, plan)
+                with _as_one(crp, plan):
+                    self.carry_out(crp, plan)
             else:
                 self.carry_out(crp, plan)
+        except CryptoError as error:
+            crp.fail_for(error)
+
+    def run_later(self, crp: Cryptop) -> Way:
+        """
+        Do the same with transforms that answer later: yield each `Later` that must be waited for.
+
+        A request that fails, whatever the reason, leaves its buffer as it was: it may be one that
+        is handed back half way, to be carried out anew by another driver.
+        """
+        try:
+            plan = check(crp, self.chain)
+            loan = lend(plan, self.chain)
+            with _as_one(crp, plan) if loan is None else _on_loan(crp, plan, loan):
+                yield from self._carry_out_later(crp, plan)
         except CryptoError as error:
             crp.fail_for(error)
 
@@ -247,35 +323,33 @@ class ChainSession:
         for step in plan.steps:
             if step.late:
                 settle(crp, self.chain, plan, step)
-            if not self._step(crp, step, plan):
+            answer = at_once(self._begin(crp, step, plan))
+            if not self._end(crp, step, plan, answer):
                 crp.fail(errno.EBADMSG, UNVERIFIED)
                 return
 
-    def _on_loan(self, crp: Cryptop, plan: Plan, loan: Loan) -> None:
-        """Carry a request out in a copy of the memory that others may write."""
-        plan.parts = loan.parts
-        try:
-            self.carry_out(crp, plan)
-            if not crp.etype:
-                loan.give_back()
-        finally:
-            loan.end()
+    def _carry_out_later(self, crp: Cryptop, plan: Plan) -> Way:
+        for step in plan.steps:
+            if step.late:
+                settle(crp, self.chain, plan, step)
+            answer = self._begin(crp, step, plan)
+            if hasattr(answer, "__await__"):
+                answer = yield from answer.__await__()
+            if not self._end(crp, step, plan, answer):
+                crp.fail(errno.EBADMSG, UNVERIFIED)
+                return
 
-    def _run_whole(self, crp: Cryptop, plan: Plan) -> None:
-        """Carry all steps out, or put the buffer back."""
-        before, olen = Saved(crp.buf, plan.parts), crp.olen
-        try:
-            self.carry_out(crp, plan)
-        except BaseException as error:
-            before.restore()
-            if not isinstance(error, OutputTooSmall):  # of which `olen` says how much it takes
-                crp.olen = olen
-            raise
-        if crp.etype:
-            before.restore()
-            crp.olen = olen
-        else:
-            before.forget()
+    def blame(self, crp: Cryptop, error: Exception) -> None:
+        """
+        Fail a request for what its carrying out raised.
+
+        Raises:
+            Exception: what it raised, if that is no `CryptoError`, and the request not malformed.
+        """
+        if isinstance(error, CryptoError):
+            crp.fail_for(error)
+        elif not isinstance(error, OF_MALFORMED) or not self.faults(crp):
+            raise error
 
     def faults(self, crp: Cryptop) -> bool:
         """Fail a request that is malformed; return whether it is."""
@@ -286,44 +360,68 @@ class ChainSession:
             return True
         return False
 
-    def _step(self, crp: Cryptop, step: Step, plan: Plan) -> bool:
-        parts = plan.parts
+    def _begin(self, crp: Cryptop, step: Step, plan: Plan) -> Any:
+        """Have the transform of a step do its work, and return what it answers."""
+        crd, parts = step.crd, plan.parts
+        transform: Any = self.transforms[step.position]
         match self.chain.facts[step.position].kind:
             case Kind.COMP:
-                self._comp(crp, step, plan)
-                return True
+                data = gather(region(parts, crd.skip, step.length))
+                compress = bool(crd.flags & CRD_F_COMP)
+                return transform.compress(data) if compress else transform.decompress(data)
             case Kind.CIPHER:
-                self._cipher(step, parts)
-                return True
+                iv = self._iv(step, parts)
+                payload = region(parts, crd.skip, step.length)
+                return transform.crypt(iv, payload, _encrypts(crd)) if payload else None
             case Kind.AEAD:
-                return self._aead(crp, step, parts)
+                return self._begin_aead(crp, step, parts, transform)
             case _:
-                return self._mac(crp, step, parts)
+                return transform.mac(region(parts, crd.skip, step.length))
+
+    def _begin_aead(
+        self, crp: Cryptop, step: Step, parts: Segments, transform: Any
+    ) -> bytes | bool | Awaitable[bytes | bool]:
+        crd, tag = step.crd, step.partner
+        assert tag is not None
+        iv = self._iv(step, parts)
+        aad = region(parts, tag.crd.skip, tag.length)
+        payload = region(parts, crd.skip, step.length)
+        if _encrypts(crd):
+            return transform.seal(iv, aad, payload, self.chain.macs[tag.position])  # type: ignore[no-any-return]  # by its kind
+        place = self._mac_place(crp, tag, parts)
+        return transform.open(iv, aad, payload, b"".join(place))  # type: ignore[no-any-return]  # by its kind
+
+    def _end(self, crp: Cryptop, step: Step, plan: Plan, answer: Any) -> bool:
+        """Put what a transform has answered where it belongs; False if a MAC did not verify."""
+        match self.chain.facts[step.position].kind:
+            case Kind.COMP:
+                self._replace(crp, step, plan, answer)
+            case Kind.CIPHER:
+                pass
+            case Kind.AEAD if not _encrypts(step.crd):
+                return bool(answer)
+            case Kind.AEAD:
+                assert step.partner is not None
+                scatter(self._mac_place(crp, step.partner, plan.parts), answer)
+            case _:
+                place = self._mac_place(crp, step, plan.parts)
+                digest = answer[: self.chain.macs[step.position]]
+                if step.crd.flags & CRD_F_VERIFY:
+                    return hmac.compare_digest(b"".join(place), digest)
+                scatter(place, digest)
+        return True
 
     def _iv(self, step: Step, parts: Segments) -> bytes:
         at = step.position
         return request_iv(step.crd, self.chain.inis[at], self.chain.ivlens[at], parts)
 
-    def _cipher(self, step: Step, parts: Segments) -> None:
-        crd = step.crd
-        transform: CipherTransform = self.transforms[step.position]  # type: ignore[assignment]
-        iv = self._iv(step, parts)
-        payload = region(parts, crd.skip, step.length)
-        if payload:
-            transform.crypt(iv, payload, bool(crd.flags & CRD_F_ENCRYPT))
-
-    def _mac(self, crp: Cryptop, step: Step, parts: Segments) -> bool:
-        crd = step.crd
-        transform: MacTransform = self.transforms[step.position]  # type: ignore[assignment]
+    def _mac_place(self, crp: Cryptop, step: Step, parts: Segments) -> Segments:
         length = self.chain.macs[step.position]
-        digest = transform.mac(region(parts, crd.skip, step.length))[:length]
-        place = _mac_place(crp, step, parts, length)
-        if crd.flags & CRD_F_VERIFY:
-            return hmac.compare_digest(b"".join(place), digest)
-        scatter(place, digest)
-        return True
+        if step.mac_at < 0:
+            return region(parts, step.crd.inject, length)
+        return [byteview(crp.mac, writable=False)[step.mac_at : step.mac_at + length]]
 
-    def _comp(self, crp: Cryptop, step: Step, plan: Plan) -> None:
+    def _replace(self, crp: Cryptop, step: Step, plan: Plan, result: bytes) -> None:
         """
         Replace a region by its compressed or decompressed form; ``olen`` says how long that is.
 
@@ -332,40 +430,58 @@ class ChainSession:
         region behind a shorter result is zeros. Deflate without growth
         leaves data that would not shrink as it is, and ``olen`` at what it would have become.
         """
-        crd = step.crd
-        transform: CompTransform = self.transforms[step.position]  # type: ignore[assignment]
-        compress = bool(crd.flags & CRD_F_COMP)
-        data = gather(region(plan.parts, crd.skip, step.length))
-        result = transform.compress(data) if compress else transform.decompress(data)
         crp.olen = len(result)
         plan.left(step, self.chain, len(result))
         if not is_kept(step, self.chain, len(result)):
-            plan.parts = replace_region(crp.buf, plan.parts, crd.skip, step.length, result)
-
-    def _aead(self, crp: Cryptop, step: Step, parts: Segments) -> bool:
-        crd, tag_step = step.crd, step.partner
-        assert tag_step is not None
-        transform: AeadTransform = self.transforms[step.position]  # type: ignore[assignment]
-        length = self.chain.macs[tag_step.position]
-        iv = self._iv(step, parts)
-        aad = region(parts, tag_step.crd.skip, tag_step.length)
-        payload = region(parts, crd.skip, step.length)
-        place = _mac_place(crp, tag_step, parts, length)
-        if not crd.flags & CRD_F_ENCRYPT:
-            return transform.open(iv, aad, payload, b"".join(place))
-        scatter(place, transform.seal(iv, aad, payload, length))
-        return True
+            plan.parts = replace_region(crp.buf, plan.parts, step.crd.skip, step.length, result)
 
 
-def _mac_place(crp: Cryptop, step: Step, parts: Segments, length: int) -> Segments:
-    if step.mac_at < 0:
-        return region(parts, step.crd.inject, length)
-    return [byteview(crp.mac, writable=False)[step.mac_at : step.mac_at + length]]
+def _encrypts(crd: Cryptodesc) -> bool:
+    return bool(crd.flags & CRD_F_ENCRYPT)
+
+
+@contextmanager
+def _on_loan(crp: Cryptop, plan: Plan, loan: Loan) -> Iterator[None]:
+    """Have a request carried out in a copy of the memory that others may write."""
+    plan.parts = loan.parts
+    try:
+        yield
+        if not crp.etype:
+            loan.give_back()
+    finally:
+        loan.end()
+
+
+@contextmanager
+def _as_one(crp: Cryptop, plan: Plan) -> Iterator[None]:
+    """Have all steps of a request carried out, or its buffer put back."""
+    before, olen = Saved(crp.buf, plan.parts), crp.olen
+    try:
+        yield
+    except GeneratorExit:  # it was given up, long ago: the buffer is not ours any more
+        before.forget()
+        raise
+    except BaseException as error:
+        before.restore()
+        if not isinstance(error, OutputTooSmall):  # of which `olen` says how much it takes
+            crp.olen = olen
+        raise
+    if crp.etype:
+        before.restore()
+        crp.olen = olen
+    else:
+        before.forget()
 
 
 class ChainDriver(Driver):
     """
-    A synchronous driver over transforms: subclass it and give `factories`.
+    A driver over transforms: subclass it and give `factories`.
+
+    Requests are carried out by the thread that dispatches them, unless the driver has `workers` or
+    its transforms answer `later`. It is then no ``CRYPTOCAP_F_SYNC`` driver, whatever its flags
+    say; the requests of a session are begun in the order in which they come, several may be worked
+    on at once, and they are answered in that order. A callback within `done` (``CRYPTO_F_CBIMM``)
+    that waits there for another request of its own session would so wait for itself.
 
     Attributes:
         factories: For each algorithm in `capabilities`, what makes its transform from the
@@ -375,15 +491,44 @@ class ChainDriver(Driver):
         longest: The longest region in **bytes** of an algorithm that the library takes, where it is
             no capability's `maxlen` that anybody would plan with.
 
+        workers: How many threads carry requests out, at most; 0 for none.
+
+        threads_from: Requests whose regions together have at least so many **bytes** go to a
+            worker, others are carried out at once; 0 sends all there. Without `workers` there is
+            one thread per processor, and no more than 8.
+
+        depth: How many requests wait for a worker before the next one is answered ERESTART.
+
+        later: Whether transforms answer later, by a `Later`. There is no quick way then.
+
+    Raises:
+        UsageError: one of the numbers is negative, or none, or `depth` is 0.
+
     A region longer than either, or than the algorithm's standard allows, is refused with E2BIG.
     """
 
     factories: Mapping[int, TransformFactory] = {}
     longest: Mapping[int, int] = {}
+    workers: int = 0
+    threads_from: int = 0
+    depth: int = 64
+    later: bool = False
     selftest = True
 
     def __init__(self) -> None:
         self._sessions: dict[int, ChainSession] = {}
+        self._pool: WorkerPool | None = None
+        for fact, least in (("workers", 0), ("threads_from", 0), ("depth", 1)):
+            number = getattr(self, fact)
+            if isinstance(number, bool) or not isinstance(number, int) or number < least:
+                raise UsageError(f"driver {self.name}: {fact} is a number, {least} or more")
+        if self.workers or self.threads_from:
+            self._pool = WorkerPool(self.name, self._room, size=self.workers, depth=self.depth)
+        if self._pool is not None or self.later:
+            self.flags &= ~CRYPTOCAP_F_SYNC
+
+    def _room(self) -> None:
+        self.unblock(CRYPTO_SYMQ)
 
     def newsession(self, ini: Sequence[Cryptoini]) -> int | tuple[int, Process]:
         """
@@ -425,7 +570,11 @@ class ChainDriver(Driver):
 
     def compile(self, session: ChainSession) -> Process:
         """Return the ``process`` of one session: the quick way if there is one, and `run`."""
+        if self.later:
+            return self._by_passage(session)
         quick = self.quick(session)
+        if self._pool is not None:
+            return self._by_workers(session, quick, self._pool)
         return self._by_run(session) if quick is None else self._by_quick(session, quick)
 
     def _by_run(self, session: ChainSession) -> Process:
@@ -445,13 +594,56 @@ class ChainDriver(Driver):
             try:
                 if not quick(crp):
                     run(crp)
-            except CryptoError as error:
-                crp.fail_for(error)
-            except (AttributeError, LookupError, TypeError, ValueError):
-                if not session.faults(crp):
-                    raise
+            except Exception as error:
+                session.blame(crp, error)
             self.done(crp)
             return 0
+
+        return process
+
+    def _by_workers(self, session: ChainSession, quick: Quick | None, pool: WorkerPool) -> Process:
+        line = Line(self)
+        run, threads_from = session.run, self.threads_from
+
+        def carry_out(crp: Cryptop) -> None:
+            try:
+                if quick is None or not quick(crp):
+                    run(crp)
+            except Exception as error:
+                session.blame(crp, error)
+
+        def work(crp: Cryptop, place: Place) -> None:
+            try:
+                carry_out(crp)
+            except BaseException as error:
+                broke(self, crp, error)
+                if not isinstance(error, Exception):
+                    raise
+            finally:
+                line.answer(place)
+
+        def process(crp: Cryptop, hint: int) -> int:
+            if threads_from and line.is_empty() and _reach(crp) < threads_from:
+                carry_out(crp)
+                self.done(crp)
+                return 0
+            place = line.join(crp)
+            return _submit(pool, partial(work, crp, place), line, place, hint)
+
+        return process
+
+    def _by_passage(self, session: ChainSession) -> Process:
+        line = Line(self)
+        pool, threads_from = self._pool, self.threads_from
+
+        def process(crp: Cryptop, hint: int) -> int:
+            place = line.join(crp)
+            end = partial(line.answer, place)
+            passage = Passage(crp, session.run_later(crp), self, end)
+            if pool is None or _reach(crp) < threads_from:
+                passage.go_on()
+                return 0
+            return _submit(pool, passage.go_on, line, place, hint)
 
         return process
 
@@ -472,6 +664,32 @@ class ChainDriver(Driver):
         return 0
 
     def close(self) -> None:
-        """Free every session."""
+        """Answer what was taken by workers, end them, and free every session."""
+        if self._pool is not None:
+            self._pool.close()
         for lid in list(self._sessions):
             self.freesession(lid)
+
+
+def _reach(crp: Cryptop) -> int:
+    """Return how many bytes a request's regions have; very many where that shows only later."""
+    try:
+        lengths = [crd.len | 0 for crd in crp.desc]
+    except (AttributeError, TypeError):
+        return 0  # it is malformed, which is soon found out
+    return sys.maxsize if any(length < 0 for length in lengths) else sum(lengths)
+
+
+def _submit(
+    pool: WorkerPool, work: Callable[[], object], line: Line, place: Place, hint: int
+) -> int:
+    """Give a worker a request that has its place in line: 0, or ERESTART while too many wait."""
+    try:
+        taken = pool.submit(work, more=bool(hint))
+    except BaseException:  # of a signal handler; the framework answers it
+        line.withdraw(place)
+        raise
+    if taken:
+        return 0
+    line.withdraw(place)
+    return ERESTART

@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Final, Self
 
-from opencrypto._core.framework import Framework, default_framework
+from opencrypto._core.default import default_framework
+from opencrypto._core.framework import Framework
 from opencrypto._request.buffer import BytesLike
 from opencrypto._request.symmetric import Cryptoini, Cryptop
 from opencrypto._rules.message import Layout, Maker, Sealed

@@ -12,8 +12,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
-from typing import Any, ClassVar, Final, Self, TypeAlias
+from typing import Any, ClassVar, Final, NamedTuple, Self, TypeAlias
 
+from opencrypto._log import log, where
 from opencrypto._request.key import KOPS, Cryptkop, KopFacts
 from opencrypto._request.sid import LID
 from opencrypto._request.symmetric import Cryptoini, Cryptop
@@ -37,6 +38,7 @@ __all__ = [
     "KOPS",
     "KeyProcess",
     "KopFacts",
+    "Pace",
     "Process",
     "Profile",
     "Rule",
@@ -157,6 +159,21 @@ class Capability:
         )
 
 
+class Pace(NamedTuple):
+    """
+    How long `Driver.process` may keep its caller, in **seconds**: the contract kit measures it.
+
+    Attributes:
+        median: Of many requests of a few kilobytes, half take no longer.
+        worst: None takes longer, unless the machine was busy with something else.
+        reason: Why this driver takes more time than drivers usually may.
+    """
+
+    median: float = 0.020
+    worst: float = 0.100
+    reason: str = ""
+
+
 class Driver:
     """
     The base of every driver. Subclass it, fill in the data, and write the methods.
@@ -172,6 +189,9 @@ class Driver:
             not if it is attached by hand. False is for drivers that find out late what they have,
             and try each algorithm themselves before its first session.
         key_serials: Whether it takes sessions whose key is a `KeySerial`.
+        exclusive: Whether only one may be open at a time, in this process or any: a device that has
+            one opener, a login that belongs to the process.
+        pace: How long `process` may keep its caller, where a device needs more than others.
         remarks: Sentences for an operator, such as why it hands sessions back. No content, no key.
     """
 
@@ -183,6 +203,8 @@ class Driver:
     withheld: Mapping[int, str] = {}
     selftest: bool | None = None
     remarks: Collection[str] = ()
+    exclusive: bool = False
+    pace: Pace = Pace()
 
     # Set by the framework when it attaches the driver, and only then.
     done: Callable[[Cryptop], None]
@@ -241,7 +263,13 @@ class Driver:
         raise UsageError(f"driver {self.name} has no sessions")
 
     def freesession(self, lid: int) -> None:
-        """Forget a session. Called exactly once for each, when none of its requests is left."""
+        """
+        Forget a session, and wipe what is left of its keys. When it returns the number is free.
+
+        The framework calls it once for each session, when none of its requests is left, and again
+        only where an interrupt broke the first call off. So a number that is not open, or not any
+        more, is no error: nothing is done and nothing raised.
+        """
 
     def process(self, crp: Cryptop, hint: int) -> int:
         """
@@ -289,6 +317,41 @@ class Driver:
         Requests still taken but not answered are answered now, or handed back with ``etype`` set
         to EAGAIN. When it returns, the driver touches no buffer and has no thread left.
         """
+
+    def leave(self, reason: str) -> None:
+        """
+        Leave: the device is gone, or will serve nobody any more. Nobody need detach the driver.
+
+        It gets no new request and no new session from now on, which is final until it is attached
+        anew; each of its sessions moves to another driver with its next request, and it is listed
+        as gone. The requests that it has it still answers, as best it can: what its device has not
+        touched with EAGAIN, what may be half done with EIO. When that is done, or after 10 s, it is
+        closed by a thread of the framework.
+
+        May be called from any thread, with any lock held: it returns at once, having called nothing
+        of the driver's. It does nothing if the driver is not attached, or is leaving already.
+
+        To answer a request with ENODEV or ENXIO (``crp.fail``) does the same: nothing was done for
+        this request, which is handed back, and the device is gone. So does a key request.
+
+        Args:
+            reason: Why, in a few words for an operator. No content, no key.
+        """
+
+    def raised(self, error: BaseException) -> None:
+        """
+        Report what escaped in a thread of the driver's own, where `process` cannot raise it.
+
+        It is logged and counted as what it is: a bug of the driver. The request is still the
+        driver's to answer, with EIO.
+
+        Args:
+            error: What escaped. Of it the type and the line are logged, never its text.
+        """
+        # Of a driver that is not attached; else the framework's report stands in its place.
+        rule = str(Rule.PROCESS_RAISED)
+        kind = type(error).__name__
+        log.error("driver_bug", driver=self.name, rule=rule, error=kind, where=where(error))
 
     def newlid(self) -> int:
         """

@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePath
-from typing import IO, TYPE_CHECKING, Final, ParamSpec, TypeVar
+from typing import IO, TYPE_CHECKING, Final, NamedTuple, ParamSpec, TypeVar
 
 from opencrypto.exceptions import BusyError, UsageError
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-__all__ = ["PRIVATE", "PUBLIC", "HeldFile", "read_private", "writing"]
+__all__ = ["PRIVATE", "PUBLIC", "HeldFile", "Trusted", "read_private", "read_trusted", "writing"]
 
 PRIVATE: Final = 0o600
 """The mode of what only its owner may read: decrypted packets, traces, state."""
@@ -43,6 +43,7 @@ LINKS: Final = 40
 """How many symbolic links are followed, as the kernel does."""
 
 _FOLDER: Final = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_LINK: Final = getattr(os, "O_PATH", os.O_RDONLY) | os.O_NOFOLLOW | os.O_CLOEXEC
 _PART: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _STRAIGHT: Final = os.O_WRONLY | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
 
@@ -69,17 +70,63 @@ def read_private(path: str | os.PathLike[str], holds: str = "keys") -> bytes:
         return file.read()
 
 
+class Trusted(NamedTuple):
+    """
+    A file that nobody else can change.
+
+    Attributes:
+        content: What is in it.
+        private: Whether nobody else can read it either.
+    """
+
+    content: bytes
+    private: bool
+
+
+def read_trusted(path: str | os.PathLike[str], holds: str) -> Trusted:
+    """
+    Read a file that decides what is done, so that nobody else may have written it.
+
+    Args:
+        path: A file.
+        holds: What is in it, for the message.
+
+    Raises:
+        UsageError: others may write it, or it belongs to neither this user nor root (EPERM).
+        OSError: it cannot be read.
+    """
+    with Path(path).open("rb") as file:
+        found = os.fstat(file.fileno())
+        if os.name == "posix" and not stat.S_ISCHR(
+            found.st_mode
+        ):  # of a device nobody's word stays
+            _check_owner(path, found, holds)
+            if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                mode = stat.filemode(found.st_mode)
+                raise UsageError(
+                    f"{path} holds {holds} and others may write it ({mode}); "
+                    f"run: chmod go-w {path}",
+                    errno=errno.EPERM,
+                )
+        private = os.name != "posix" or not found.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
+        return Trusted(file.read(), private)
+
+
 def _check_private(path: str | os.PathLike[str], found: os.stat_result, holds: str) -> None:
+    _check_owner(path, found, holds)
+    if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise UsageError(
+            f"{path} holds {holds} and others may read it ({stat.filemode(found.st_mode)}); "
+            f"run: chmod 600 {path}"
+        )
+
+
+def _check_owner(path: str | os.PathLike[str], found: os.stat_result, holds: str) -> None:
     if not _trusted(found.st_uid):
         raise UsageError(
             f"{path} holds {holds} and belongs to user {found.st_uid}, who can change it; "
             f"take a copy of your own, or run: chown {os.geteuid()} {path}",
             errno=errno.EPERM,
-        )
-    if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise UsageError(
-            f"{path} holds {holds} and others may read it ({stat.filemode(found.st_mode)}); "
-            f"run: chmod 600 {path}"
         )
 
 
@@ -390,11 +437,11 @@ def _placed(path: Path, held: ExitStack) -> tuple[int, str]:
             links += 1
             if links > LINKS:
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
-            _check_link(path, name, found)
+            target = _target(path, name, folder)
             own = _own_descriptor(folder, name)
             if own is not None and not left:
                 return _named(path, os.dup, own), ""
-            left.extendleft(reversed(PurePath(os.readlink(name, dir_fd=folder)).parts))
+            left.extendleft(reversed(PurePath(target).parts))
         elif not left and name not in {"..", os.sep}:
             return folder, name
         else:
@@ -408,19 +455,26 @@ def _folder(name: str, parent: int | None, path: Path, held: ExitStack) -> int:
     return handle
 
 
-def _check_link(path: Path, name: str, found: os.stat_result) -> None:
-    if not _trusted(found.st_uid):
-        raise UsageError(
-            f"{path}: {name} is a symbolic link of user {found.st_uid}, which may lead anywhere; "
-            "name another file",
-            errno=errno.EPERM,
-        )
+def _target(path: Path, name: str, folder: int) -> str:
+    """Read a symbolic link that can be relied on: the one that is judged, whatever comes there."""
+    handle = _named(path, os.open, name, _LINK, dir_fd=folder)
+    try:
+        found = os.fstat(handle)
+        if not _trusted(found.st_uid):
+            raise UsageError(
+                f"{path}: {name} is a symbolic link of user {found.st_uid}, which may lead "
+                "anywhere; name another file",
+                errno=errno.EPERM,
+            )
+        return _named(path, os.readlink, "", dir_fd=handle)
+    finally:
+        os.close(handle)
 
 
 def _own_descriptor(folder: int, name: str) -> int | None:
     """Return the descriptor of this process that a link of /proc stands for, if it does."""
     try:
-        where = os.readlink(f"/proc/self/fd/{folder}")  # noqa: PTH115 - beside its like
+        where = os.readlink(f"/proc/self/fd/{folder}")  # noqa: PTH115 - a name in /proc, not a path that is opened
     except OSError:
         return None  # there is no /proc, and so no such link
     if name.isdecimal() and re.fullmatch(rf"/proc/{os.getpid()}(/task/\d+)?/fd", where):

@@ -9,25 +9,40 @@ called from whatever thread the event happens in, with no lock held, and never p
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pluggy
 
 from opencrypto._hookimpl import PROJECT, hookimpl
 from opencrypto.driver import Driver
 
+if TYPE_CHECKING:
+    from opencrypto.options import Option, Options
+
 __all__ = [
     "PROJECT", "hookimpl", "opencrypto_attached", "opencrypto_blocked", "opencrypto_detached",
-    "opencrypto_drivers", "opencrypto_migrated", "opencrypto_newsession", "opencrypto_unblocked",
+    "opencrypto_drivers", "opencrypto_migrated", "opencrypto_newsession", "opencrypto_options",
+    "opencrypto_unblocked",
 ]  # fmt: skip
 
 hookspec: Final = pluggy.HookspecMarker(PROJECT)
 
 
 @hookspec
-def opencrypto_drivers() -> Iterable[Driver]:  # type: ignore[empty-body]
+def opencrypto_options() -> Iterable[Option[Any]]:  # type: ignore[empty-body]  # a specification has none
+    """Return what an operator can set of the plugin's drivers; see `opencrypto.options`."""
+
+
+@hookspec
+def opencrypto_drivers(options: Options) -> Iterable[Driver]:  # type: ignore[empty-body]  # a specification has none
     """
     Return the drivers that this host can offer, not yet attached.
+
+    It may be called again, and is then to return new ones. Those that are not wanted are closed.
+    An implementation without the parameter is called without it.
+
+    Args:
+        options: What was declared by `opencrypto_options`, as an operator has set it.
 
     Raises:
         DriverUnavailable: it can offer none; the reason is listed in ``Framework.drivers``.

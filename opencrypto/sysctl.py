@@ -25,6 +25,10 @@ Kind = Literal["", "counter", "gauge"]
 """What a consumer's number is to who measures."""
 
 
+Steps = Callable[[], Iterator[Value | None]]
+"""A value that takes time to find: None after each step of some milliseconds, then the value."""
+
+
 class Node(NamedTuple):
     """
     One name of the tree.
@@ -38,6 +42,7 @@ class Node(NamedTuple):
         high: The greatest value allowed.
         type: What `get` returns.
         unit: What it is counted in (``bytes``, ``ns``, ``s``); empty for plain numbers.
+        steps: Reads it step by step, where there is much to look at; None if it is read at once.
         kind: Whether `opencrypto.metrics` and `opencrypto.telemetry` show it under its own name: a
             ``counter``, which only grows, or a ``gauge``. For consumers that count: they `graft`
             such nodes. Empty: they do not, or know the name by themselves.
@@ -52,6 +57,24 @@ class Node(NamedTuple):
     type: Type = "integer"
     unit: str = ""
     kind: Kind = ""
+    steps: Steps | None = None
+
+    @classmethod
+    def in_steps(
+        cls, name: str, description: str, steps: Steps, *, type: Type = "integer", unit: str = ""
+    ) -> Self:
+        """Make a read-only node whose value is found step by step."""
+        return cls(name, description, lambda: _last(steps()), type=type, unit=unit, steps=steps)
+
+    def read(self) -> Iterator[Value | None]:
+        """
+        Read the value for who must not be kept long: yield None after each step, and the value
+        at the end.
+        """
+        if self.steps is None:
+            yield self.get()
+        else:
+            yield from self.steps()
 
     def write(self, value: Value) -> None:
         """
@@ -67,6 +90,12 @@ class Node(NamedTuple):
         if not self.low <= value <= self.high:
             raise UsageError(f"{self.name} takes {self.low} to {self.high}, not {shown(value)}")
         self.set(value)
+
+
+def _last(steps: Iterator[Value | None]) -> Value:
+    *_, value = steps
+    assert value is not None
+    return value
 
 
 def shown(value: int | str) -> str:

@@ -114,6 +114,14 @@ def _tidy_test(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="session")
+def _no_options_of_the_user() -> Iterator[None]:
+    """Whoever runs the tests may have set options of drivers, which are none of theirs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OPENCRYPTO_CONFIG", "")
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
 def _known_answers_once() -> Iterator[None]:
     """
     Run the known answers of the tree's drivers once in the everyday loop, for all its frameworks.

@@ -160,6 +160,30 @@ def test_somebody_elses_link_is_refused(
     assert target.read_bytes() == b"precious"
 
 
+@only_root
+def test_a_link_that_is_exchanged_as_it_is_read_leads_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was judged by its name, and then read by its name: two looks, with time in between."""
+    victim, link = tmp_path / "victim", tmp_path / "out"
+    victim.write_bytes(b"precious")
+    link.symlink_to(tmp_path / "mine")
+    lstat = os.lstat
+
+    def exchanging(name: str, *, dir_fd: int) -> os.stat_result:
+        found = lstat(name, dir_fd=dir_fd)
+        if name == link.name:
+            link.unlink()
+            link.symlink_to(victim)
+            os.chown(link, NOBODY, NOBODY, follow_symlinks=False)
+        return found
+
+    monkeypatch.setattr(os, "lstat", exchanging)
+    with pytest.raises(UsageError, match="symbolic link of user"):
+        write(link)
+    assert victim.read_bytes() == b"precious"
+
+
 def test_a_circle_of_links_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")

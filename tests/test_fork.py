@@ -196,7 +196,7 @@ def test_no_lock_is_held_in_a_child_by_a_thread_that_did_not_come_along() -> Non
         roots = modules() | made
         before = locks(roots)
         ways = " ".join(before)
-        for part in "fw esp rng late afalg _default_lock _loudly".split():
+        for part in "fw esp rng late afalg ['DEFAULT'].lock _loudly".split():
             assert part in ways, f"the walk finds {part}"
         assert len(before) > 40
 

@@ -86,9 +86,25 @@ def test_what_answers_wrongly_is_not_offered(caplog: pytest.LogCaptureFixture) -
         assert "ZeroDivisionError" in dict(info.failed)["SHA1_HMAC"]
         lines = [r.getMessage() for r in caplog.records if "selftest_failed" in r.getMessage()]
         assert len(lines) == 2
-        with pytest.raises(NoDriverError, match="broken: has no AES_CBC"):
+        with pytest.raises(NoDriverError, match="broken: is not trusted with AES_CBC"):
             fw.newsession(Cryptoini(CRYPTO_AES_CBC, bytes(16)))
         fw.newsession(Cryptoini(CRYPTO_NULL_CBC))
+
+
+def test_who_asks_is_told_why_it_is_missing() -> None:
+    """Not that the driver has no such algorithm, which it claims."""
+    with Framework(plugins=False) as fw:
+        fw.attach(Broken(), selftest=True)
+        with pytest.raises(NoDriverError) as caught:
+            fw.newsession([Cryptoini(CRYPTO_AES_CBC, bytes(16))])
+        assert caught.value.reasons == {
+            "broken": "is not trusted with AES_CBC: its known answer is wrong"
+        }
+        with pytest.raises(NoDriverError) as caught:
+            fw.newsession([Cryptoini(CRYPTO_AES_CBC, bytes(16)), Cryptoini(CRYPTO_SHA1)])
+        assert caught.value.reasons["broken"] == (
+            "has no SHA1, and is not trusted with AES_CBC: its known answer is wrong"
+        )
 
 
 class Harmed(ChainDriver):
@@ -293,10 +309,10 @@ class Slow(Harmed):
         if any(crd.alg in self.silent for crd in crp.desc):
             self.kept.append(crp)
         else:
-            assert self.worker.submit(lambda: self.later(crp))
+            assert self.worker.submit(lambda: self.answer_late(crp))
         return 0
 
-    def later(self, crp: Cryptop) -> None:
+    def answer_late(self, crp: Cryptop) -> None:
         """Pause, and answer."""
         time.sleep(self.pause)
         super().process(crp, 0)
@@ -366,9 +382,9 @@ def test_a_late_known_answer_is_nobodys(attached: bool, caplog: pytest.LogCaptur
 class Doubly(Slow):
     """A driver that answers each twice, and also what nobody asked."""
 
-    def later(self, crp: Cryptop) -> None:
+    def answer_late(self, crp: Cryptop) -> None:
         """Answer, and go on answering."""
-        super().later(crp)
+        super().answer_late(crp)
         self.done(crp)
         self.done(Cryptop(crp.sid))
 

@@ -33,7 +33,10 @@ from typing import Final, NamedTuple
 
 ROOT: Final = Path(__file__).parents[1]
 GOAL: Final = 0.9
-CORE: Final = "requests lane sessions selection queues returns slots"
+CORE: Final = (
+    "requests lane sessions opening moving selection queues returns"
+    " lineage slots driver_table departed"
+)
 ROOMS: Final = ("opencrypto/_state.py", *(f"opencrypto/_core/{name}.py" for name in CORE.split()))
 COPIED: Final = ("opencrypto", "drivers", "consumers", "tests", "tools", "pyproject.toml")
 TESTS: Final = (  # those that are quick to notice come first

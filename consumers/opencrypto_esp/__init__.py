@@ -4,11 +4,19 @@ IPsec ESP (RFC 4303) over opencrypto: the consumer that the framework was made f
 `load_sas` reads associations from a file, `Esp` protects and unprotects IP packets with them.
 """
 
-from opencrypto_esp.config import load_sas
 from opencrypto_esp.esp import Esp
+from opencrypto_esp.formats import load_sas, write_sas
 from opencrypto_esp.results import Counters, Flow, Reason, Result
-from opencrypto_esp.sa import Direction, Mode, SecurityAssociation, one_way
-from opencrypto_esp.suites import ENCRYPTIONS, INTEGRITIES, Encryption, Integrity
+from opencrypto_esp.sa import Direction, Mode, SecurityAssociation
+from opencrypto_esp.suites import (
+    ENCRYPTIONS,
+    INTEGRITIES,
+    Encryption,
+    Integrity,
+    encryption_named,
+    integrity_named,
+)
+from opencrypto_esp.together import one_way
 from opencrypto_esp.window import ReplayWindow
 
 __all__ = [
@@ -25,6 +33,9 @@ __all__ = [
     "ReplayWindow",
     "Result",
     "SecurityAssociation",
+    "encryption_named",
+    "integrity_named",
     "load_sas",
     "one_way",
+    "write_sas",
 ]

@@ -12,14 +12,15 @@ from typing import Final
 
 from opencrypto import CRD_F_VERIFY, Cryptodesc, Framework
 from opencrypto_esp import ip
-from opencrypto_esp.channel import Channel, Job
+from opencrypto_esp.channel import Job
+from opencrypto_esp.ends import ReceivingEnd
 from opencrypto_esp.layout import Layout
+from opencrypto_esp.nat_t import with_checksum
 from opencrypto_esp.outbound import PADDING
-from opencrypto_esp.policy import Policy
-from opencrypto_esp.results import Drop, Flow, Reason, Result
+from opencrypto_esp.results import Drop, Reason, Result
 from opencrypto_esp.sa import Mode, SecurityAssociation
 from opencrypto_esp.state import Numbers
-from opencrypto_esp.tunnel import decapsulate
+from opencrypto_esp.tunnel import decapsulate, inner_packet
 
 _IP: Final = (ip.IPV4_IN, ip.IPV6_IN)
 """The next headers of what a tunnel carries."""
@@ -27,28 +28,20 @@ _IP: Final = (ip.IPV4_IN, ip.IPV6_IN)
 _new: Final = tuple.__new__  # makes a named tuple at a third of its own call's cost
 
 
-class Inbound:
-    """The receiving end of an SA."""
+class Inbound(ReceivingEnd):
+    """The receiving end of an ESP SA."""
+
+    number = ip.ESP
 
     def __init__(
         self, framework: Framework, sa: SecurityAssociation, numbers: Numbers, *, batch: bool
     ) -> None:
-        self.sa = sa
-        self.flow = Flow()
-        self.numbers = numbers
-        self.window = numbers.window
         self._layout = layout = Layout(sa)
         inis = [layout.tag_ini(key=True), layout.cipher_ini(key=True)]
-        self.channel = Channel(
-            framework,
-            [cri for cri in inis if cri is not None],
-            self._fill,
-            self._buffer,
-            self.flow,
-            batch=batch,
-        )
+        super().__init__(framework, sa, numbers, inis, batch=batch)
         self._align = sa.cipher.align
-        self._policy = Policy([(sa, True)]) if sa.source or sa.destination else None
+        # What a NAT has done to addresses, checksums in the payload do not know (RFC 3948 §3.1.2).
+        self._mends = bool(sa.encap) and sa.mode is Mode.TRANSPORT
 
     def _fill(self, desc: Sequence[Cryptodesc]) -> None:
         """Fill in what no packet changes."""
@@ -86,7 +79,7 @@ class Inbound:
         end = layout.payload_at + size
         crp = job.crp
         desc = crp.desc
-        if layout.icv:
+        if layout.verified:
             tag = desc[0]
             tag.inject = end
             if layout.high_last:
@@ -109,24 +102,6 @@ class Inbound:
             at = job.crp.desc[0].inject - 4
             buf[at:at] = (job.seq >> 32).to_bytes(4)
         return buf
-
-    def _check(self, low: int) -> int:
-        """Return the whole sequence number, if the window has room for it."""
-        with self.channel.lock:
-            seq = self.window.infer(low)
-            reason = self.window.check(seq)
-        if reason is not None:
-            raise Drop(reason)
-        return seq
-
-    def _accept(self, seq: int) -> None:
-        """Take note of a number that has verified, in the state first if there is one."""
-        with self.channel.lock:
-            if seq > self.numbers.reserved:
-                self.numbers.reserve(seq)
-            reason = self.window.update(seq)
-        if reason is not None:
-            raise Drop(reason)
 
     def finish(self, job: Job) -> Result:
         """
@@ -161,22 +136,9 @@ class Inbound:
         if mode is Mode.TRANSPORT or (mode is Mode.EITHER and following not in _IP):
             head = ip.rewrite(job.packet, job.place, following, len(payload))
             packet = b"".join((head, payload))
+            if self._mends:
+                packet = with_checksum(packet)
         else:
-            packet = decapsulate(job.packet, _inner(payload, following))
-        if self._policy is not None and not self._policy.find(packet):
-            raise Drop(Reason.POLICY)
+            packet = decapsulate(job.packet, inner_packet(payload, following))
+        self._agree(packet)
         return packet
-
-
-def _inner(payload: bytearray, following: int) -> bytes:
-    """Return the packet in a tunnel, without the padding for traffic flow (RFC 4303 §2.7)."""
-    if following not in _IP:
-        raise Drop(Reason.BAD_NEXT_HEADER)
-    inner = bytes(payload)
-    try:
-        end = ip.length(inner)
-    except Drop:
-        raise Drop(Reason.BAD_INNER) from None
-    if (inner[0] >> 4 == 4) != (following == ip.IPV4_IN):
-        raise Drop(Reason.BAD_INNER)
-    return inner[:end]

@@ -12,8 +12,11 @@ from typing import Final, NamedTuple
 
 from opencrypto_esp.results import Drop, Reason
 
+TCP: Final = 6
 UDP: Final = 17
 ESP: Final = 50
+AH: Final = 51
+IPCOMP: Final = 108
 IPV4_IN: Final = 4
 IPV6_IN: Final = 41
 DUMMY: Final = 59
@@ -151,7 +154,7 @@ def _locate6(packet: bytes, end: int) -> Place:
             raise Drop(Reason.FRAGMENT)
         kind, following, pending = following, packet[at], at
         at += size
-        if kind != DESTINATION or following == ESP:
+        if kind != DESTINATION or following in (ESP, AH, IPCOMP):
             head, nh_at = at, pending
     return Place(head, nh_at, end)
 

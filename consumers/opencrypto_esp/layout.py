@@ -11,7 +11,7 @@ where the upper half of an extended sequence number is authenticated but not sen
 
 from __future__ import annotations
 
-from opencrypto import Cryptoini
+from opencrypto import CRYPTO_NULL_CBC, Cryptoini
 from opencrypto_esp.sa import SecurityAssociation
 
 
@@ -23,6 +23,7 @@ class Layout:
         iv_at: Where the IV stands.
         payload_at: Where the payload begins.
         icv: Size of the ICV.
+        verified: Whether there is an ICV whose key is known.
         overhead: All but payload, padding and its length: what a packet has at least.
         combined: Whether one algorithm encrypts and authenticates.
         hides: Whether there is a payload to encrypt.
@@ -35,22 +36,25 @@ class Layout:
     def __init__(self, sa: SecurityAssociation) -> None:
         self._sa = sa
         self.combined = bool(sa.cipher.icv)
-        self.hides = sa.cipher.hides
+        self.verified = sa.verified
+        # What neither encrypts nor verifies is a request all the same, of which nothing comes.
+        self._cipher = sa.cipher.alg if sa.cipher.alg or self.verified else CRYPTO_NULL_CBC
+        self.hides = sa.cipher.hides or not self.verified
         self.high_first = sa.esn and self.combined
-        self.high_last = sa.esn and not self.combined and sa.icv > 0
+        self.high_last = sa.esn and not self.combined and self.verified
         self.iv_at = 12 if self.high_first else 8
         self.payload_at = self.iv_at + sa.cipher.iv
         self.icv = sa.icv
         self.overhead = 8 + sa.cipher.iv + sa.icv
-        # AES-GCM authenticates what precedes the IV, AES-GMAC IV and payload too (RFC 4543 §3.3).
+        # Others authenticate what precedes the IV, AES-GMAC IV and payload too (RFC 4543 §3.3).
         self.aad = self.iv_at if self.combined and self.hides else 0
 
     def cipher_ini(self, *, key: bool) -> Cryptoini | None:
         """Return the encrypting half of the chain, if there is one."""
         sa = self._sa
-        if sa.cipher.alg is None:
+        if self._cipher is None:
             return None
-        return Cryptoini(sa.cipher.alg, sa.encryption_key if key else None)
+        return Cryptoini(self._cipher, sa.encryption_key if key else None)
 
     def tag_ini(self, *, key: bool) -> Cryptoini | None:
         """Return the authenticating half of the chain, if there is one."""
@@ -58,7 +62,7 @@ class Layout:
         if self.combined:
             # Both halves of a combined mode have the same key.
             tag = sa.cipher.tags[len(sa.encryption_key)]
-            return Cryptoini(tag, sa.encryption_key if key else None)
+            return Cryptoini(tag, sa.encryption_key if key else None, mlen=sa.icv)
         if sa.authenticator is None:
             return None
-        return Cryptoini(sa.authenticator.alg, sa.integrity_key if key else None)
+        return Cryptoini(sa.authenticator.alg, sa.integrity_key if key else None, mlen=sa.icv)

@@ -13,9 +13,11 @@ from typing import Final
 
 from opencrypto import CRD_F_ENCRYPT, Cryptodesc, Framework
 from opencrypto_esp import ip
-from opencrypto_esp.channel import Channel, Job
+from opencrypto_esp.channel import Job
+from opencrypto_esp.ends import SendingEnd
 from opencrypto_esp.layout import Layout
-from opencrypto_esp.results import Drop, Flow, Reason, Result
+from opencrypto_esp.nat_t import UDP_SIZE, UdpHeader
+from opencrypto_esp.results import Drop, Reason, Result
 from opencrypto_esp.sa import Mode, SecurityAssociation
 from opencrypto_esp.state import Numbers
 from opencrypto_esp.tunnel import outer_header
@@ -26,28 +28,23 @@ PADDING: Final = tuple(bytes(range(1, n + 1)) for n in range(256))
 """What padding of each length must be (RFC 4303 §2.4)."""
 
 
-class Outbound:
-    """The sending end of an SA."""
+class Outbound(SendingEnd):
+    """The sending end of an ESP SA."""
 
     def __init__(
         self, framework: Framework, sa: SecurityAssociation, numbers: Numbers, *, batch: bool
     ) -> None:
-        self.sa = sa
-        self.numbers = numbers
-        self.flow = Flow()
         self._layout = layout = Layout(sa)
         inis = [layout.cipher_ini(key=True), layout.tag_ini(key=True)]
-        self.channel = Channel(
-            framework,
-            [cri for cri in inis if cri is not None],
-            self._fill,
-            self._buffer,
-            self.flow,
-            batch=batch,
-        )
+        super().__init__(framework, sa, numbers, inis, batch=batch)
         # SPI, sequence number, room for the IV.
         self._start = Struct(f"!{'IQ' if layout.high_first else 'II'}{sa.cipher.iv}x").pack
-        self._outer = outer_header(sa) if sa.mode is Mode.TUNNEL else None
+        ports = sa.encap_source_port, sa.encap_destination_port
+        self._udp = UdpHeader(*ports) if sa.encap else None
+        self._protocol = ip.UDP if sa.encap else ip.ESP
+        self._overhead = layout.overhead + (UDP_SIZE if sa.encap else 0)
+        self._outer = outer_header(sa, self._protocol) if sa.mode is Mode.TUNNEL else None
+        self._tfc_padding = sa.tfc_padding
         self._trailers: dict[int, bytes] = {}
         self._align = sa.cipher.align
         self._spi = sa.spi
@@ -77,12 +74,16 @@ class Outbound:
         if self._outer is None:
             place = ip.locate(packet)
             payload = packet[place.head : place.end]
+            octets = place.end
             following = packet[place.nh_at]
             if following == ip.DUMMY:
                 raise Drop(Reason.NO_PAYLOAD)
         else:
             place = None
             payload = packet[: ip.length(packet)]
+            octets = len(payload)
+            if octets < self._tfc_padding:
+                payload = payload.ljust(self._tfc_padding, b"\0")
             following = ip.IPV4_IN if packet[0] >> 4 == 4 else ip.IPV6_IN
         layout = self._layout
         size = len(payload) + 2
@@ -90,14 +91,14 @@ class Outbound:
         size += pad
         if place is None:
             assert self._outer is not None
-            head = self._outer(packet, layout.overhead + size)
+            head = self._outer(packet, self._overhead + size)
         else:
-            head = ip.rewrite(packet, place, ip.ESP, layout.overhead + size)
+            head = ip.rewrite(packet, place, self._protocol, self._overhead + size)
         trailer = self._trailers.get(pad << 8 | following) or self._trailer(pad, following)
         seq = self._next()
         job = self.channel.take()
         job.head = head
-        job.octets = place.end if place is not None else len(payload)
+        job.octets = octets
         start = self._start(self._spi, seq if layout.high_first else seq & 0xFFFFFFFF)
         job.made = (start, payload, trailer)
         job.seq = seq
@@ -127,17 +128,6 @@ class Outbound:
             buf[end : end + 4] = (job.seq >> 32).to_bytes(4)
         return buf
 
-    def _next(self) -> int:
-        numbers = self.numbers
-        with self.channel.lock:
-            seq = numbers.top + 1
-            if seq > numbers.reserved:
-                if seq > self.sa.last_sequence:
-                    raise Drop(Reason.SEQUENCE_EXHAUSTED)
-                numbers.reserve(seq)
-            numbers.top = seq
-        return seq
-
     def _trailer(self, pad: int, following: int) -> bytes:
         """Make padding, its length, next header, and room for the ICV."""
         made = PADDING[pad] + bytes((pad, following)) + bytes(self.sa.icv)
@@ -155,7 +145,9 @@ class Outbound:
         try:
             channel.wait(job)
             buf = job.crp.buf
-            if self._layout.high_first:
+            if self._udp is not None:
+                packet = self._udp.wrap(job.head, self._sent(buf))
+            elif self._layout.high_first:
                 packet = b"".join((job.head, buf[:4], memoryview(buf)[8:]))
             else:
                 packet = b"".join((job.head, buf))
@@ -164,3 +156,7 @@ class Outbound:
             return _new(Result, (packet, None, self.sa))
         finally:
             channel.give(job)
+
+    def _sent(self, buf: bytearray) -> bytearray:
+        """Return what of a request's buffer is sent."""
+        return buf[:4] + buf[8:] if self._layout.high_first else buf

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from opencrypto_esp.sa import SecurityAssociation
@@ -23,6 +23,7 @@ class Reason(StrEnum):
     TRUNCATED = "truncated"
     NO_LENGTH = "no length (segmentation offload or jumbogram)"
     FRAGMENT = "fragment in transport mode"
+    UNKNOWN_ROUTE = "routing header that AH cannot foresee"
     NO_DRIVER = "no driver"
     MOVING = "session kept moving"
     BUSY = "no request free"
@@ -46,6 +47,13 @@ class Reason(StrEnum):
     POLICY = "not what the SA is for"
     CONGESTION = "congestion mark on a packet that cannot carry it"
     DUMMY = "dummy"
+    KEEP_ALIVE = "NAT keep-alive"
+    IKE = "IKE"
+    BAD_COMPRESSION = "bad compression"
+
+
+EMPTY: Final = (Reason.DUMMY, Reason.KEEP_ALIVE)
+"""Of packets that hold nothing: RFC 4303 §2.6, RFC 3948 §4."""
 
 
 class Drop(Exception):  # not "Error": it never leaves the package, and a bad packet is no error
@@ -104,8 +112,8 @@ class Flow:
 
     @property
     def lost(self) -> int:
-        """Packets not handed on, but for dummies, which are there to be dropped (RFC 4303 §2.6)."""
-        return self.dropped.total() - self.dropped[Reason.DUMMY]
+        """Packets not handed on, but for those that hold nothing and are there to be dropped."""
+        return self.dropped.total() - sum(self.dropped[reason] for reason in EMPTY)
 
     def as_dict(self) -> Mapping[str, object]:
         """Return the counts as plain values, reasons and drivers in order of number."""

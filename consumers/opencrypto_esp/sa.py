@@ -4,14 +4,22 @@ A security association's configuration: what was agreed on, and its checks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Final, TypeAlias
 
 from opencrypto import UsageError
-from opencrypto_esp.suites import ENCRYPTIONS, INTEGRITIES, Encryption, Integrity
+from opencrypto_esp.suites import (
+    ENCRYPTIONS,
+    INTEGRITIES,
+    Encryption,
+    Integrity,
+    encryption_named,
+    integrity_named,
+    key_bits,
+)
 
 Address: TypeAlias = IPv4Address | IPv6Address
 Network: TypeAlias = IPv4Network | IPv6Network
@@ -26,6 +34,15 @@ LOWEST_SENT: Final = 256
 """The lowest SPI to send by: those below are IANA's, and some old associations' (RFC 4303 §2.1)."""
 
 MAX_WINDOW: Final = 1 << 16
+MAX_ICV: Final = 64
+MAX_TFC_PADDING: Final = 65000
+MAX_CPI: Final = 0xFFFF
+
+UDP_ENCAP: Final = "udp"
+NAT_T_PORT: Final = 4500
+
+DEFLATE_CPI: Final = 2
+"""The one of IPComp's well-known numbers that is known here (RFC 2394)."""
 LAST_SHORT: Final = 0xFFFFFFFF
 LAST_LONG: Final = 0xFFFFFFFFFFFFFFFF
 
@@ -41,6 +58,14 @@ class Mode(StrEnum):
     TRANSPORT = "transport"
     TUNNEL = "tunnel"
     EITHER = "either"
+
+
+class Protocol(StrEnum):
+    """What is done to packets: ESP (RFC 4303), AH (RFC 4302), or IPComp (RFC 3173)."""
+
+    ESP = "esp"
+    AH = "ah"
+    IPCOMP = "ipcomp"
 
 
 class Direction(StrEnum):
@@ -59,11 +84,16 @@ class SecurityAssociation:
 
     Attributes:
         spi: The number on the wire, 1 to 2**32 - 1, to send by 256 at least (RFC 4303 §2.1);
-            `ANY_SPI` to receive on whatever no other SA has, replays not told apart.
-        encryption: A name of `ENCRYPTIONS`.
+            `ANY_SPI` to receive on whatever no other SA has, replays not told apart. Of IPComp
+            the CPI: 2, or 256 to 65535 (RFC 3173 §3.3).
+        protocol: ESP; AH, which has an integrity alone; or IPComp, which has no keys.
+        encryption: A name of `ENCRYPTIONS`, or another spelling of it (`encryption_named`).
         encryption_key: Its key; of counter modes, with the salt at the end.
-        integrity: A name of `INTEGRITIES`; empty with a combined mode, or with `unauthenticated`.
+        integrity: A name of `INTEGRITIES`, or another spelling of it; empty with a combined mode,
+            with `icv_length`, or with `unauthenticated`.
         integrity_key: Its key.
+        icv_length: **Bytes** of an ICV of which the integrity or its key is not known, to be left
+            unverified on receipt; 0 otherwise.
         direction: Whether packets are sent by it or received; None where whoever uses it says.
         mode: Transport or tunnel; to receive on, perhaps either.
         tunnel_source: Outer source address, in tunnel mode; to receive on, None for any.
@@ -76,6 +106,13 @@ class SecurityAssociation:
         replay_seq_hi: The upper half of the extended numbers expected first; None for that of
             what follows `sequence`.
         hop_limit: TTL or hop limit of the outer header.
+        encap: ``"udp"`` puts ESP into UDP (NAT-T, RFC 3948); empty for none.
+        encap_source_port: Its source port on sending, and one that it is received on.
+        encap_destination_port: Its destination port, likewise.
+        tfc_padding: In tunnel mode, **bytes** that shorter inner packets are padded to, so that
+            their length says less (RFC 4303 §2.7); 0 for none.
+        then: The name of the SA that packets go through after this one, as SAs applied together
+            do (RFC 4301 §4.1): on sending what it made, on receipt what came out of it.
         dscp: DSCP of the outer header, 0 to 63; None copies the inner packet's.
         unauthenticated: Allow encryption alone, which RFC 8221 §4 forbids to use.
         keys: Where the keys are from: `AGREED` with the other end, by IKE or as often as they are
@@ -85,10 +122,12 @@ class SecurityAssociation:
     """
 
     spi: int
-    encryption: str
+    protocol: Protocol = Protocol.ESP
+    encryption: str = ""
     encryption_key: bytes = field(default=b"", repr=False)
     integrity: str = ""
     integrity_key: bytes = field(default=b"", repr=False)
+    icv_length: int = 0
     direction: Direction | None = None
     mode: Mode = Mode.TRANSPORT
     tunnel_source: Address | None = None
@@ -101,16 +140,28 @@ class SecurityAssociation:
     replay_seq_hi: int | None = None
     hop_limit: int = 64
     dscp: int | None = None
+    encap: str = ""
+    encap_source_port: int = NAT_T_PORT
+    encap_destination_port: int = NAT_T_PORT
+    tfc_padding: int = 0
+    then: str = ""
     unauthenticated: bool = False
     keys: str = ""
     name: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot work, naming the SA and the remedy, never a key."""
+        """Call the suites by their names here; refuse what cannot work, never naming a key."""
+        self._name_suites()
         self._check_numbers()
         self._check_encryption()
         self._check_integrity()
         self._check_mode()
+        self._check_encap()
+        self._check_tfc_padding()
+        if self.protocol is Protocol.AH:
+            self._check_ah()
+        elif self.protocol is Protocol.IPCOMP:
+            self._check_ipcomp()
         if self.keys not in ("", AGREED, WRITTEN):
             raise self._bad(f'keys are "{AGREED}", or say nothing of them')
 
@@ -132,13 +183,24 @@ class SecurityAssociation:
     @property
     def icv(self) -> int:
         """Bytes of ICV at the end of each packet."""
-        return self.cipher.icv or (INTEGRITIES[self.integrity].icv if self.integrity else 0)
+        own = INTEGRITIES[self.integrity].icv if self.integrity else self.icv_length
+        return self.cipher.icv or own
+
+    @property
+    def numbered(self) -> bool:
+        """Whether packets have sequence numbers: not those of IPComp."""
+        return self.protocol is not Protocol.IPCOMP
+
+    @property
+    def verified(self) -> bool:
+        """Whether each packet's ICV can be verified: there is one, and its key is known."""
+        return bool(self.cipher.icv or self.integrity)
 
     @property
     def window(self) -> int:
         """How many sequence numbers are told apart on receipt."""
         # Without integrity anybody could move the window (RFC 4303 §3.4.3); each SPI has its own.
-        return self.replay_window if self.icv and self.spi != ANY_SPI else 0
+        return self.replay_window if self.verified and self.spi != ANY_SPI else 0
 
     @property
     def first_high(self) -> int | None:
@@ -158,7 +220,11 @@ class SecurityAssociation:
     def _check_numbers(self) -> None:
         if not 0 <= self.spi <= 0xFFFFFFFF:
             raise self._bad("the SPI must be 1 to 0xffffffff")
-        if self.direction is Direction.OUT and self.spi < LOWEST_SENT:
+        if (
+            self.direction is Direction.OUT
+            and self.spi < LOWEST_SENT
+            and (self.numbered or self.spi != DEFLATE_CPI)
+        ):
             raise self._bad(
                 "to send by, the SPI must be 256 to 0xffffffff; lower ones are reserved"
             )
@@ -177,39 +243,71 @@ class SecurityAssociation:
         if self.dscp is not None and not 0 <= self.dscp <= 63:
             raise self._bad("dscp must be 0 to 63")
 
-    def _check_encryption(self) -> None:
-        suite = ENCRYPTIONS.get(self.encryption)
-        if suite is None:
-            known = ", ".join(ENCRYPTIONS)
-            raise self._bad(f"unknown encryption {self.encryption!r}; it is one of {known}")
-        if len(self.encryption_key) not in suite.keys:
-            sizes = " or ".join(map(str, sorted(suite.keys)))
-            salt = ", the last 4 being the salt" if 20 in suite.keys else ""
-            raise self._bad(
-                f"{self.encryption} takes a key of {sizes} bytes{salt}, "
-                f"not {len(self.encryption_key)}"
+    def _name_suites(self) -> None:
+        if self.protocol is not Protocol.ESP and not self.encryption:
+            object.__setattr__(self, "encryption", "null")
+        object.__setattr__(
+            self, "encryption", self._known("encryption", encryption_named, ENCRYPTIONS)
+        )
+        if self.integrity:
+            object.__setattr__(
+                self, "integrity", self._known("integrity", integrity_named, INTEGRITIES)
             )
+
+    def _known(
+        self,
+        what: str,
+        named: Callable[[str], Encryption | Integrity | None],
+        names: Mapping[str, object],
+    ) -> str:
+        """Return a suite's name here, if what is written means one and its key has the length."""
+        spelling: str = getattr(self, what)
+        suite = named(spelling)
+        if suite is None:
+            raise self._bad(f"unknown {what} {spelling!r}; it is one of {', '.join(names)}")
+        size = len(getattr(self, f"{what}_key"))
+        said = key_bits(spelling) if what == "encryption" else None
+        takes = {said // 8 + suite.salt} if said else suite.keys
+        if size not in takes:
+            sizes = f"{min(takes)} to {max(takes)}"
+            if len(takes) <= 4:
+                sizes = " or ".join(map(str, sorted(takes)))
+            salt = f", the last {suite.salt} being the salt" if suite.salt else ""
+            raise self._bad(f"{spelling} takes a key of {sizes} bytes{salt}, not {size}")
+        return suite.name
+
+    def _check_encryption(self) -> None:
         key = self.encryption_key
         if self.encryption == "3des-cbc" and (key[:8] == key[8:16] or key[8:16] == key[16:]):
             raise self._bad("two thirds of the 3DES key are equal, which leaves plain DES")
+        if self.cipher.old and self.direction is Direction.OUT:
+            raise self._bad(
+                f"{self.encryption} is there to read old captures; send by aes-gcm-16 or aes-cbc"
+            )
 
     def _check_integrity(self) -> None:
-        suite = INTEGRITIES.get(self.integrity)
-        if self.integrity and suite is None:
-            known = ", ".join(INTEGRITIES)
-            raise self._bad(f"unknown integrity {self.integrity!r}; it is one of {known}")
-        if self.cipher.icv and self.integrity:
+        if self.cipher.icv and (self.integrity or self.icv_length):
             raise self._bad(f"{self.encryption} authenticates by itself; leave integrity out")
-        if suite is None:
-            if self.integrity_key:
-                raise self._bad("an integrity_key, but no integrity that takes it")
-            if not self.cipher.icv and not (self.cipher.hides and self.unauthenticated):
-                raise self._bad(f"{self.encryption} needs an integrity, such as hmac-sha2-256-128")
+        if self.integrity:
+            if self.icv_length:
+                raise self._bad("icv_length says how long an unknown ICV is, and integrity too")
             return
-        if len(self.integrity_key) != suite.key:
-            raise self._bad(
-                f"{self.integrity} takes a key of {suite.key} bytes, not {len(self.integrity_key)}"
-            )
+        if self.integrity_key:
+            raise self._bad("an integrity_key, but no integrity that takes it")
+        if self.icv_length:
+            self._check_unverified()
+        elif (
+            self.numbered
+            and not self.cipher.icv
+            and not (self.cipher.hides and self.unauthenticated)
+        ):
+            raise self._bad(f"{self.encryption} needs an integrity, such as hmac-sha2-256-128")
+
+    def _check_unverified(self) -> None:
+        if not 0 < self.icv_length <= MAX_ICV:
+            raise self._bad(f"icv_length must be 1 to {MAX_ICV} bytes")
+        if self.direction is Direction.OUT:
+            raise self._bad("icv_length is for receiving; to send, name an integrity")
 
     def _check_mode(self) -> None:
         source, destination = self.tunnel_source, self.tunnel_destination
@@ -227,78 +325,32 @@ class SecurityAssociation:
         if source and destination and source.version != destination.version:
             raise self._bad("tunnel_source and tunnel_destination must both be IPv4 or both IPv6")
 
+    def _check_encap(self) -> None:
+        if self.encap not in ("", UDP_ENCAP):
+            raise self._bad(f'encap is "{UDP_ENCAP}", or left out')
+        for port in (self.encap_source_port, self.encap_destination_port):
+            if not 1 <= port <= 0xFFFF:
+                raise self._bad("ports of encap must be 1 to 65535")
+        if self.encap and self.protocol is not Protocol.ESP:
+            raise self._bad("only ESP goes into UDP; leave encap out")
 
-def check_together(sas: Sequence[SecurityAssociation]) -> None:
-    """
-    Refuse SAs that one end cannot have together.
+    def _check_tfc_padding(self) -> None:
+        if not 0 <= self.tfc_padding <= MAX_TFC_PADDING:
+            raise self._bad(f"tfc_padding must be 0 to {MAX_TFC_PADDING} bytes")
+        if self.tfc_padding and (self.mode, self.protocol) != (Mode.TUNNEL, Protocol.ESP):
+            # Elsewhere the receiver cannot tell it from what it pads.
+            raise self._bad("tfc_padding is for ESP in tunnel mode")
 
-    Raises:
-        UsageError: there are none, one is for neither direction, two of one direction have one
-            SPI and the same addresses, or two of different directions the same keys: packets that
-            one sends, the other would take for its peer's when somebody sends them back.
-    """
-    for sa in sas:
-        if sa.direction is None:
-            raise UsageError(
-                f'SA {sa.label} has no direction; write direction = "out" if packets are sent by '
-                'it, or direction = "in" if they are received'
-            )
-    if not sas or len(set(map(_place, sas))) < len(sas):
-        raise UsageError(
-            "give at least one SA, and each of one direction an SPI of its own, or else addresses"
-        )
-    sending = {_keys(sa): sa for sa in sas if sa.direction is Direction.OUT}
-    for sa in sas:
-        if sa.direction is Direction.IN and _keys(sa) in sending:
-            raise UsageError(
-                f"SA {sending[_keys(sa)].label} (out) and SA {sa.label} (in) have the same keys: "
-                "what is sent would be taken when it comes back; agree on keys for each direction"
-            )
+    def _check_ah(self) -> None:
+        if self.encryption != "null":
+            raise self._bad("AH hides nothing; leave encryption out, and name an integrity")
+        if not self.integrity:
+            raise self._bad("AH needs an integrity, such as hmac-sha2-256-128")
 
-
-def _place(sa: SecurityAssociation) -> tuple[object, ...]:
-    """Return what tells it from others on the wire."""
-    if sa.mode is Mode.TRANSPORT:
-        return sa.direction, sa.spi, sa.source, sa.destination
-    return sa.direction, sa.spi, sa.tunnel_source, sa.tunnel_destination
-
-
-def _keys(sa: SecurityAssociation) -> tuple[str, bytes, str, bytes]:
-    return sa.encryption, sa.encryption_key, sa.integrity, sa.integrity_key
-
-
-def check_sendable(sas: Iterable[SecurityAssociation]) -> None:
-    """
-    Refuse to send by a counter mode with keys that are used again each time.
-
-    Two packets with one IV under one key give both away, and let others forge. RFC 3686 (section 7)
-    and RFC 4106 (section 10) want keys that are agreed anew.
-
-    Raises:
-        UsageError: an SA to send by has such keys.
-    """
-    for sa in sas:
-        if sa.direction is Direction.OUT and sa.keys == WRITTEN and sa.cipher.counter:
-            raise UsageError(
-                f"SA {sa.label}: {sa.encryption} is not safe with keys that a file has again each "
-                'time; agree on new ones (IKE) and write keys = "agreed", take aes-cbc with an '
-                "integrity, or say that the keys are for tests (--test-keys)"
-            )
-
-
-def one_way(sas: Iterable[SecurityAssociation], direction: Direction) -> list[SecurityAssociation]:
-    """
-    Return the SAs of one way; those that name none are taken to be of it.
-
-    Raises:
-        UsageError: all are for the other way.
-    """
-    chosen = [
-        replace(sa, direction=direction)
-        for sa in sas
-        if sa.direction is None or sa.direction is direction
-    ]
-    if not chosen:
-        use = "sending" if direction is Direction.OUT else "receiving"
-        raise UsageError(f'no SA is for {use}; write direction = "{direction}" in one that is')
-    return chosen
+    def _check_ipcomp(self) -> None:
+        if self.encryption != "null" or self.integrity or self.icv_length:
+            raise self._bad("IPComp has no keys; leave encryption and integrity out")
+        if not self.spi <= MAX_CPI:
+            raise self._bad(f"the SPI of IPComp is its CPI: 2, or 256 to {MAX_CPI}")
+        if self.esn:
+            raise self._bad("IPComp has no sequence numbers; leave esn out")

@@ -15,13 +15,14 @@ import os
 import secrets
 import threading
 import time
-import weakref
+import typing
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from opencrypto import CryptoError, UsageError
+from opencrypto.driver import renew_after_fork
 from opencrypto.files import HeldFile
 from opencrypto_esp.results import Drop, Reason
 from opencrypto_esp.sa import MAX_WINDOW, Direction, Mode, SecurityAssociation
@@ -146,7 +147,7 @@ class KeptNumbers(Numbers):
         return {"top": self.window.top, "window": size, "seen": f"{self.window.seen:x}"}
 
 
-class Keeper(Protocol):
+class Keeper(typing.Protocol):
     """Who has the numbers of SAs."""
 
     def numbers(self, sa: SecurityAssociation) -> Numbers:
@@ -198,7 +199,7 @@ class State:
         except BaseException:
             self._file.close()
             raise
-        _states.add(self)
+        renew_after_fork(self)
 
     def numbers(self, sa: SecurityAssociation) -> Numbers:
         """Return the numbers of an SA."""
@@ -233,6 +234,10 @@ class State:
         """Have no more numbers used."""
         for each in self._numbers.values():
             each.stop()
+
+    def after_fork(self) -> None:
+        """Stop, in a forked child: what is reserved is the parent's, up to the last number."""
+        self.stop()
 
     def _is_the_parents(self) -> bool:
         """Tell whether this is a forked child, which must not use the same numbers."""
@@ -300,18 +305,6 @@ class State:
             )
 
 
-_states: weakref.WeakSet[State] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    """What is reserved is the parent's, up to the last number."""
-    for state in list(_states):
-        state.stop()
-
-
-os.register_at_fork(after_in_child=_after_fork)
-
-
 def fingerprint(sa: SecurityAssociation, salt: bytes) -> str:
     """Return what tells this SA from others, with other keys too, and no key."""
     parts = (
@@ -325,7 +318,7 @@ def fingerprint(sa: SecurityAssociation, salt: bytes) -> str:
 
 
 def _names(sas: Sequence[SecurityAssociation]) -> dict[SecurityAssociation, Name]:
-    """Name each SA by its direction and SPI, and where several have these, by its addresses too."""
+    """Name each SA by direction and SPI, and where several have these, by what else it has."""
     many = Counter((sa.direction, sa.spi) for sa in sas)
     return {
         sa: (str(sa.direction), sa.spi, _ends(sa) if many[sa.direction, sa.spi] > 1 else "")
@@ -336,7 +329,8 @@ def _names(sas: Sequence[SecurityAssociation]) -> dict[SecurityAssociation, Name
 def _ends(sa: SecurityAssociation) -> str:
     tunnel = (sa.tunnel_source,), (sa.tunnel_destination,)
     ends = tunnel if sa.mode is not Mode.TRANSPORT else (sa.source, sa.destination)
-    return " to ".join(",".join(str(each or "*") for each in end) or "*" for end in ends)
+    named = (",".join(str(each or "*") for each in end) or "*" for end in ends)
+    return f"{sa.protocol} {' to '.join(named)}"
 
 
 def sound(record: dict[str, Any]) -> bool:

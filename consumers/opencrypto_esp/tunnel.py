@@ -29,13 +29,14 @@ OuterHeader: TypeAlias = Callable[[bytes, int], bytes]
 """``header(inner packet, bytes that follow) -> outer header``."""
 
 
-def outer_header(sa: SecurityAssociation) -> OuterHeader:
-    """Return what makes the outer headers of an SA."""
+def outer_header(sa: SecurityAssociation, protocol: int) -> OuterHeader:
+    """Return what makes the outer headers of an SA, each followed by a protocol."""
     source, destination = sa.tunnel_source, sa.tunnel_destination
     assert source is not None
     assert destination is not None
     pair = source.packed + destination.packed
-    return _outer4(sa, pair) if source.version == 4 else _outer6(sa, pair)
+    make = _outer4 if source.version == 4 else _outer6
+    return make(sa, protocol, pair)
 
 
 def _outer_class(sa: SecurityAssociation, inner: bytes) -> int:
@@ -43,7 +44,7 @@ def _outer_class(sa: SecurityAssociation, inner: bytes) -> int:
     return value if sa.dscp is None else sa.dscp << 2 | value & 3
 
 
-def _outer4(sa: SecurityAssociation, pair: bytes) -> OuterHeader:
+def _outer4(sa: SecurityAssociation, protocol: int, pair: bytes) -> OuterHeader:
     # Identifications repeat after 65536 packets, as RFC 6864 allows for packets that have DF set.
     idents = itertools.count(1)
 
@@ -55,7 +56,7 @@ def _outer4(sa: SecurityAssociation, pair: bytes) -> OuterHeader:
         made = bytearray(
             _IPV4.pack(
                 0x45, _outer_class(sa, inner), total, next(idents) & 0xFFFF,
-                0 if fragmentable else 0x4000, sa.hop_limit, ip.ESP, 0, pair,
+                0 if fragmentable else 0x4000, sa.hop_limit, protocol, 0, pair,
             )
         )  # fmt: skip
         ip.set_checksum(made)
@@ -64,12 +65,12 @@ def _outer4(sa: SecurityAssociation, pair: bytes) -> OuterHeader:
     return header
 
 
-def _outer6(sa: SecurityAssociation, pair: bytes) -> OuterHeader:
+def _outer6(sa: SecurityAssociation, protocol: int, pair: bytes) -> OuterHeader:
     def header(inner: bytes, size: int) -> bytes:
         if size > ip.MAX_PACKET:
             raise Drop(Reason.TOO_BIG)
         first = 6 << 28 | _outer_class(sa, inner) << 20
-        return _IPV6.pack(first, size, ip.ESP, sa.hop_limit, pair)
+        return _IPV6.pack(first, size, protocol, sa.hop_limit, pair)
 
     return header
 
@@ -93,3 +94,22 @@ def decapsulate(outer: bytes, inner: bytes) -> bytes:
             raise Drop(Reason.CONGESTION)
         return inner
     return ip.with_traffic_class(inner, value & ~3 | mark)
+
+
+def inner_packet(payload: bytes | bytearray, following: int) -> bytes:
+    """
+    Return the packet in a tunnel, without the padding for traffic flow (RFC 4303 §2.7).
+
+    Raises:
+        Drop: there is none, or it is not what the number before it says.
+    """
+    if following not in (ip.IPV4_IN, ip.IPV6_IN):
+        raise Drop(Reason.BAD_NEXT_HEADER)
+    inner = bytes(payload)
+    try:
+        end = ip.length(inner)
+    except Drop:
+        raise Drop(Reason.BAD_INNER) from None
+    if (inner[0] >> 4 == 4) != (following == ip.IPV4_IN):
+        raise Drop(Reason.BAD_INNER)
+    return inner[:end]

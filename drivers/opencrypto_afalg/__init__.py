@@ -8,20 +8,35 @@ says why and is absent; where it goes away in the middle of life, sessions migra
 
 from __future__ import annotations
 
+from typing import Any, Final
+
 from opencrypto import Driver, DriverUnavailable, hookimpl
+from opencrypto.options import Option, Options
 from opencrypto_afalg.capability import names_of
 from opencrypto_afalg.catalogue import reason_of
-from opencrypto_afalg.driver import AfalgDriver
+from opencrypto_afalg.driver import THREADS, AfalgDriver
 from opencrypto_afalg.hashing import KernelHash
 from opencrypto_afalg.kernel import Kernel
 from opencrypto_afalg.rng import GENERATORS, KernelRng
 
 __all__ = ["GENERATORS", "AfalgDriver", "Kernel", "KernelHash", "KernelRng", "drivers"]
 
+ZEROCOPY: Final = Option("zerocopy", False, "hand large regions to hashes by splice; does not pay")
+WORKERS: Final = Option(
+    "threads", THREADS, "threads that do what takes longer than 0.2 ms, at most", least=1, most=256
+)
 
-def drivers(kernel: Kernel | None = None) -> list[Driver]:
+
+def drivers(
+    kernel: Kernel | None = None, *, zerocopy: bool = False, threads: int = THREADS
+) -> list[Driver]:
     """
     Return the driver's entries for a kernel: software, and hardware if it knows of a device.
+
+    Args:
+        kernel: The kernel to use; another one in tests.
+        zerocopy: As `AfalgDriver` has it.
+        threads: Likewise.
 
     Raises:
         DriverUnavailable: this process can have no AF_ALG sockets.
@@ -31,7 +46,7 @@ def drivers(kernel: Kernel | None = None) -> list[Driver]:
         kernel.socket().close()
     except OSError as error:
         raise DriverUnavailable(reason_of(error, "AF_ALG")) from None
-    found: list[Driver] = [AfalgDriver(kernel)]
+    found: list[Driver] = [AfalgDriver(kernel, zerocopy=zerocopy, threads=threads)]
     devices = device_names(kernel)
     if devices:
         software = found[0]
@@ -41,7 +56,9 @@ def drivers(kernel: Kernel | None = None) -> list[Driver]:
             if any(name.name in devices for name in names_of(alg))
         ]
         if algs:
-            found.append(AfalgDriver(kernel, device=True, algs=algs))
+            found.append(
+                AfalgDriver(kernel, device=True, algs=algs, zerocopy=zerocopy, threads=threads)
+            )
     return found
 
 
@@ -53,6 +70,12 @@ def device_names(kernel: Kernel) -> set[str]:
 
 
 @hookimpl
-def opencrypto_drivers() -> list[Driver]:
+def opencrypto_options() -> list[Option[Any]]:
+    """Say what can be set of it."""
+    return [ZEROCOPY, WORKERS]
+
+
+@hookimpl
+def opencrypto_drivers(options: Options) -> list[Driver]:
     """Offer the driver on kernels that have AF_ALG."""
-    return drivers()
+    return drivers(zerocopy=options[ZEROCOPY], threads=options[WORKERS])

@@ -11,7 +11,7 @@ import errno
 import struct
 from typing import Final
 
-from opencrypto import CRD_F_ENCRYPT, CRD_F_VERIFY, Cryptoini, Cryptop
+from opencrypto import CRD_F_ENCRYPT, Cryptoini, Cryptop
 from opencrypto.chain import (
     UNVERIFIED,
     Chain,
@@ -20,6 +20,7 @@ from opencrypto.chain import (
     Segments,
     Step,
     Transform,
+    cipher_and_mac,
     region,
     request_iv,
     scatter,
@@ -67,25 +68,16 @@ class FusedSession(ChainSession):
 
     def _fit(self, plan: Plan) -> tuple[Step, Step] | None:
         """Return the cipher's and the MAC's step if one call can do both."""
-        if len(plan.steps) != 2:
+        both = cipher_and_mac(plan, self.chain)
+        if both is None:
             return None
-        first, second = plan.steps
-        encrypt = not self.chain.facts[first.position].authenticates
-        cipher, mac = (first, second) if encrypt else (second, first)
-        if self.chain.facts[cipher.position].authenticates:
-            return None
-        if not self.chain.facts[mac.position].authenticates:
-            return None
-        if bool(cipher.crd.flags & CRD_F_ENCRYPT) is not encrypt:
-            return None
-        if bool(mac.crd.flags & CRD_F_VERIFY) is encrypt:
-            return None
+        cipher, mac = both
         crd, over = cipher.crd, mac.crd
         # One call cannot be done in pieces. Each of the two can, and takes any length.
         if over.len + self.chain.macs[mac.position] > self.both.transform.piece:
             return None
         regions = crd.skip, crd.skip + crd.len, over.skip, over.skip + over.len
-        return (cipher, mac) if in_one_call(*regions) else None
+        return both if in_one_call(*regions) else None
 
     def _once(self, crp: Cryptop, parts: Segments, cipher: Step, mac: Step) -> bool:
         crd, at = cipher.crd, cipher.position

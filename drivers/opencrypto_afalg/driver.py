@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -49,9 +48,6 @@ INLINE_NS: Final = 200_000
 INLINE_MOST: Final = 128 * 1024
 """Bytes over which a request goes to a thread, however quick the kernel is."""
 
-ZEROCOPY: Final = "OPENCRYPTO_AFALG_ZEROCOPY"
-"""Environment variable: 1 to switch zero copy on."""
-
 THREADS: Final = 4
 DEPTH: Final = 256
 """How many requests wait for a thread before the framework is told to hold more back."""
@@ -69,8 +65,7 @@ class AfalgDriver(Driver):
         inline_ns: How long a caller may be kept, in nanoseconds.
         limit: How many sockets to keep open; 0 for a quarter of what the process may have.
         threads: How many threads at most do what takes longer.
-        zerocopy: Hand large regions to hashes by splice. None for what the environment's
-            OPENCRYPTO_AFALG_ZEROCOPY says, which is no if it is not there. It does not pay.
+        zerocopy: Hand large regions to hashes by splice. It does not pay.
     """
 
     name = "afalg"
@@ -88,7 +83,7 @@ class AfalgDriver(Driver):
         inline_ns: int = INLINE_NS,
         limit: int = 0,
         threads: int = THREADS,
-        zerocopy: bool | None = None,
+        zerocopy: bool = False,
     ) -> None:
         self.kernel = kernel or Kernel()
         self.device = device
@@ -105,8 +100,7 @@ class AfalgDriver(Driver):
         self._builder = Builder(self.kernel, self.descriptors)
         self._inline_ns = inline_ns
         self.remarks: list[str] = []
-        wanted_copy = os.environ.get(ZEROCOPY, "") == "1" if zerocopy is None else zerocopy
-        self.zerocopy = wanted_copy and not self._no_zerocopy()
+        self.zerocopy = zerocopy and not self._no_zerocopy()
         self._lock = threading.Lock()  # guards _inline and remarks
         self._inline: dict[tuple[str, str], int] = {}
         self.keyops = frozenset() if device else frozenset({int(CRK_RANDOM)})

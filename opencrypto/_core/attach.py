@@ -15,13 +15,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from opencrypto._core.bugs import DriverBugs
+from opencrypto._core.driver_table import DriverTable
 from opencrypto._core.errands import Errands
 from opencrypto._core.key_requests import KeyRequests
 from opencrypto._core.origins import Origin
 from opencrypto._core.plugins import Observers
 from opencrypto._core.requests import Dispatcher
 from opencrypto._core.sessions import Sessions
-from opencrypto._core.slots import DriverTable, Slot
+from opencrypto._core.slots import Slot
 from opencrypto._log import log
 from opencrypto._request.key import KOPS
 from opencrypto._request.sid import lid_of
@@ -35,6 +36,9 @@ from opencrypto.xform import FACTS
 
 if TYPE_CHECKING:
     from opencrypto.selftest import Trial
+
+DETACH_TIMEOUT: Final = 10.0
+"""Seconds that a driver has to answer what it has taken, when it is detached or leaves."""
 
 GRACE: Final = 0.05
 """Seconds between two looks at a driver that another thread detaches, and may give up."""
@@ -155,6 +159,7 @@ class Attachments:
     def attach(self, driver: Driver, origin: Origin, *, selftest: bool, timeout: float) -> int:
         """Give a driver a slot, register what it can do, and give it its ports."""
         _check_driver(driver)
+        self._await_namesake(driver)
         if any(slot.driver is driver for slot in self._drivers):
             raise BusyError(f"driver {driver.name} is attached already; detach it first")
         done: Callable[[Cryptop], None] = self._dispatcher.done
@@ -170,6 +175,10 @@ class Attachments:
         setattr(driver, "done", done)  # noqa: B010 - shadows a method
         driver.kdone = functools.partial(self._key_requests.done, by=slot.keys.inflight)
         driver.unblock = functools.partial(self.unblock, slot.hid)
+        report = functools.partial(self._bugs.report, Rule.PROCESS_RAISED, slot.name)
+        setattr(driver, "raised", report)  # noqa: B010 - shadows a method
+        setattr(driver, "leave", functools.partial(self.leave, slot))  # noqa: B010 - likewise
+        self._drivers.departed.reasons.pop(slot.name, None)
         with slot.lock:
             slot.sym.newsession = driver.newsession
             slot.sym.freesession = driver.freesession
@@ -193,6 +202,50 @@ class Attachments:
             self._detach(slot, 0.0)
             raise UsageError("the framework is closed; make a new one")
         return slot.hid
+
+    def leave(self, slot: Slot, reason: str) -> None:
+        """
+        Have a driver leave by its own word: see `Driver.leave`.
+
+        Nothing of the driver's is called from here, and no lock is waited for.
+        """
+        if not isinstance(reason, str):
+            raise UsageError(f"a reason is a text, not {type(reason).__name__}")
+        reason = reason or "it gave no reason"
+        try:
+            slot.move(SlotEvent.UNREGISTER)
+        except IllegalTransition:
+            return  # it leaves already
+        try:
+            slot.reason = reason
+            self._drivers.departed.note(slot)
+            slot.sym.algs.clear()
+            slot.keys.ops.clear()
+        finally:
+            self._errands.add((self._go, (slot,)))
+            self._errands.hurry()
+        log.warning("driver_left", driver=slot.name, hid=slot.hid, reason=reason)
+
+    def _go(self, slot: Slot) -> None:
+        """Do the rest of `leave`, by a thread: the driver may take its time."""
+        if slot.driver is None:  # it came by `get_driverid`, and there is nothing to close
+            self._withdraw(slot)
+            return
+
+        def run() -> None:
+            try:
+                self._detach(slot, DETACH_TIMEOUT)
+            except UsageError:
+                pass  # somebody detaches it
+
+        if started("opencrypto-leave", run) is None:
+            run()
+
+    def _await_namesake(self, driver: Driver) -> None:
+        """Wait for the end of one that leaves by its own word, whose name the new one will have."""
+        for slot in self._drivers:
+            if slot.reason and slot.name == driver.name and self._sessions.may_wait():
+                slot.seen_off.wait(0 if _is_held_up(slot) else DETACH_TIMEOUT)
 
     def detach(self, which: int | str | Driver, timeout: float) -> None:
         """Withdraw a driver, wait until it has answered what it has taken, and close it."""
@@ -269,9 +322,11 @@ class Attachments:
                 self._close(slot.driver, slot)
             for port in Driver.ports:
                 setattr(slot.driver, port, detached)
+            for method in ("leave", "raised"):
+                vars(slot.driver).pop(method, None)
         # After close(), which may still answer key requests or hand them back.
         self._reclaim_keys(slot)
-        slot.driver = None  # only now: from here on the slot may be another's
+        slot.driver = None  # only now: from here on its id may be another's
         seen_off = slot.seen_off
         self._drivers.release(slot)
         seen_off.set()

@@ -15,7 +15,12 @@ from typing import Any, Final
 from opencrypto._log import log, where
 
 Errand = tuple[Callable[..., object], tuple[Any, ...]]
-"""What to call, and with what. It may find that there is nothing left to do."""
+"""
+What to call, and with what. It may find that there is nothing left to do.
+
+One that a signal handler breaks off, where there is no thread of our own, is begun again. What must
+not be done twice comes with a list that it empties before that, with nothing called in between.
+"""
 
 
 class Errands:
@@ -47,14 +52,16 @@ class Errands:
         """Do what is left."""
         left = self._left
         while left:
-            do, values = left[0]
-            del left[0]
+            do, values = left[0]  # it stays there until it is done
             try:
                 do(*values)
+            except KeyboardInterrupt:
+                raise
             except BaseException as error:
+                del left[0]
                 log.error("errand_failed", error=type(error).__name__, where=where(error))
-                if isinstance(error, KeyboardInterrupt):
-                    raise
+            else:
+                del left[0]
 
     def after_fork(self) -> None:
         """Forget, in a forked child, what is the parent's to do."""

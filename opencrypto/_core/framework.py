@@ -16,18 +16,21 @@ from typing import TYPE_CHECKING, Any, Self
 
 from opencrypto._core import tree as _tree
 from opencrypto._core import views as _views
-from opencrypto._core.attach import Attachments
+from opencrypto._core.attach import DETACH_TIMEOUT, Attachments
 from opencrypto._core.bugs import DriverBugs
-from opencrypto._core.errands import Errands
+from opencrypto._core.driver_table import DriverTable
 from opencrypto._core.key_requests import KeyRequests
+from opencrypto._core.moving import Moving
+from opencrypto._core.opening import Opening
 from opencrypto._core.plugins import Plugins
 from opencrypto._core.pool import RequestPool
 from opencrypto._core.requests import Dispatcher
 from opencrypto._core.returns import Callbacks
 from opencrypto._core.sessions import Sessions
-from opencrypto._core.slots import DriverTable, Lineage, Session
+from opencrypto._core.slots import Session
 from opencrypto._core.views import DriverInfo, Settings
 from opencrypto._core.virtual import Virtual
+from opencrypto._core.wires import Wires
 from opencrypto._log import log
 from opencrypto._measure.counters import Stats
 from opencrypto._measure.trace import Trace
@@ -36,79 +39,26 @@ from opencrypto._request.symmetric import Cryptoini, Cryptop
 from opencrypto._rules.profile import Profile
 from opencrypto._rules.seconds import check_seconds
 from opencrypto._state import REQUEST, RequestEvent, RequestState, step
-from opencrypto._threads import Interrupt, InterruptFactory, ThreadInterrupt, check_threads, started
+from opencrypto._threads import (
+    Interrupt,
+    InterruptFactory,
+    ThreadInterrupt,
+    check_threads,
+    renew_after_fork,
+    started,
+)
 from opencrypto.driver import Driver
 from opencrypto.exceptions import BusyError, CryptoError, UsageError
 from opencrypto.sysctl import Sysctl
 
 if TYPE_CHECKING:
-    from opencrypto.control.server import Server
-
-if TYPE_CHECKING:
     from pathlib import Path
+
+    from opencrypto.control.server import Server
+    from opencrypto.options import Setting
 
 SELFTEST_TIMEOUT = 2.0
 """Seconds that a driver may keep its attachment waiting for its known answers, all together."""
-
-DETACH_TIMEOUT = 10.0
-"""Seconds that a driver has to answer what it has taken, when it is detached."""
-
-
-class Wires:
-    """
-    What the rooms call of each other, before and after the rooms that they call are made.
-
-    They know nothing of the framework, and the threads know only them: so a framework that its
-    program has dropped is found by the garbage collector, and ends.
-    """
-
-    dispatcher: Dispatcher
-    key_requests: KeyRequests
-    virtual: Virtual
-    requests: Interrupt
-    returns: Interrupt
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self.errands = Errands(self.kick_requests)
-
-    def kick_requests(self) -> None:
-        """Have the request interrupt run."""
-        self.requests.kick()
-
-    def kick_returns(self) -> None:
-        """Have the return interrupt run."""
-        self.returns.kick()
-
-    def run_requests(self) -> None:
-        """Do what the request interrupt does."""
-        self.dispatcher.run_requests(self.key_requests.lane.run_turn)
-
-    def requests_wait(self) -> bool:
-        """Tell whether the request interrupt has work."""
-        waiting = self.dispatcher.lane.pending() or self.key_requests.lane.pending()
-        return waiting or self.errands.pending()
-
-    def run_returns(self) -> None:
-        """Do what the return interrupt does."""
-        self.dispatcher.run_returns(self.key_requests.run_returns)
-
-    def returns_wait(self) -> bool:
-        """Tell whether the return interrupt has work."""
-        return bool(len(self.dispatcher.returns) or len(self.key_requests.returns))
-
-    def done(self, crp: Cryptop) -> None:
-        """Complete a request."""
-        self.dispatcher.done(crp)
-
-    def compose(self, lineage: Lineage) -> Session | None:
-        """Open a virtual session."""
-        return self.virtual.compose(lineage)
-
-    def user_class(self) -> int | None:
-        """Return `hard` for user programs' key operations, or None if they may do none."""
-        settings = self._settings
-        return settings.cryptodevallowsoft if settings.userasymcrypto else None
 
 
 class Framework:
@@ -159,20 +109,35 @@ class Framework:
         self._drivers = DriverTable()
         wires = Wires(self._settings)
         self._errands = wires.errands
-        self._sessions = Sessions(
-            self._drivers, self._bugs, observers, wires.done, wires.compose, wires.errands
+        self._sessions = Sessions(self._drivers, self._bugs, wires.errands)
+        self._opening = Opening(
+            self._sessions,
+            self._drivers,
+            self._bugs,
+            observers,
+            wires.done,
+            wires.compose,
+            wires.errands,
         )
+        moving = Moving(self._sessions, self._opening, observers)
         self._dispatcher = wires.dispatcher = Dispatcher(
             self._sessions,
+            moving,
             self._bugs,
             observers,
             callbacks,
             wires.errands,
+            wires.leave,
             wires.kick_requests,
             wires.kick_returns,
         )
         self._virtual = wires.virtual = Virtual(
-            self._sessions, self._dispatcher.dispatch, self._dispatcher.done
+            self._sessions,
+            self._opening,
+            moving,
+            self._dispatcher.dispatch,
+            self._dispatcher.done,
+            self._dispatcher.strayed,
         )
         self._key_requests = wires.key_requests = KeyRequests(
             self._drivers,
@@ -180,11 +145,12 @@ class Framework:
             observers,
             callbacks,
             wires.errands,
+            wires.leave,
             wires.kick_requests,
             wires.kick_returns,
             wires.user_class,
         )
-        self._attachments = Attachments(
+        self._attachments = wires.attachments = Attachments(
             self._drivers,
             self._sessions,
             self._dispatcher,
@@ -210,7 +176,7 @@ class Framework:
         setattr(self, "done", self._dispatcher.done)  # noqa: B010 - shadows a method
         setattr(self, "getreq", self._pool.take)  # noqa: B010 - shadows a method
         setattr(self, "freereq", self._pool.give)  # noqa: B010 - shadows a method
-        _frameworks.add(self)
+        renew_after_fork(self)
         try:
             self._attach_offered(check_seconds(selftest_timeout, "selftest_timeout"))
             self._open_control(control)
@@ -482,7 +448,7 @@ class Framework:
             NoDriverError: no driver takes them; ``reasons`` says why each was passed over.
         """
         self._check_open()
-        return self._sessions.open(ini, hard, driver, profile).sid
+        return self._opening.open(ini, hard, driver, profile).sid
 
     def freesession(self, sid: int) -> None:
         """
@@ -640,6 +606,11 @@ class Framework:
         """What is attached, by hid; then what could not be attached, and why."""
         return _views.driver_infos(self._drivers, self._plugins.failures)
 
+    @property
+    def options(self) -> list[Setting]:
+        """What can be set of the plugins' drivers, what it is, and who says so."""
+        return [setting for each in self._plugins.options.values() for setting in each]
+
     def probe(self) -> None:
         """
         Have drivers find out now what they would find out by the first session of an algorithm.
@@ -664,17 +635,12 @@ class Framework:
         """
         Return a driver that an installed plugin offers, to be attached.
 
+        A plugin that offers several makes them all; the others are closed.
+
         Raises:
             UsageError: no plugin offers one of this name, or it cannot on this host.
         """
-        offers = [driver for driver in self._plugins.drivers() if driver.name == name]
-        if not offers:
-            self._plugins.add([name])
-            offers = [driver for driver in self._plugins.drivers() if driver.name == name]
-        if not offers:
-            reasons = [each.reason for each in self._plugins.failures if each.name == name]
-            raise UsageError(f"no driver {name!r}: {reasons[-1] if reasons else 'not offered'}")
-        return offers[0]
+        return self._plugins.driver(name)
 
     def start_trace(self) -> Trace:
         """
@@ -808,37 +774,3 @@ def _run_elsewhere(name: str, run: Callable[[], object]) -> None:
     """Run something in a thread of its own, or here if there is none to be had."""
     if started(name, run) is None:
         run()
-
-
-_frameworks: weakref.WeakSet[Framework] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    global _default_lock  # noqa: PLW0603 - a thread that did not come along may hold it
-    _default_lock = threading.RLock()
-    for framework in list(_frameworks):
-        framework.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
-
-
-_default_lock = threading.RLock()
-_default: Framework | None = None
-
-
-def default_framework() -> Framework:
-    """Return the framework of `opencrypto.bsd`, made with every installed plugin on first use."""
-    global _default  # noqa: PLW0603 - one default, made late, is what the man page's calls need
-    found = _default
-    if found is not None and not found.closed:
-        return found
-    with _default_lock:
-        if _default is None or _default.closed:
-            made = Framework()
-            if _default is not None and not _default.closed:
-                made.close()  # a signal handler came between, and has made one
-            else:
-                _default = made
-        return _default

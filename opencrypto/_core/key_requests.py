@@ -24,12 +24,13 @@ from typing import Final, NoReturn
 
 from opencrypto._core import selection as _select
 from opencrypto._core.bugs import DriverBugs
+from opencrypto._core.driver_table import DriverTable
 from opencrypto._core.errands import Errands
 from opencrypto._core.lane import DEEPEST, Lane
 from opencrypto._core.plugins import Observers
 from opencrypto._core.queues import QUEUED, SUBMITTED, RequestQueue
-from opencrypto._core.returns import Callbacks, ReturnQueue, at_once
-from opencrypto._core.slots import DriverTable, Slot
+from opencrypto._core.returns import GONE, HANDED_BACK, Callbacks, ReturnQueue, at_once
+from opencrypto._core.slots import Slot
 from opencrypto._measure.counters import Counts, LocalCounts, LockedCount
 from opencrypto._request.key import KOPS, Cryptkop, kop_name, refusal, too_many
 from opencrypto._state import RequestState, SlotState
@@ -53,22 +54,19 @@ class Routing:
     Attributes:
         hard: Which classes of driver may serve it, as for `newsession`.
         pinned: The one driver that may, if the consumer named one.
-        wanted: What tells the pinned driver from a later one in the same slot.
-        tried: The drivers that had it and did not answer it, likewise by their counters: ids and
-            slots are used again.
+        tried: The drivers that had it and did not answer it.
         slot: The driver that has it, or has it queued.
         kept: A driver, its queue or the consumer has it, so that nothing is left to be done if an
             exception comes.
     """
 
-    __slots__ = ("hard", "kept", "pinned", "slot", "tried", "wanted")
+    __slots__ = ("hard", "kept", "pinned", "slot", "tried")
 
     def __init__(self, hard: int, pinned: Slot | None) -> None:
         self.hard = hard
         self.pinned = pinned
         self.kept = False
-        self.wanted = pinned.counts if pinned is not None else None
-        self.tried: set[Counts] = set()
+        self.tried: set[Slot] = set()  # a driver that comes back has another
         self.slot: Slot | None = None
 
 
@@ -82,12 +80,14 @@ class KeyRequests:
         observers: Observers,
         callbacks: Callbacks,
         errands: Errands,
+        leave: Callable[[Slot, str], None],
         kick_requests: Callable[[], None],
         kick_returns: Callable[[], None],
         user_class: Callable[[], int | None],
     ) -> None:
         self._drivers = drivers
         self._errands = errands
+        self._let_leave = leave
         self.returns: ReturnQueue[Cryptkop] = ReturnQueue(kick_returns)
         self._return = self.returns.append
         self._user_class = user_class  # `hard` for user programs; None if they may do nothing
@@ -150,8 +150,7 @@ class KeyRequests:
             slot
             for slot in (self._drivers if routing.pinned is None else (routing.pinned,))
             if krp.op in slot.keys.ops
-            and slot.counts not in routing.tried
-            and (routing.wanted is None or routing.wanted is slot.counts)
+            and slot not in routing.tried
             and slot.state is SlotState.ACTIVE
             and not _select.class_refusal(slot.tier, routing.hard)
         ]
@@ -285,8 +284,7 @@ class KeyRequests:
         inflight = slot.keys.inflight
         if krp.state != SUBMITTED or (by is not None and by is not inflight):
             self._done_twice(krp, slot)
-        again = krp.status == errno.EAGAIN
-        go_on = self._move_on if again else self._finish
+        go_on = self._hand_on if krp.status in HANDED_BACK else self._finish
         try:
             inflight.remove(krp)  # whoever fails at that was second
         except KeyError:
@@ -310,8 +308,28 @@ class KeyRequests:
         slot: Slot,
     ) -> None:
         routing.kept = True
-        self._errands.add((go_on, (krp, routing, slot)))
+        self._errands.add((self._go_on, (go_on, krp, routing, slot, [krp])))
         self._errands.hurry()
+
+    def _go_on(
+        self,
+        go_on: Callable[[Cryptkop, Routing, Slot], None],
+        krp: Cryptkop,
+        routing: Routing,
+        slot: Slot,
+        due: list[Cryptkop],
+    ) -> None:
+        """Finish a request that was put off, or put it off once more."""
+        if not due:
+            return
+        try:
+            del due[:]
+            routing.kept = False
+            go_on(krp, routing, slot)
+        except BaseException:  # of a signal handler
+            if not routing.kept:
+                self._put_off(go_on, krp, routing, slot)
+            raise
 
     def _finish(self, krp: Cryptkop, routing: Routing, slot: Slot) -> None:
         """Give an answered request back."""
@@ -324,9 +342,15 @@ class KeyRequests:
         self._complete(krp, routing, sync=slot.sync)
         self._drivers.check_drained(slot)
 
+    def _hand_on(self, krp: Cryptkop, routing: Routing, slot: Slot) -> None:
+        """Give another driver a request that was handed back; this one leaves if it is gone."""
+        if krp.status != errno.EAGAIN:
+            self._let_leave(slot, krp.error or GONE)
+        self._move_on(krp, routing, slot)
+
     def _move_on(self, krp: Cryptkop, routing: Routing, slot: Slot) -> None:
         """Give another driver a request that this one did not answer."""
-        routing.tried.add(slot.counts)
+        routing.tried.add(slot)
         self.migrated.add()
         krp.state = QUEUED
         _forget_answer(krp)
@@ -392,7 +416,7 @@ class KeyRequests:
             krp.holder = None
             krp.state = IDLE
             try:
-                krp.callback(krp)  # type: ignore[misc]
+                krp.callback(krp)  # type: ignore[misc]  # dispatch has looked
             except BaseException as error:
                 self.callbacks.failed(error)
             return

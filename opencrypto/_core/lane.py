@@ -70,7 +70,7 @@ class Lane(Generic[R]):
                 self._kick()
 
     def refused(self, slot: Slot) -> None:
-        """Tell of a driver that it refused a request, which is back in its queue by ``restart``."""
+        """Tell of a driver that it refused a request, which is at the head of its queue again."""
         if self._queue_of(slot).blocked:
             self._observers.blocked(slot.hid, self._what)
         self.see_to(slot)

@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from opencrypto._core.origins import Declared, Lists, Names, Origin, by_name, conflict, declared
 from opencrypto._hookimpl import PROJECT, hookimpl
 from opencrypto._log import library_logger, log
-from opencrypto.driver import SOFTWARE, Driver, driver_class
+from opencrypto.driver import SOFTWARE, Driver, detached, driver_class
 from opencrypto.exceptions import CryptoError, DriverUnavailable, UsageError
 
 if TYPE_CHECKING:
     import pluggy
+
+    from opencrypto.options import Options, Settings
 
 
 class Failure(NamedTuple):
@@ -41,6 +43,10 @@ class Offered(NamedTuple):
     origin: Origin
 
 
+class _NotAsSetError(UsageError):
+    """A plugin's options cannot be what an operator has set."""
+
+
 class Plugins:
     """The plugins of one framework and what became of each."""
 
@@ -55,11 +61,20 @@ class Plugins:
         self.manager = pluggy.PluginManager(PROJECT)
         self.manager.add_hookspecs(hookspecs)
         self.failures: list[Failure] = []
+        self.options: dict[str, Options] = {}  # by plugin
         self._strict = strict
         self._lists = Lists(blocked)
         self._origins: dict[str, Origin] = {}  # of the plugins registered
         # Of the drivers offered, by id(): an author's need not be hashable.
         self._came: dict[int, tuple[weakref.ref[Driver], Origin]] = {}
+        self._offered: dict[str, set[str]] = {}  # which names each plugin has offered drivers of
+
+    @functools.cached_property
+    def _settings(self) -> Settings:
+        """What an operator has set of drivers' options."""
+        from opencrypto.options import Settings
+
+        return Settings()
 
     def load(self, plugins: bool | Iterable[object]) -> None:
         """Load every installed plugin for True, none for False, or those given."""
@@ -74,8 +89,20 @@ class Plugins:
 
     def discover(self) -> None:
         """Load every plugin that an installed distribution declares, in the order of names."""
-        for name, found in by_name(declared()):
+        installed = declared()
+        for name, found in by_name(installed):
             self._load_one(name, found)
+        self._refuse_strangers(each.name for each in installed)
+
+    def _refuse_strangers(self, installed: Iterable[str]) -> None:
+        """List what the file of options has for plugins that are not there."""
+        try:
+            strangers = list(self._settings.strangers(installed))
+        except UsageError as error:
+            self._fail("options", error.strerror or "", Origin(), error)
+            return
+        for token, reason in strangers:
+            self._fail(token, reason, Origin(), UsageError(reason))
 
     def add(self, plugins: Iterable[object]) -> None:
         """Register plugins given as objects, or as names of entry points."""
@@ -83,8 +110,19 @@ class Plugins:
             if isinstance(plugin, str):
                 self._add_named(plugin)
             else:
-                name, origin = _plugin_name(plugin), Origin.of(plugin)
-                self._guarded(Declared(name, functools.partial(_itself, plugin), origin))
+                self._add_given(plugin)
+
+    def _add_given(self, plugin: object) -> None:
+        """Load a plugin that the program brings; one that raises when asked its name is listed."""
+        origin = Origin.of(plugin)
+        try:
+            name = _plugin_name(plugin)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            self._fail(type(plugin).__name__, _what(error), origin, error)
+        else:
+            self._guarded(Declared(name, functools.partial(_itself, plugin), origin))
 
     def _add_named(self, text: str) -> None:
         """Load what is installed of a name, of ``name@distribution`` or of ``*@distribution``."""
@@ -134,7 +172,7 @@ class Plugins:
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # sys.exit() at import, a panic of an extension module
-            self._fail(name, f"{type(error).__name__}: {error}", origin, error)
+            self._fail(name, _what(error), origin, error)
 
     def _register(self, name: str, plugin: object) -> None:
         if isinstance(plugin, type):
@@ -165,42 +203,92 @@ class Plugins:
 
     def note(self, driver: Driver, error: BaseException) -> None:
         """List a driver that was offered and could not be attached."""
-        if isinstance(error, CryptoError):
-            reason = error.strerror
-        else:
-            reason = f"{type(error).__name__}: {error}"
-        self._fail(str(driver.name), reason or "", self.origin_of(driver), error)
+        reason = error.strerror or "" if isinstance(error, CryptoError) else _what(error)
+        self._fail(str(driver.name), reason, self.origin_of(driver), error)
 
     def _is_strict(self, name: str) -> bool:
         return self._strict if isinstance(self._strict, bool) else name in self._strict
 
     def drivers(self) -> list[Driver]:
         """Ask each plugin for its drivers; order them by class and name, never by load order."""
-        offers = self._admitted(self._offers())
-        self._came = {number: came for number, came in self._came.items() if came[0]() is not None}
-        for offer in offers:
-            self._came[id(offer.driver)] = weakref.ref(offer.driver), offer.origin
-        ordered = sorted(offers, key=lambda offer: (offer.place, offer.name))
-        return [offer.driver for offer in ordered]
+        return [offer.driver for offer in self._ask(lambda plugin: True)]
 
-    def _offers(self) -> list[Offered]:
+    def driver(self, name: str) -> Driver:
+        """
+        Have a plugin make one driver. What it makes beside that is closed.
+
+        Raises:
+            UsageError: no plugin offers one of this name, or it cannot on this host.
+        """
+        found = self._make(name)
+        if found is None:
+            self.add([name])
+            found = self._make(name)
+        if found is None:
+            reasons = [each.reason for each in self.failures if each.name == name]
+            raise UsageError(f"no driver {name!r}: {reasons[-1] if reasons else 'not offered'}")
+        return found
+
+    def _make(self, name: str) -> Driver | None:
+        """Ask those plugins that offered a driver of this name before; all, if none did."""
+        known = {plugin for plugin, offered in self._offered.items() if name in offered}
+        before = set(self._came)
+        offers = self._ask(lambda plugin: plugin in known or not known)
+        wanted = next((offer.driver for offer in offers if offer.name == name), None)
+        for driver in (offer.driver for offer in offers):
+            if driver is not wanted and id(driver) not in before:
+                _close_unused(driver)
+        return wanted
+
+    def _ask(self, of: Callable[[str], bool]) -> list[Offered]:
+        """Ask the plugins of certain names for their drivers; leave out who is not let in."""
+        offers = self._offers(of)
+        admitted = self._admitted(offers)
+        for offer in offers:
+            self._offered.setdefault(offer.plugin, set()).add(offer.name)
+            if offer not in admitted:
+                _close_unused(offer.driver)
+        self._came = {number: came for number, came in self._came.items() if came[0]() is not None}
+        for offer in admitted:
+            self._came[id(offer.driver)] = weakref.ref(offer.driver), offer.origin
+        return sorted(admitted, key=lambda offer: (offer.place, offer.name))
+
+    def _offers(self, of: Callable[[str], bool]) -> list[Offered]:
         offered: list[Offered] = []
         for name, plugin in self.manager.list_name_plugin():
+            if not of(name):
+                continue
             origin = self._origins[name]
-            others = [p for _, p in self.manager.list_name_plugin() if p is not plugin]
-            hook = self.manager.subset_hook_caller("opencrypto_drivers", others)
             try:
-                for driver in itertools.chain.from_iterable(hook()):
+                options = self._options_of(name, plugin)
+                hook = self._hook_of(plugin, "opencrypto_drivers")
+                for driver in itertools.chain.from_iterable(hook(options=options)):
                     if not isinstance(driver, Driver):
                         raise UsageError(f"offers {type(driver).__name__}, which is no Driver")
                     offered.append(_as_it_says(driver, name, origin))
             except DriverUnavailable as error:
                 self._fail(name, error.reason, origin)
+            except _NotAsSetError as error:
+                self._fail(name, error.strerror or "", origin, error)
             except KeyboardInterrupt:
                 raise
             except BaseException as error:
-                self._fail(name, f"{type(error).__name__}: {error}", origin, error)
+                self._fail(name, _what(error), origin, error)
         return offered
+
+    def _hook_of(self, plugin: object, name: str) -> Callable[..., list[Iterable[Any]]]:
+        """Return one hook of one plugin alone."""
+        others = [p for _, p in self.manager.list_name_plugin() if p is not plugin]
+        return self.manager.subset_hook_caller(name, others)
+
+    def _options_of(self, name: str, plugin: object) -> Options:
+        """Return a plugin's options as an operator has set them."""
+        declared = itertools.chain.from_iterable(self._hook_of(plugin, "opencrypto_options")())
+        try:
+            self.options[name] = self._settings.of(name, declared, self._origins)
+        except UsageError as error:
+            raise _NotAsSetError(error.strerror or "") from error
+        return self.options[name]
 
     def _admitted(self, offers: list[Offered]) -> list[Offered]:
         """Leave out who is not let in, and who has another distribution's name."""
@@ -251,6 +339,17 @@ def _as_it_says(driver: Driver, plugin: str, origin: Origin) -> Offered:
     flags: object = driver.flags
     place = driver_class(flags) if isinstance(flags, int) else SOFTWARE
     return Offered(driver, str(driver.name), place, plugin, origin)
+
+
+def _close_unused(driver: Driver) -> None:
+    """Close a driver that was offered and is not wanted, if it is not at work elsewhere."""
+    try:
+        if driver.done is detached:
+            driver.close()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        log.warning("unused_driver_not_closed", error=type(error).__name__)
 
 
 def _offer(driver: Driver) -> object:
@@ -317,6 +416,10 @@ def _refuse_misspelt(manager: pluggy.PluginManager, plugin: object) -> None:
 def _plugin_name(plugin: object) -> str:
     name = getattr(plugin, "name", None) or getattr(plugin, "__name__", None)
     return str(name or type(plugin).__name__)
+
+
+def _what(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _itself(plugin: object) -> object:

@@ -6,7 +6,8 @@ the same however much is queued, and lets one blocked driver delay nobody else. 
 requests go in the order of dispatch, so those of one session do too.
 
 Each method changes everything in one step that no signal handler and no finalizer comes between:
-they run only where a call ends, so nothing is called in it, or one C function last of all.
+they run only where a call ends, so nothing is called in it, or one C function last of all. What
+queues a request changes more than the queue, so that step is not here, but with who takes it.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class RequestQueue(Generic[R]):
     Attributes:
         items: The requests, the next one first.
         blocked: The driver answered ERESTART and has not unblocked since.
-        unblocks: How often it has unblocked, ever: what tells a late mark from a true one.
+        unblocks: How often it has unblocked, ever. If that has changed since the driver was asked,
+            it unblocked while it refused, and is asked again rather than marked as blocked.
         scheduled: The request interrupt knows that there is work here.
     """
 
@@ -53,25 +55,6 @@ class RequestQueue(Generic[R]):
 
     def __len__(self) -> int:
         return len(self.items)
-
-    def append(self, request: R) -> None:
-        """Queue a request at the end."""
-        request.state = QUEUED
-        self.items.append(request)
-
-    def restart(self, request: R, unblocks: int) -> None:
-        """
-        Put a request back at the head and mark the driver blocked, in one step.
-
-        Args:
-            request: The one its driver would not take.
-            unblocks: The count before the driver was asked. If it has changed, the driver
-                unblocked while it was refusing, and is asked again rather than left asleep.
-        """
-        request.state = QUEUED
-        if unblocks == self.unblocks:
-            self.blocked = True
-        self.items.appendleft(request)
 
     def unblock(self) -> None:
         """Note that the driver takes requests again."""

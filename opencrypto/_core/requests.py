@@ -24,14 +24,15 @@ import errno
 from collections.abc import Callable
 from functools import partial
 from time import perf_counter_ns
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from opencrypto._core.bugs import DriverBugs
 from opencrypto._core.errands import Errands
 from opencrypto._core.lane import DEEPEST, Lane
+from opencrypto._core.moving import Moving
 from opencrypto._core.plugins import Observers
 from opencrypto._core.queues import QUEUED, SUBMITTED, RequestQueue
-from opencrypto._core.returns import Callbacks, ReturnQueue, at_once
+from opencrypto._core.returns import GONE, HANDED_BACK, Callbacks, ReturnQueue, at_once
 from opencrypto._core.sessions import Sessions
 from opencrypto._core.slots import Session, Slot
 from opencrypto._log import Limited
@@ -62,6 +63,12 @@ EAGAIN: Final = errno.EAGAIN
 ILEN_BITS: Final = 48
 """An ``ilen`` has at most so many bits. It is counted, and counts neither fall nor overflow."""
 
+Say = Callable[[Cryptop, "Session | None"], None]
+"""Sets what a request ends with."""
+
+Rest = Callable[[Cryptop, Any, list[Cryptop]], None]
+"""Does the rest of a completion, unless the list says that this has been done."""
+
 BUSY: Final = "the request is dispatched already; wait for its callback"
 
 TURN: Final = 256
@@ -74,16 +81,20 @@ class Dispatcher:
     def __init__(
         self,
         sessions: Sessions,
+        moving: Moving,
         bugs: DriverBugs,
         observers: Observers,
         callbacks: Callbacks,
         errands: Errands,
+        leave: Callable[[Slot, str], None],
         kick_requests: Callable[[], None],
         kick_returns: Callable[[], None],
     ) -> None:
         self._sessions = sessions
+        self._moving = moving
         self._table = sessions.table
         self._errands = errands
+        self._let_leave = leave
         self.returns: ReturnQueue[Cryptop] = ReturnQueue(kick_returns)
         self._return = self.returns.append
         self.lane: Lane[Cryptop] = Lane(
@@ -117,7 +128,7 @@ class Dispatcher:
         counts = slot.local.counts
         depth = counts.depth
         if batch or depth >= DEEPEST:
-            self._detour(crp, session)
+            self._detour(crp, session, kind, size)
             return
         unblocks = slot.sym.queue.unblocks
         inflight = session.inflight
@@ -145,7 +156,7 @@ class Dispatcher:
             raise
         if not straight:
             counts.depth = depth
-            self._detour(crp, session)
+            self._detour(crp, session, kind, size)
             return
         counts.sizes[kind] += 1
         counts.bytes += size
@@ -185,21 +196,32 @@ class Dispatcher:
             raise UsageError("the request has no callback; set one, or nobody hears of its end")
         if not isinstance(crp.flags, int):
             raise UsageError(f"flags are CRYPTO_F_* or 0, not {type(crp.flags).__name__}")
-        size, _ = _length(crp.ilen)
-        counts = self._local.counts
-        counts.sizes[(size - 1).bit_length()] += 1
-        counts.bytes += size
+        self._count_stray(crp, 0)
         self._end(crp, None)
 
-    def _detour(self, crp: Cryptop, session: Session) -> None:
+    def _count_stray(self, crp: Cryptop, kind: int) -> None:
+        size, _ = _length(crp.ilen)
+        counts = self._local.counts
+        counts.sizes[kind + (size - 1).bit_length()] += 1
+        counts.bytes += size
+
+    def strayed(self, crp: Cryptop, kind: int | None) -> None:
+        """
+        Count an error that is no driver's, and the request of that kind if it came to none.
+
+        A virtual session has no driver of its own: what its parts' drivers get they count.
+        """
+        if kind is not None:
+            self._count_stray(crp, kind)
+        self._local.counts.errs += 1
+
+    def _detour(self, crp: Cryptop, session: Session, kind: int, size: int) -> None:
         """Queue a request, or tell it that its session has moved or gone."""
         slot = session.slot
-        size = crp.ilen
-        kind = session.kind + (size - 1).bit_length()
         counts = slot.local.counts
         queue = slot.sym.queue
         items = queue.items
-        queued = False
+        queued = due = False
         if crp.state:
             self._refuse(crp)
             return
@@ -219,10 +241,13 @@ class Dispatcher:
                     session.straight = False
                     counts.sizes[kind] += 1
                     counts.bytes += size
+                    # Who has been told of this queue comes to this request too.
+                    due = not queue.scheduled
                     queued = True
                     items.append(crp)
             if queued:
-                self.lane.see_to(slot)
+                if due:
+                    self.lane.see_to(slot)
                 return
             counts.sizes[kind] += 1
             counts.bytes += size
@@ -253,14 +278,7 @@ class Dispatcher:
             self._errands.add((self._give_up, (crp, session)))
             self._errands.hurry()
 
-    def _end(
-        self,
-        crp: Cryptop,
-        session: Session | None,
-        say: Callable[[Cryptop, Session | None], None] | None = None,
-        *,
-        claimed: bool = False,
-    ) -> None:
+    def _end(self, crp: Cryptop, session: Session | None, say: Say | None = None) -> None:
         """
         Complete a request that no driver answers.
 
@@ -268,47 +286,70 @@ class Dispatcher:
             crp: The request.
             session: Its session, from which it is taken; None if there is none.
             say: Sets what it ends with; `_say_why`, if not given.
-            claimed: It has been taken already, by a call that was broken off.
         """
-        say = say or self._say_why
-        if session is None and not claimed:
+        conclude = partial(self._conclude, say or self._say_why)
+        if session is None:
             if crp.state:
                 raise BusyError(BUSY)
             crp.state = RETURNING  # the claim, as in `dispatch`
         try:
-            if session is not None and not claimed:
+            if session is not None:
                 session.inflight.remove(crp)
         except KeyError:
             return  # somebody was quicker
         except BaseException:  # of a signal handler
-            self._put_off(partial(self._end, say=say, claimed=True), crp, session)
+            self._put_off(conclude, crp, session)
             raise
+        due = [crp]
         try:
-            say(crp, session)
+            conclude(crp, session, due)
         except BaseException:
-            self._put_off(partial(self._end, say=say, claimed=True), crp, session)
+            if due:
+                self._put_off(conclude, crp, session)
             raise
-        if crp.flags & CRYPTO_F_CBIMM:
-            # In line, as in `done`: a call of `Callbacks.call` could be broken off before it began.
+
+    def _conclude(
+        self, say: Say, crp: Cryptop, session: Session | None, due: list[Cryptop]
+    ) -> None:
+        """Set what a request ends with, and give it back."""
+        if due:
+            say(crp, session)
+            self._give_back(crp, due, now=bool(crp.flags & CRYPTO_F_CBIMM))
+
+    def _give_back(self, crp: Cryptop, due: list[Cryptop], *, now: bool) -> None:
+        """
+        Give a request back that has been taken from its session.
+
+        Args:
+            crp: The request.
+            due: What is emptied by the step that gives it back, so that it is not done twice.
+            now: Call back here, and not from the return queue.
+        """
+        if not now:
+            crp.state = RETURNING
+            crp.flags |= CRYPTO_F_ONRETQ
+            try:
+                del due[:]
+                self._return(crp)
+                self.returns.kick()
+            except BaseException:
+                self.returns.surely_kick()
+                raise
+        elif crp.stamps is not None:
+            del due[:]
+            self.watcher.call_back(crp)
+        else:
             crp.holder = None
             crp.state = IDLE
             try:
-                crp.callback(crp)  # type: ignore[misc]
+                del due[:]
+                crp.callback(crp)  # type: ignore[misc]  # dispatch has looked
             except BaseException as error:
                 self.callbacks.failed(error)
-            return
-        crp.state = RETURNING
-        crp.flags |= CRYPTO_F_ONRETQ
-        try:
-            self._return(crp)
-            self.returns.kick()
-        except BaseException:
-            self.returns.surely_kick()
-            raise
 
-    def _put_off(self, rest: Callable[..., None], crp: Cryptop, session: Session | None) -> None:
+    def _put_off(self, rest: Rest, crp: Cryptop, session: Session | None) -> None:
         """Leave the rest of a completion to the request interrupt."""
-        self._errands.add((rest, (crp, session)))
+        self._errands.add((rest, (crp, session, [crp])))
         self._errands.hurry()
 
     def _say_why(self, crp: Cryptop, session: Session | None) -> None:
@@ -323,7 +364,7 @@ class Dispatcher:
                 crp.fail(errno.ENOENT, f"no session {sid_text(crp.sid)}; {hint}")
             return
         self._leave(crp, session)
-        self._sessions.redirect(crp, session)
+        self._moving.redirect(crp, session)
 
     def _abandon(self, crp: Cryptop, session: Session | None) -> None:
         """Say of a request that its driver may have worked on it, and may still do."""
@@ -337,7 +378,10 @@ class Dispatcher:
 
     def _leave(self, crp: Cryptop, session: Session) -> None:
         """Count a request that no driver answers, and see to the session that it leaves."""
-        session.slot.local.counts.errs += 1
+        if session.slot.is_driver:
+            session.slot.local.counts.errs += 1
+        else:
+            self.strayed(crp, session.kind)
         crp.stamps = None
         if session.state is LIVE:
             # Its driver leaves, and orphan_all has not come to it yet. Waiting for that would have
@@ -379,40 +423,48 @@ class Dispatcher:
         *,
         queued: bool,
     ) -> None:
+        """Have a driver's queue begin with a request that it refused, or turn that away."""
         slot = session.slot
         slot.local.counts.blocks += 1
+        try:
+            self._put_back(crp, session, unblocks, receipt, queued=queued)
+            if not receipt:
+                if slot.sym.queue.blocked:
+                    self._blocked.warning(slot.name)
+                self.lane.refused(slot)
+            else:
+                self._turn_away(crp, session)
+        except BaseException:  # of a signal handler
+            self.lane.surely_see_to(slot)
+            raise
+
+    def _put_back(
+        self,
+        crp: Cryptop,
+        session: Session,
+        unblocks: int,
+        receipt: list[Cryptop],
+        *,
+        queued: bool,
+    ) -> None:
+        """Queue a request at the head, and mark its driver as blocked, unless that has left."""
+        slot = session.slot
         queue = slot.sym.queue
         items = queue.items
-        stays = False
-        try:
-            with slot.lock:
-                # A session that is being freed too: this request was accepted before.
-                kept = session.state is LIVE or session.state is DRAINING
-                if kept and slot.state is ACTIVE:
-                    # One step, as in `_detour`.
-                    stays = True
-                    crp.state = QUEUED
-                    session.straight = False
-                    if not queued:
-                        session.queued += 1
-                    if unblocks == queue.unblocks:
-                        queue.blocked = True
-                        slot.straight = False
-                    del receipt[:]
-                    items.appendleft(crp)
-                elif queued:
-                    del receipt[:]
-                    session.queued -= 1
-            if not stays:
-                self._turn_away(crp, session)
-                return
-            if queue.blocked:
-                self._blocked.warning(slot.name)
-            self.lane.refused(slot)
-        except BaseException:  # of a signal handler
-            if stays:
-                self.lane.surely_see_to(slot)
-            raise
+        with slot.lock:
+            # A session that is being freed too: this request was accepted before.
+            kept = session.state is LIVE or session.state is DRAINING
+            if kept and slot.state is ACTIVE:
+                # One step, as in `_detour`.
+                crp.state = QUEUED
+                session.straight = False
+                if not queued:
+                    session.queued += 1
+                if unblocks == queue.unblocks:
+                    queue.blocked = True
+                    slot.straight = False
+                del receipt[:]
+                items.appendleft(crp)
 
     # The request interrupt.
 
@@ -439,12 +491,13 @@ class Dispatcher:
             answer = session.process(crp, hint)
             if answer == ERESTART and crp in session.inflight:
                 self._requeue(crp, session, unblocks, receipt, queued=True)
-                return
-            if answer:
+                if not receipt:
+                    return  # it is in the queue again
+            elif answer:
                 self._not_taken(crp, session, answer, unblocks, receipt)
         except BaseException as error:
             if not receipt:
-                raise  # it is in the queue again
+                raise
             try:
                 self._escaped(crp, session, error)
             finally:
@@ -512,11 +565,11 @@ class Dispatcher:
         try:
             if crp.etype:
                 session.slot.local.counts.errs += 1
-                if crp.etype == EAGAIN:
+                if crp.etype in HANDED_BACK:
                     if not self._sessions.may_wait():
                         self._put_off(self._finish, crp, session)
                         return
-                    self._sessions.hand_back(crp, session)
+                    self._hand_back(crp, session)
             flags = crp.flags
             now = flags & CRYPTO_F_CBIMM or (flags & CRYPTO_F_CBIFSYNC and session.slot.sync)
             if not session.straight:
@@ -542,20 +595,26 @@ class Dispatcher:
             crp.holder = None
             crp.state = IDLE
             try:
-                crp.callback(crp)  # type: ignore[misc]
+                crp.callback(crp)  # type: ignore[misc]  # dispatch has looked
             except BaseException as error:
                 self.callbacks.failed(error)
 
-    def _finish(self, crp: Cryptop, session: Session) -> None:
+    def _hand_back(self, crp: Cryptop, session: Session) -> None:
+        """Take a request back that a driver has not touched, and the driver if it is gone."""
+        if crp.etype != EAGAIN:
+            if not session.slot.is_driver:
+                return  # a virtual session, of which a part is left without a driver
+            self._let_leave(session.slot, crp.error or GONE)
+        self._moving.hand_back(crp, session)
+
+    def _finish(self, crp: Cryptop, session: Session, due: list[Cryptop]) -> None:
         """Complete a request whose ``done`` was broken off after it had been taken from there."""
-        if crp.etype == EAGAIN:
-            self._sessions.hand_back(crp, session)
+        if not due:
+            return
+        if crp.etype in HANDED_BACK:
+            self._hand_back(crp, session)
         self._sessions.settle(session)
-        if at_once(crp, sync=session.slot.sync):
-            self.call_back(crp)
-        else:
-            crp.state = RETURNING
-            self.returns.put(crp)
+        self._give_back(crp, due, now=at_once(crp, sync=session.slot.sync))
 
     def _done_twice(self, crp: Cryptop) -> NoReturn:
         session: Session | None = crp.holder

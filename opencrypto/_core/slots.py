@@ -1,193 +1,34 @@
 """
-The driver table: slots by id, lowest free first, growing as needed; and the sessions on them.
+A driver's slot, and the sessions on it. They point at each other, so they are in one room.
 
-Slots and sessions point at each other, so they are in one room. After a migration the old SID stays
-an alias of the new session until that is freed: a consumer that has not heard yet is told.
-
-Locking: there is one lock, the table's, and each slot has it as `Slot.lock`. It guards which slot
-is whose, the slots' queues, sessions and states. One, since a finalizer or a signal handler may
-need it for another slot while its thread is in the midst of this one. It is re-entrant, and is held
-for single steps that such a one cannot come between. No driver or consumer code runs under it.
+Locking: there is one lock, the driver table's, and each slot has it as `Slot.lock`. It guards which
+slot is whose, the slots' queues, sessions and states. One, since a finalizer or a signal handler
+may need it for another slot while its thread is in the midst of this one. It is re-entrant, and is
+held for single steps that such a one cannot come between. No driver or consumer code runs under it.
 """
 
 from __future__ import annotations
 
-import itertools
 import threading
-import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from operator import attrgetter
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
+from opencrypto._core.lineage import Lineage
 from opencrypto._core.origins import Origin
 from opencrypto._core.queues import RequestQueue
 from opencrypto._core.returns import let_go
 from opencrypto._log import log
-from opencrypto._measure.counters import Counts, LocalCounts, ThreadCounts, sum_counts
+from opencrypto._measure.counters import Counts, LocalCounts
 from opencrypto._request.key import Cryptkop
-from opencrypto._request.sid import LID, hid_of, lid_of
+from opencrypto._request.sid import LID, lid_of
 from opencrypto._request.symmetric import Cryptoini, Cryptop, alg_name
 from opencrypto._rules.chain import Chain, key_serial
 from opencrypto._state import SESSION, SLOT, SessionEvent, SessionState, SlotEvent, SlotState, step
 from opencrypto._threads import Latch
-from opencrypto.constants import CRYPTOCAP_F_SYNC
-from opencrypto.driver import Driver, KeyProcess, Process, driver_class
-from opencrypto.exceptions import DriverBug, UsageError
+from opencrypto.driver import Driver, KeyProcess, Process
+from opencrypto.exceptions import DriverBug
 
 NewSession = Callable[[Sequence[Cryptoini]], "int | tuple[int, Process]"]
-
-
-MAX_ALIASES: Final = 4096
-"""
-How many former SIDs of a session lead to it, beside its first one, which always does.
-
-Each costs some 100 bytes until the session is freed; the oldest go first.
-"""
-
-MAX_NAMES: Final = 256
-"""How many names of drivers that left are remembered with their counts."""
-
-MAX_DEPARTED: Final = 16
-"""How many drivers that left keep counts of their own; those of earlier ones are added up."""
-
-
-class Pin(NamedTuple):
-    """The one driver that a session is for: its name and class, not the object or its id."""
-
-    name: str
-    tier: int
-
-
-class Lineage:
-    """
-    What a consumer has opened: a session through all its moves from driver to driver.
-
-    Attributes:
-        chain: The algorithms, with the keys.
-        hard: The class of drivers asked for, as `Framework.newsession` takes it. It is kept for
-            life.
-        pin: The driver asked for, if one was. It is kept for life too.
-        is_part: Whether the framework opened it for itself, as a part of a virtual session.
-        born: When it was opened; seconds of `time.monotonic`.
-        first: The SID that it was opened with.
-        former: Later SIDs that it has no more, oldest first.
-        newest: The session that it is now; None before there is one.
-        stand_in: What `first` and `former` name, once it has moved: never live, so that requests
-            are sent on. There is one for all of them: a former SID costs an entry of the table.
-        avoid: The driver that handed it back last, until it has moved.
-        stranded: Whether it was said that nobody takes it over, since it last moved.
-        ended: Whether it was freed, and its last request is done.
-    """
-
-    __slots__ = (
-        "avoid", "born", "chain", "ended", "first", "former", "hard", "is_part", "newest", "pin",
-        "stand_in", "stranded",
-    )  # fmt: skip
-
-    def __init__(
-        self, chain: Chain, hard: int, pin: Pin | None = None, *, is_part: bool = False
-    ) -> None:
-        self.chain = chain
-        self.hard = hard
-        self.pin = pin
-        self.is_part = is_part
-        self.born = time.monotonic()
-        self.first = 0
-        self.former: deque[int] = deque()
-        self.newest: Session | None = None
-        self.stand_in: Session | None = None
-        self.avoid: Slot | None = None
-        self.stranded = False
-        self.ended = False
-
-    def admits(self, slot: Slot) -> bool:
-        """Tell whether the session may be on a driver at all, whatever that can do."""
-        return slot is not self.avoid and self.pin in (None, (slot.name, slot.tier))
-
-    def succeed(self, old: Session, new: Session, table: dict[int, Session]) -> bool:
-        """
-        Have a session take over, and the SID of the one before lead to it.
-
-        Returns:
-            False if another has taken over meanwhile, or it is orphaned no more; then nothing was
-            done.
-        """
-        stand_in = self.stand_in
-        if stand_in is None:
-            stand_in = Session(old.sid, new.slot, self, _moved, old.kind)
-            for event in (SessionEvent.DRIVER_LEFT, SessionEvent.MIGRATE):
-                stand_in.move(event)
-        sid, former = old.sid, self.former
-        # One step, with nothing called but the last: so not by `move`.
-        if self.newest is not old or old.state is not SessionState.ORPHANED:
-            return False
-        old.state = SessionState.MIGRATED
-        stand_in.slot = new.slot  # whose counts have what comes under former SIDs
-        self.stand_in = stand_in
-        self.avoid = None
-        self.stranded = False
-        table[sid] = stand_in
-        self.newest = new
-        if sid != self.first:
-            former.append(sid)
-        self._take_back(new.sid)
-        self._drop_oldest(table)
-        return True
-
-    def _take_back(self, sid: int) -> None:
-        """Note that one of its former SIDs has become its present one."""
-        try:
-            self.former.remove(sid)
-        except ValueError:
-            pass  # the first one, or it never had it
-
-    def _drop_oldest(self, table: dict[int, Session]) -> None:
-        """Forget the oldest of more former SIDs than are kept."""
-        former, stand_in = self.former, self.stand_in
-        for _ in range(len(former) - MAX_ALIASES):
-            # One step: what is not in `former` any more is not in the table either.
-            if former:
-                oldest = former[0]
-                if oldest in table and table[oldest] is stand_in:
-                    del table[oldest]
-                del former[0]
-
-    def is_alias(self, sid: int, table: dict[int, Session]) -> bool:
-        """Tell whether a SID is one that it had, and has no more."""
-        return self.stand_in is not None and table.get(sid) is self.stand_in
-
-    def sids(self) -> list[int]:
-        """List all SIDs that lead to it."""
-        newest = self.newest  # once: it may be let go of meanwhile
-        present = () if newest is None else (newest.sid,)
-        return [self.first, *self.former, *present]
-
-    def end(self, table: dict[int, Session]) -> None:
-        """Take its SIDs away. May be done again; `let_go` comes after it."""
-        self.ended = True
-        for sid in self.sids():
-            # One step: by now the SID may be another's.
-            if sid in table and table[sid].lineage is self:
-                del table[sid]
-        stand_in = self.stand_in  # once, likewise
-        if stand_in is not None:
-            stand_in.may(SessionEvent.FREE)
-
-    def let_go(self) -> None:
-        """Let go of its sessions, so that no circle keeps them."""
-        self.newest = self.stand_in = None
-        self.former.clear()
-
-    def withdraw(self, session: Session, table: dict[int, Session]) -> None:
-        """Take away the SID of a session that never took over, if it did not lead here before."""
-        sid, former, stand_in = session.sid, self.former, self.stand_in
-        # One step.
-        if sid in table and table[sid] is session:
-            if stand_in is not None and not self.ended and (sid == self.first or sid in former):
-                table[sid] = stand_in
-            else:
-                del table[sid]
 
 
 class Session:
@@ -223,7 +64,7 @@ class Session:
         self,
         sid: int,
         slot: Slot,
-        lineage: Lineage,
+        lineage: Lineage[Session],
         process: Callable[[Cryptop, int], int],
         kind: int = 0,
     ) -> None:
@@ -273,7 +114,14 @@ class Session:
 
     def refresh(self, *, watched: bool) -> None:
         """Work out `straight` anew: it lives, nothing of it is queued, and nobody watches."""
-        self.straight = self.state is SessionState.LIVE and not self.queued and not watched
+        self.straight = not watched and self.state is SessionState.LIVE and not self.queued
+
+    def stand_in(self) -> Session:
+        """Make what its SID names once it has moved: a session on which nothing is served."""
+        session = Session(self.sid, self.slot, self.lineage, _moved, self.kind)
+        for event in (SessionEvent.DRIVER_LEFT, SessionEvent.MIGRATE):
+            session.move(event)
+        return session
 
     def after_fork(self, *, watched: bool) -> None:
         """Begin, in a forked child, with no request: those accepted are the parent's."""
@@ -373,6 +221,9 @@ class Slot:
         sym: What it has for requests of sessions.
         keys: What it has for key requests.
         origin: Where its driver comes from.
+        is_driver: Whether it is a driver's, and no virtual sessions': one that may leave, and
+            whose counts are in the totals, as those of the virtual ones' parts are.
+        reason: Why its driver left, if it has said that it does.
     """
 
     __slots__ = (
@@ -385,11 +236,13 @@ class Slot:
         "driver",
         "flags",
         "hid",
+        "is_driver",
         "keys",
         "local",
         "lock",
         "name",
         "origin",
+        "reason",
         "seen_off",
         "state",
         "straight",
@@ -418,6 +271,8 @@ class Slot:
         self.sym = SymmetricSide()
         self.keys = KeySide()
         self.origin = Origin()
+        self.is_driver = True
+        self.reason = ""
         self._announced = False
 
     def announce(self, what: object) -> None:
@@ -441,13 +296,25 @@ class Slot:
         """Work out `straight` anew, after a change of state or of blocking."""
         self.straight = self.state is SlotState.ACTIVE and not self.sym.queue.blocked
 
+    def _lacks(self, missing: Iterable[int]) -> str:
+        """Say which algorithms this driver does not have, and which it is not trusted with."""
+        failed = self.sym.failed
+        never = ", ".join(alg_name(alg) for alg in missing if alg not in failed)
+        said = [f"has no {never}"] if never else []
+        said += [
+            f"is not trusted with {alg_name(alg)}: {failed[alg]}"
+            for alg in missing
+            if alg in failed
+        ]
+        return ", and ".join(said)
+
     def refusal(self, chain: Chain) -> str:
         """Say why this driver cannot serve a chain, or return an empty string."""
         if self.state is not SlotState.ACTIVE or self.sym.newsession is None:
             return "is leaving" if self.state is SlotState.CLEANUP else "serves no algorithm"
-        missing = [alg_name(alg) for alg in chain.positions if alg not in self.sym.algs]
+        missing = [alg for alg in chain.positions if alg not in self.sym.algs]
         if missing:
-            return f"has no {', '.join(missing)}"
+            return self._lacks(missing)
         driver = self.driver  # once: it may be leaving meanwhile
         if any(map(key_serial, chain.inis)) and not (driver and driver.key_serials):
             return "takes no key by its serial number"
@@ -473,166 +340,6 @@ class Slot:
 
     def __repr__(self) -> str:
         return f"<Slot {self.hid} {self.name} {self.state} sessions={len(self.sym.sessions)}>"
-
-
-class DriverTable:
-    """
-    All slots. Iterating gives them by id.
-
-    Attributes:
-        sids: All sessions by SID; former SIDs have the stand-in of what they became. No driver gets
-            an id that one of them names.
-        changes: Goes up whenever a driver offers something.
-    """
-
-    def __init__(self) -> None:
-        self.lock = threading.RLock()
-        self.sids: dict[int, Session] = {}
-        self._slots: dict[int, Slot] = {}
-        # Slots of drivers that left, for their counts; under the lock. They are summed late: a
-        # request that met its session while that was being freed may still be counted.
-        self._departed: deque[Slot] = deque()
-        self._long_gone: dict[str, Counts] = {}
-        self._departures = 0  # goes up with each change of these two
-        self.changes = 0
-
-    def reserve(self, flags: int, name: str = "") -> Slot:
-        """
-        Make a slot under the lowest id that is free.
-
-        An id is free if no driver has it, and no SID names it: not even one of a session that
-        moved away long ago, which would else come to name another's session.
-        """
-        with self.lock:
-            while True:
-                slots, seen, changes = self._slots, self._slots.copy(), self.changes
-                hid = self._free_id()
-                slot = Slot(hid, self.lock)
-                slot.flags = flags
-                slot.tier = driver_class(flags)
-                slot.sync = bool(flags & CRYPTOCAP_F_SYNC)
-                slot.name = self._unique(name or slot.name)
-                slot.move(SlotEvent.GET_DRIVERID)
-                # One step, unless a finalizer or a signal handler has had a driver come or go.
-                if slots == seen and self.changes == changes:
-                    slots[hid] = slot
-                    return slot
-
-    def _free_id(self) -> int:
-        named = {hid_of(sid) for sid in list(self.sids)}
-        return next(n for n in itertools.count() if n not in self._slots and n not in named)
-
-    def _unique(self, name: str) -> str:
-        taken = {s.name for s in self}
-        unit, result = 1, name
-        while result in taken:
-            unit += 1
-            result = f"{name}#{unit}"
-        return result
-
-    def get(self, hid: int) -> Slot:
-        """
-        Return the slot of a driver id.
-
-        Raises:
-            UsageError: no driver has this id.
-        """
-        slot = self._slots.get(hid) if type(hid) is int else None
-        if slot is not None:
-            return slot
-        raise UsageError(f"no driver has the id {hid!r}; take one from get_driverid()")
-
-    def find(self, which: int | str | Driver) -> Slot:
-        """
-        Return the slot of a driver that is attached, by id, name, or the driver itself.
-
-        Raises:
-            UsageError: there is none.
-        """
-        for slot in self:
-            named = which == (slot.hid if type(which) is int else slot.name)
-            if named or (which is slot.driver and which is not None):
-                return slot
-        names = ", ".join(s.name for s in self) or "none"
-        raise UsageError(f"no driver {which!r} is attached (attached: {names})")
-
-    def __iter__(self) -> Iterator[Slot]:
-        return iter(sorted(self._slots.values(), key=attrgetter("hid")))
-
-    def check_drained(self, slot: Slot) -> None:
-        """Note whether a driver that leaves has answered everything, and free its slot if so."""
-        left = slot.state is SlotState.CLEANUP
-        if left and not slot.sym.sessions and not slot.keys.inflight and not slot.calls:
-            slot.drained.set()
-            self.release(slot)
-
-    def release(self, slot: Slot) -> None:
-        """Drop the slot of a driver that left, once that has nothing more to say."""
-        if slot.state is not SlotState.CLEANUP or not slot.drained.is_set():
-            return
-        slots, hid = self._slots, slot.hid
-        depart = self._departed.append
-        with self.lock:
-            # One step, with nothing called but the last; so not by `move`.
-            if slot.state is SlotState.CLEANUP and slot.driver is None and hid in slots:
-                slot.state = SlotState.FREE
-                del slots[hid]
-                self._departures += 1
-                depart(slot)
-            while len(self._departed) > MAX_DEPARTED and self._add_up_oldest():
-                pass
-
-    def _add_up_oldest(self) -> bool:
-        """Add one that departed early to those long gone; False if each may still count."""
-        # Requests of sessions that nobody takes over still count with the driver they had.
-        counting = {session.slot for session in list(self.sids.values())}
-        departed, long_gone = self._departed, self._long_gone
-        oldest = next((each for each in tuple(departed) if each not in counting), None)
-        if oldest is None:
-            return False
-        name = oldest.name
-        if name not in long_gone and len(long_gone) >= MAX_NAMES:
-            name = "others"
-        before = long_gone.get(name)
-        total = Counts()
-        for counts in (before, oldest.counts):
-            if counts is not None:
-                total.absorb(counts)
-        # One step, with nothing called but the last.
-        if oldest in departed and (name not in long_gone or long_gone[name] is before):
-            long_gone[name] = total
-            self._departures += 1
-            departed.remove(oldest)
-        return True
-
-    def counts(self) -> tuple[dict[str, tuple[Slot, ThreadCounts]], dict[str, ThreadCounts]]:
-        """
-        Sum the counts of the drivers in use, each with its slot, and of the drivers gone, by name.
-
-        Each driver is in one of them, whatever comes and goes meanwhile, so no sum ever falls.
-        """
-        with self.lock:
-            while True:
-                departures = self._departures
-                gone: dict[str, ThreadCounts] = {}
-                present = {slot.name: (slot, slot.counts.total()) for slot in self}
-                for name, counts in self.departed():
-                    counts.add_to(gone.setdefault(name, sum_counts([])))
-                if departures == self._departures:  # or a finalizer has had one depart
-                    return present, gone
-
-    def departed(self) -> list[tuple[str, Counts]]:
-        """Return what is kept of the drivers that are in the table no more, by their names."""
-        left = [(slot.name, slot.counts) for slot in tuple(self._departed)]
-        return [*self._long_gone.copy().items(), *left]
-
-    def after_fork(self) -> None:
-        """Go on in a forked child: see `Slot.after_fork`."""
-        self.lock = threading.RLock()
-        for slot in (*self, *self._departed):
-            slot.after_fork(self.lock)
-        for counts in self._long_gone.values():
-            counts.after_fork()
 
 
 def _moved(crp: Cryptop, hint: int) -> int:

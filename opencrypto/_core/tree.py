@@ -8,12 +8,13 @@ from `Framework`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from opencrypto._core.driver_table import DriverTable
 from opencrypto._core.returns import Request, ReturnQueue
 from opencrypto._core.sessions import Sessions
-from opencrypto._core.slots import DriverTable, Slot
+from opencrypto._core.slots import Session, Slot
 from opencrypto._core.views import Settings, Snapshot
 from opencrypto._measure.counters import (
     COUNTED,
@@ -22,7 +23,8 @@ from opencrypto._measure.counters import (
     ThreadCounts,
     size_class,
 )
-from opencrypto._measure.timing import BOUNDS, PHASES, Phase
+from opencrypto._measure.histogram import BOUNDS
+from opencrypto._measure.timing import PHASES, Phase
 from opencrypto._request.symmetric import alg_name
 from opencrypto.driver import CLASS_NAMES
 from opencrypto.sysctl import Node, Sysctl, Value
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
     from opencrypto._core.requests import Dispatcher
 
 R = TypeVar("R", bound=Request)
+
+STEP: Final = 1000
+"""How many sessions are looked at in one step: half a millisecond's worth."""
 
 LEVELS: Final = {
     "sessions": "sessions open on the driver",
@@ -163,7 +168,7 @@ def timing_branch(look: Snapshot) -> Iterator[Node]:
     )
     yield Node(
         "opencrypto.timing.bounds",
-        "upper bounds of the histograms' buckets; one more holds what is longer",
+        "what the histograms' buckets end below; one more holds what is longer",
         lambda: BOUNDS,
         type="integers",
         unit="ns",
@@ -202,9 +207,12 @@ def session_branch(sessions: Sessions, look: Snapshot) -> list[Node]:
     def active() -> int:
         return sessions.created.value - sessions.freed.value
 
-    def oldest() -> float:
-        born = [session.lineage.born for session in list(sessions.table.values())]
-        return round(time.monotonic() - min(born), 3) if born else 0.0
+    def oldest() -> Iterator[float | None]:
+        now = born = time.monotonic()
+        for some in _by_the_step(sessions.table.values()):
+            born = min(born, *(session.lineage.born for session in some))
+            yield None
+        yield round(now - born, 3)
 
     prefix = "opencrypto.sessions"
     return [
@@ -212,8 +220,17 @@ def session_branch(sessions: Sessions, look: Snapshot) -> list[Node]:
         Node(f"{prefix}.created", "sessions opened, ever", lambda: sessions.created.value),
         Node(f"{prefix}.freed", "sessions freed, ever", lambda: sessions.freed.value),
         Node(f"{prefix}.migrated", "moves to another driver", lambda: look.total.migrated),
-        Node(f"{prefix}.oldest", "age of the oldest open session", oldest, type="number", unit="s"),
+        Node.in_steps(
+            f"{prefix}.oldest", "age of the oldest open session", oldest, type="number", unit="s"
+        ),
     ]
+
+
+def _by_the_step(sessions: Iterable[Session]) -> Iterator[list[Session]]:
+    """Yield the sessions that there are now, as many at a time as are looked at in one step."""
+    there = list(sessions)
+    for start in range(0, len(there), STEP):
+        yield there[start : start + STEP]
 
 
 def _by_size(sizes: dict[int, int]) -> tuple[int, ...]:
@@ -282,9 +299,12 @@ def _driver_nodes(look: Snapshot, driver: str, slot: Slot, counted: ThreadCounts
     prefix = f"opencrypto.drivers.{driver}"
     counts = _constant(counted)
 
-    def inflight() -> int:
-        sessions = list(slot.sym.sessions.values())
-        return sum(len(session.inflight) for session in sessions) + len(slot.keys.inflight)
+    def inflight() -> Iterator[int | None]:
+        requests = len(slot.keys.inflight)
+        for some in _by_the_step(slot.sym.sessions.values()):
+            requests += sum(len(session.inflight) for session in some)
+            yield None
+        yield requests
 
     def queued() -> int:
         return len(slot.sym.queue) + len(slot.keys.queue)
@@ -298,9 +318,10 @@ def _driver_nodes(look: Snapshot, driver: str, slot: Slot, counted: ThreadCounts
     yield Node(f"{prefix}.hid", "its id", lambda: slot.hid)
     yield Node(f"{prefix}.class", "its class", lambda: CLASS_NAMES[slot.tier], type="string")
     yield Node(f"{prefix}.flags", "CRYPTOCAP_F_* flags", lambda: slot.flags)
-    levels = (lambda: len(slot.sym.sessions), inflight, queued, blocked)
-    for (name, what), get in zip(LEVELS.items(), levels, strict=True):
-        yield Node(f"{prefix}.{name}", what, get)
+    yield Node(f"{prefix}.sessions", LEVELS["sessions"], lambda: len(slot.sym.sessions))
+    yield Node.in_steps(f"{prefix}.inflight", LEVELS["inflight"], inflight)
+    yield Node(f"{prefix}.queued", LEVELS["queued"], queued)
+    yield Node(f"{prefix}.blocked", LEVELS["blocked"], blocked)
     for name, what in COUNTED.items():
         unit = "bytes" if name == "bytes" else ""
         yield Node(f"{prefix}.{name}", what, _attribute(counts, name), unit=unit)
@@ -312,7 +333,7 @@ def rest_branch(look: Snapshot) -> Iterator[Node]:
     """What the totals hold beside the drivers attached now."""
     for name, meaning, counts in (
         ("departed", "by drivers that left", lambda: look.departed),
-        ("strays", "that met no session", lambda: look.without_session),
+        ("strays", "that met no session, or no driver", lambda: look.without_session),
     ):
         for count in ("ops", "errs", "bytes"):
             yield Node(

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
-from opencrypto._core.slots import DriverTable, Slot
+from opencrypto._core.driver_table import DriverTable
+from opencrypto._core.slots import Slot
 from opencrypto._measure.counters import Stats, ThreadCounts, sum_counts
 from opencrypto._measure.timing import Phase
 from opencrypto._request.key import KOPS
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
 class DriverInfo(NamedTuple):
     """
-    A driver as an operator sees it; one that could not be attached has a `reason` and no `hid`.
+    A driver as an operator sees it. One that could not be attached, or has left by itself, has a
+    `reason` and no `hid`.
 
     Attributes:
         name: Its token.
@@ -40,7 +42,7 @@ class DriverInfo(NamedTuple):
         sessions: How many it has open.
         queued: How many requests wait for it.
         blocked: Whether it takes none for now.
-        reason: Why it could not be attached; empty if it is.
+        reason: Why it could not be attached, or left; empty if it is attached.
         distribution: The distribution that it comes with; empty if a program has brought it.
         version: That distribution's version.
         file: Where the plugin's code is.
@@ -75,11 +77,18 @@ class Settings:
 
 
 def driver_infos(drivers: DriverTable, failures: Iterable[Failure]) -> list[DriverInfo]:
-    """List what is attached, by id, then what could not be."""
-    attached = [_info(slot) for slot in drivers if slot.sym.algs or slot.keys.ops or slot.driver]
-    return attached + [
-        DriverInfo(each.name, reason=each.reason, **each.origin.words) for each in failures
+    """List what is attached, by id, then what could not be, then what left by itself."""
+    attached = [_info(slot) for slot in drivers if _is_there(slot)]
+    failed = [DriverInfo(each.name, reason=each.reason, **each.origin.words) for each in failures]
+    left = [
+        DriverInfo(name, reason=f"left: {reason}", **origin.words)
+        for name, (reason, origin) in drivers.departed.reasons.copy().items()
     ]
+    return attached + failed + left
+
+
+def _is_there(slot: Slot) -> bool:
+    return not slot.reason and bool(slot.sym.algs or slot.keys.ops or slot.driver)
 
 
 def _info(slot: Slot) -> DriverInfo:

@@ -28,8 +28,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from opencrypto._core import selection as _select
+from opencrypto._core.lineage import Lineage
+from opencrypto._core.moving import Moving
+from opencrypto._core.opening import Opening
 from opencrypto._core.sessions import Sessions
-from opencrypto._core.slots import Lineage, Session, Slot
+from opencrypto._core.slots import Session, Slot
 from opencrypto._request.buffer import Saved, byteview, total
 from opencrypto._request.sid import LID, lid_of, pack_sid
 from opencrypto._request.symmetric import Cryptodesc, Cryptop
@@ -56,6 +59,9 @@ MAX_RETRIES: Final = 8
 
 OWN_FLAGS: Final = CRYPTO_F_BATCH | CRYPTO_F_CBIFSYNC | CRYPTO_F_DONE | CRYPTO_F_ONRETQ
 
+Strayed = Callable[[Cryptop, int | None], None]
+"""Counts an error that is no driver's: `Dispatcher.strayed`."""
+
 
 class Part:
     """
@@ -79,17 +85,24 @@ class Virtual:
     def __init__(
         self,
         sessions: Sessions,
+        opening: Opening,
+        moving: Moving,
         dispatch: Callable[[Cryptop], None],
         done: Callable[[Cryptop], None],
+        strayed: Strayed,
     ) -> None:
         self._sessions = sessions
+        self._opening = opening
+        self._moving = moving
         self._dispatch = dispatch
         self._done = done
+        self._strayed = strayed
         self.lids = itertools.count(1)  # taking the next one is atomic
         self._parts: dict[int, list[Part]] = {}
         self.slot = Slot(HID, sessions.lock)
         self.slot.name = "virtual"
         self.slot.tier = SOFTWARE
+        self.slot.is_driver = False
         self.slot.sym.freesession = self._freesession
         self.slot.sym.frees_again = True
         self.slot.move(SlotEvent.GET_DRIVERID)
@@ -97,7 +110,7 @@ class Virtual:
 
     # Opening and freeing.
 
-    def compose(self, lineage: Lineage) -> Session | None:
+    def compose(self, lineage: Lineage[Session]) -> Session | None:
         """Open a session on as few drivers as can be; None if they do not have all of its chain."""
         changes = self._sessions.changes  # before the drivers are asked, so that none is missed
         units = _units(lineage.chain)
@@ -115,23 +128,25 @@ class Virtual:
                 self._free(opened)
                 return None
             kind = self._sessions.chain_numbers.number(cri.alg for cri in lineage.chain.inis)
-            process = self._process(lineage.chain, parts, changes)
+            process = self._process(lineage.chain, kind, parts, changes)
             session = Session(0, self.slot, lineage, process, kind)
             return self._enter(session, parts)
         except BaseException:  # of a signal handler: nobody will hear of it
             self._sessions.later(self._give_up, session, parts, opened)
             raise
 
-    def _open(self, lineage: Lineage, positions: Sequence[int], opened: list[Part]) -> Part | None:
+    def _open(
+        self, lineage: Lineage[Session], positions: Sequence[int], opened: list[Part]
+    ) -> Part | None:
         """Open a part, and note it among those opened; None if no driver takes it."""
         algs = [lineage.chain.inis[position].alg for position in positions]
         if len(set(algs)) < len(algs):
             return None  # the places of one algorithm go to different parts: see the module
-        own = Lineage(lineage.chain.part(positions), lineage.hard, is_part=True)
+        own: Lineage[Session] = Lineage(lineage.chain.part(positions), lineage.hard, is_part=True)
         own.avoid = lineage.avoid
         session: Session | None = None
         try:
-            session = self._sessions.place_on_one(own)
+            session = self._opening.place_on_one(own)
             own.avoid = None
             part = Part(session, positions)
             opened.append(part)
@@ -156,7 +171,7 @@ class Virtual:
             session.sid = pack_sid(HID, lid)
             if lid == 0 or self._parts.setdefault(lid, parts) is not parts:
                 continue
-            if self._sessions.enter(session):
+            if self._opening.enter(session):
                 return session
             del self._parts[lid]
 
@@ -199,7 +214,7 @@ class Virtual:
 
     # Requests.
 
-    def _process(self, chain: Chain, parts: Sequence[Part], changes: int) -> Process:
+    def _process(self, chain: Chain, kind: int, parts: Sequence[Part], changes: int) -> Process:
         owners = {position: part for part in parts for position in part.positions}
         seen = changes  # of drivers that came, when it was last tried to do without parts
 
@@ -210,29 +225,34 @@ class Virtual:
                 loan = lend(plan, chain)
             except CryptoError as error:
                 crp.fail_for(error)
-                self._done(crp)
+                self._turn_back(crp, kind)
                 return 0
             united = False
             if seen != self._sessions.changes:
                 seen = self._sessions.changes
-                united = self._sessions.unite(crp.holder)
+                united = self._moving.unite(crp.holder)
             if united or not self._all_live(parts):
                 # Nothing is done yet, so the whole session may move.
                 crp.fail(errno.EAGAIN)
-                self._done(crp)
+                self._turn_back(crp, kind)
                 return 0
             if loan is not None:
                 Borrowed(crp, loan)  # its drivers' own copies would be made at different times
             stages = _stages(plan, chain, owners)
-            Pipeline(crp, chain, plan, stages, self._dispatch, self._done).advance()
+            Pipeline(crp, chain, plan, stages, self._dispatch, self._done, self._strayed).advance()
             return 0
 
         return process
 
+    def _turn_back(self, crp: Cryptop, kind: int) -> None:
+        """End a request before any part has got something of it."""
+        self._strayed(crp, kind)
+        self._done(crp)
+
     def _all_live(self, parts: Sequence[Part]) -> bool:
         """Follow parts that have moved, moving those whose driver left; False if one cannot be."""
         for part in parts:
-            session = self._sessions.successor(part.session)
+            session = self._moving.successor(part.session)
             if session is None:
                 return False
             part.session = session
@@ -306,7 +326,7 @@ class Pipeline:
 
     __slots__ = (
         "_before", "_chain", "_crp", "_dispatch", "_done", "_ilen", "_next", "_olen", "_plan",
-        "_retries", "_stages",
+        "_retries", "_stages", "_strayed",
     )  # fmt: skip
 
     def __init__(
@@ -317,6 +337,7 @@ class Pipeline:
         stages: Sequence[Stage],
         dispatch: Callable[[Cryptop], None],
         done: Callable[[Cryptop], None],
+        strayed: Strayed,
     ) -> None:
         self._crp = crp
         self._chain = chain
@@ -329,6 +350,7 @@ class Pipeline:
         self._ilen = crp.ilen if type(crp.ilen) is int and 0 <= crp.ilen <= size else size
         self._dispatch = dispatch
         self._done = done
+        self._strayed = strayed
         self._next = 0
         self._retries = MAX_RETRIES
 
@@ -344,6 +366,7 @@ class Pipeline:
             stage.settle(crp, self._plan)
         except CryptoError as error:
             self._fail(error.errno or errno.EINVAL, error.strerror or "")
+            self._strayed(crp, None)  # the request is known: a length changed in a stage before
             self._end()
             return
         sub = Cryptop(
@@ -359,8 +382,7 @@ class Pipeline:
 
     def _completed(self, sub: Cryptop) -> None:
         if sub.etype == errno.EAGAIN and self._retries:
-            self._retries -= 1
-            self._dispatch(sub)  # its sid is the new one, and nothing was done
+            self.follow(sub)
             return
         if sub.etype:
             # Never EAGAIN from here: earlier stages have changed the buffer.
@@ -376,6 +398,11 @@ class Pipeline:
         if changing is not None:
             self._plan.left(changing, self._chain, sub.olen)
         self.advance()
+
+    def follow(self, sub: Cryptop) -> None:
+        """Dispatch a stage again to where its part has moved: nothing was done."""
+        self._retries -= 1
+        self._dispatch(sub)  # its sid is the new one
 
     def _fail(self, etype: int, error: str) -> None:
         """Note what went wrong, and put the buffer back if lengths have changed."""

@@ -100,6 +100,7 @@ class Watcher:
             if on:
                 self.epoch = next_epoch()
             self._change(self.epoch if on else 0, self.watch.trace if self.watch else None)
+        self._sessions.refresh()
 
     def start_trace(self) -> Trace:
         """
@@ -113,14 +114,17 @@ class Watcher:
                 raise BusyError("a trace is being recorded; stop that first, or wait for its end")
             trace = Trace(perf_counter_ns())
             self._change(self.watch.epoch if self.watch else 0, trace)
-            return trace
+        self._sessions.refresh()
+        return trace
 
     def stop_trace(self) -> None:
         """Record no more."""
         with self._sessions.lock:
             self._change(self.watch.epoch if self.watch else 0, None)
+        self._sessions.refresh()
 
     def _change(self, epoch: int, trace: Trace | None) -> None:
+        """Look for other things; the caller lets go of the lock, and refreshes the sessions."""
         if not epoch and trace is None:
             self.watch = None
             self._sessions.watched = False
@@ -129,7 +133,6 @@ class Watcher:
             # stamped is found so by done.
             self._sessions.watched = True
             self.watch = Watch(epoch, trace)
-        self._sessions.refresh()
 
     # A request's way.
 

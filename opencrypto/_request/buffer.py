@@ -133,7 +133,15 @@ def _whole(number: int, what: str) -> int:
 
 def byteview(obj: Any, *, writable: bool = True, what: str = "buffer") -> memoryview:
     """
-    View memory that is worked on in place as bytes; `what` names it in refusals.
+    View memory that is worked on in place as bytes.
+
+    Args:
+        obj: A bytes-like object, of whatever items and shape.
+        writable: Whether it must be possible to write into it.
+        what: What it is called in refusals.
+
+    Returns:
+        The same memory, as a view of single bytes.
 
     Raises:
         UsageError: it is no buffer, is read-only although `writable` is asked for, or is not
@@ -162,7 +170,14 @@ def flat(obj: Any, what: str) -> bytes | memoryview:
     Return all bytes of a value that is only read, in order; what has gaps is copied together.
 
     Every bytes-like argument that is no buffer goes through here, so that nobody counts items
-    where bytes are meant. `what` names it in the refusal.
+    where bytes are meant.
+
+    Args:
+        obj: A bytes-like object, of whatever items and shape.
+        what: What it is called in refusals.
+
+    Returns:
+        Its bytes, or a view of them.
 
     Raises:
         UsageError: it is not bytes-like.
@@ -185,7 +200,14 @@ def segments(buf: Any, flags: int = 0, *, writable: bool = True) -> Segments:
     """
     Return a request's buffer as views of its segments, in order.
 
-    Only a request that writes nothing into the buffer may do without `writable`.
+    Args:
+        buf: A bytes-like object, a list or tuple of them, or an `Mbuf`.
+        flags: The request's: ``CRYPTO_F_IOV`` or ``CRYPTO_F_IMBUF`` if it names the kind.
+        writable: Whether each must be writable: only a request that writes nothing into the
+            buffer may do without.
+
+    Returns:
+        A view of single bytes of each segment; together they are the buffer.
 
     Raises:
         UsageError: there is none, it contradicts the kind that `flags` name, or is unusable.
@@ -212,7 +234,15 @@ def total(parts: Sequence[memoryview]) -> int:
 
 def region(parts: Sequence[memoryview], offset: int, length: int) -> Segments:
     """
-    Return views of `length` bytes from `offset`; no empty views.
+    Return views of a part of a buffer; no empty views.
+
+    Args:
+        parts: The segments of the buffer.
+        offset: Where the part begins, in **bytes** from the start of the first segment.
+        length: How many **bytes** it has.
+
+    Returns:
+        Views of the same memory, in order, that have so many bytes together.
 
     Raises:
         UsageError: the region is not inside the buffer.
@@ -239,12 +269,29 @@ def _walk(parts: Sequence[memoryview], offset: int, length: int) -> Iterator[mem
 
 
 def gather(parts: Sequence[memoryview]) -> bytearray:
-    """Copy segments into one new piece."""
+    """
+    Copy segments into one new piece.
+
+    Args:
+        parts: The segments, in order.
+
+    Returns:
+        Their bytes, one after the other; it is the caller's to wipe.
+    """
     return bytearray().join(parts)
 
 
 def scatter(parts: Sequence[memoryview], data: BytesLike) -> None:
-    """Copy one piece back over segments that together have its length."""
+    """
+    Copy one piece back over segments.
+
+    Args:
+        parts: The segments, in order; they are written.
+        data: As many **bytes** as they have together.
+
+    Raises:
+        UsageError: `data` is not bytes-like.
+    """
     view = memoryview(flat(data, "data"))
     start = 0
     for part in parts:
@@ -303,7 +350,8 @@ class Saved:
     def restore(self) -> None:
         """Put back what there was, in the segments that there were; then `forget`."""
         for part, copy in zip(self._parts, self._copies, strict=True):
-            part[:] = copy
+            if not part.readonly:  # which a request may be that writes a MAC elsewhere
+                part[:] = copy
         if isinstance(self._buf, Mbuf):
             self._buf.put_back(self._parts)
         self.forget()

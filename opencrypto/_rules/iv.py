@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
 from opencrypto._rules.template import compile_function
+from opencrypto._threads import renew_after_fork
 from opencrypto.constants import CRD_F_ENCRYPT, CRD_F_IV_EXPLICIT, CRD_F_IV_PRESENT
 from opencrypto.exceptions import LimitError, UsageError
 
@@ -52,11 +53,12 @@ def iv_way(flags: int) -> int:
 IV_UNUSED: Final = "the descriptor has an iv and not CRD_F_IV_EXPLICIT; set it, or leave iv None"
 
 IV_RULE: Final = """
-if flags & STRANGE:
-    refuse(name, "its descriptor has flags that mean nothing there")
-way = IV_WAYS[flags]
 iv = crd.ini.iv
-if way != GIVEN or type(iv) is not bytes or len(iv) != ivlen:  # else, as mostly, all is well
+if flags | CRD_F_ENCRYPT != USUAL or type(iv) is not bytes or len(iv) != ivlen:
+    # Else, as mostly, it is given and all is well.
+    if flags & STRANGE:
+        refuse(name, "its descriptor has flags that mean nothing there")
+    way = IV_WAYS[flags]
     if way & GIVEN:
         if iv is None:
             refuse(name, "CRD_F_IV_EXPLICIT, but the descriptor has no iv")
@@ -76,7 +78,8 @@ if way != GIVEN or type(iv) is not bytes or len(iv) != ivlen:  # else, as mostly
 """  # noqa: E501 - a refusal is one line of the text
 """
 Finds out whether the IV of the descriptor `crd`, whose region is `start` to `end`, is sound in a
-buffer of `size` bytes. Then `iv` is the one that is given, and `way` says what is to be done.
+buffer of `size` bytes. Then `iv` is the one that is given; where there is none, or it is to be
+written, `IV_TAKE` does the rest by `way`.
 """
 
 IV_TAKE: Final = """
@@ -102,6 +105,8 @@ IV_NAMES: Final = {
     "IV_UNUSED": IV_UNUSED,
     "IV_WAYS": tuple(map(iv_way, range(_DECIDING + 1))),
     "STRANGE": ~_DECIDING,
+    "USUAL": _DECIDING,
+    "CRD_F_ENCRYPT": CRD_F_ENCRYPT,
     "refuse": _refuse,
 }
 """What the two texts name."""
@@ -119,19 +124,6 @@ Raises:
     UsageError: it is not, in a sentence that begins with the algorithm's `name`.
     TypeError: what is given as the IV is not bytes-like, or its place is no whole number.
 """
-
-_forks = 0
-"""How many forks lie between this process and the one that imported this."""
-
-
-def _forked() -> None:
-    global _forks  # noqa: PLW0603 - a fork is of the process, not of an object
-    _forks += 1
-    _witness[0] = 1  # last: who sees it sees the fork counted
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)
 
 _WIPE_ON_FORK: Final = 18
 """MADV_WIPEONFORK of madvise(2), since Linux 4.14; `mmap` has no name for it."""
@@ -154,6 +146,24 @@ def _fork_witness() -> mmap.mmap | bytearray:
 
 
 _witness: Final = _fork_witness()
+
+
+class _Forks:
+    """How many forks lie between this process and the one that imported this."""
+
+    __slots__ = ("__weakref__", "count")
+
+    def __init__(self) -> None:
+        self.count = 0
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Count one; it is the only thing that notices a fork where no page can be wiped."""
+        self.count += 1
+        _witness[0] = 1  # last: who sees it sees the fork counted
+
+
+_forks: Final = _Forks()
 
 COUNTED: Final = 8
 """How many bytes of an IV of a counter mode count; what is before them stays the same."""
@@ -197,7 +207,7 @@ class IvSource:
     def _begin(self) -> _Run:
         spare = os.urandom(max(0, self._length - COUNTED))
         start = int.from_bytes(os.urandom(COUNTED)) % self._space
-        return _Run(_forks, spare + self._fixed, start, itertools.count())
+        return _Run(_forks.count, spare + self._fixed, start, itertools.count())
 
     def fresh(self) -> bytes:
         """
@@ -211,8 +221,8 @@ class IvSource:
         if run is None:
             return os.urandom(self._length)
         if not _witness[0]:
-            _forked()
-        if run.forks != _forks:
+            _forks.after_fork()
+        if run.forks != _forks.count:
             run = self._restart()
         number = next(run.numbers)  # which no two threads get alike
         if number >= self._space:

@@ -13,7 +13,7 @@ One algorithm alone reads each byte once, and needs no copy.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from opencrypto._request.buffer import gather, is_private, region, scatter, total
 from opencrypto._rules.chain import Chain
@@ -25,6 +25,13 @@ from opencrypto.xform import Kind
 
 if TYPE_CHECKING:
     from opencrypto._request.symmetric import Cryptop
+
+
+BESIDE: Final = 4096
+"""
+How many bytes that a request does not concern are copied with the others, if it then is over one
+contiguous buffer: for those the drivers have their quick ways.
+"""
 
 
 class Loan:
@@ -42,8 +49,11 @@ class Loan:
         touched = [span for step in plan.steps for span in _spans(step, chain)]
         start = min(at for at, _, _ in touched)
         end = max(at + length for at, length, _ in touched)
+        size = total(plan.parts)
+        if len(plan.parts) == 1 and size <= end - start + BESIDE:
+            start, end = 0, size
         theirs = region(plan.parts, start, end - start)
-        after = region(plan.parts, end, total(plan.parts) - end)
+        after = region(plan.parts, end, size - end)
         self._theirs = theirs
         self._start = start
         self._copy = gather(theirs)
@@ -65,6 +75,14 @@ def lend(plan: Plan, chain: Chain) -> Loan | None:
     """
     Lend a copy to a request that `check` has found sound, if its memory may be shared.
 
+    Args:
+        plan: The request, as `check` has resolved it.
+        chain: The session's.
+
+    Returns:
+        The loan, on whose `parts` the request is to be carried out, and which is then given back
+        and ended; None if the request's own memory will do.
+
     Raises:
         UsageError: it compresses or decompresses among other steps, in such memory.
     """
@@ -77,6 +95,9 @@ def lend(plan: Plan, chain: Chain) -> Loan | None:
             "compression with other steps, in memory that others may write; give a bytearray"
         )
     return Loan(plan, chain)
+
+
+_KINDS: Final = CRYPTO_F_IMBUF | CRYPTO_F_IOV
 
 
 class Borrowed:
@@ -93,8 +114,9 @@ class Borrowed:
         self._flags = crp.flags
         self._callback: Any = crp.callback
         self._loan = loan
-        crp.buf = loan.parts
-        crp.flags = crp.flags & ~CRYPTO_F_IMBUF | CRYPTO_F_IOV
+        one = len(loan.parts) == 1
+        crp.buf = loan.parts[0] if one else loan.parts
+        crp.flags = crp.flags & ~_KINDS | (0 if one else CRYPTO_F_IOV)
         crp.callback = self
 
     def __call__(self, crp: Cryptop) -> None:
@@ -105,8 +127,7 @@ class Borrowed:
     def undo(self, crp: Cryptop, *, done: bool) -> None:
         """Let a request be as it came, with what was written if it is `done`."""
         crp.buf, crp.callback = self._buf, self._callback
-        kinds = CRYPTO_F_IMBUF | CRYPTO_F_IOV
-        crp.flags = crp.flags & ~kinds | self._flags & kinds
+        crp.flags = crp.flags & ~_KINDS | self._flags & _KINDS
         if done:
             self._loan.give_back()
         self._loan.end()

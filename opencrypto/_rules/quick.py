@@ -29,13 +29,29 @@ if TYPE_CHECKING:
     from opencrypto._request.symmetric import Cryptop
 
 
+def at_once(answer: Any) -> Any:
+    """
+    Return what a transform has answered.
+
+    Raises:
+        TypeError: it has not yet: nothing is done, whatever the answer looks like.
+    """
+    if answer is not None and hasattr(answer, "__await__"):
+        raise TypeError("a transform that answers later, in a driver that does not say `later`")
+    return answer
+
+
 def compile_quick(chain: Chain, transforms: Sequence[Any]) -> Quick | None:
     """
-    Return the quick way of a session, or None if its chain has no usual shape.
+    Return the quick way of a session, if its chain has a usual shape.
 
     Args:
         chain: The session's.
         transforms: One for each place of it; None for an authenticating half.
+
+    Returns:
+        What carries a request out and returns True; or returns False, with the request untouched,
+        if that has another shape. None if there is no quick way.
     """
     match shape_of(chain):
         case Shape.CIPHER:
@@ -55,7 +71,9 @@ def _cipher(chain: Chain, crypt: Any) -> Quick:
     def exchange(
         crp: Cryptop, view: memoryview, iv: bytes, start: int, end: int, encrypting: int
     ) -> bool:
-        crypt(iv, [view[start:end]], bool(encrypting))
+        answer = crypt(iv, [view[start:end]], bool(encrypting))
+        if answer is not None:
+            at_once(answer)
         return True
 
     return recognise_cipher(chain, exchange)
@@ -82,10 +100,10 @@ def _cipher_mac(chain: Chain, crypt: Any, mac_of: Any) -> Quick:
     ) -> bool:  # fmt: skip
         to = at + maclen
         if encrypting:
-            crypt(iv, [view[start:end]], True)
+            at_once(crypt(iv, [view[start:end]], True))
             view[at:to] = mac_of([view[mac_start:mac_end]])[:maclen]
         elif compare_digest(mac_of([view[mac_start:mac_end]])[:maclen], view[at:to]):
-            crypt(iv, [view[start:end]], False)
+            at_once(crypt(iv, [view[start:end]], False))
         else:
             crp.fail(errno.EBADMSG, UNVERIFIED)
         return True
@@ -104,7 +122,7 @@ def _aead(chain: Chain, seal: Any, unseal: Any) -> Quick:
         payload = [view[start:end]] if start < end else []
         if encrypting:
             view[at : at + maclen] = seal(iv, additional, payload, maclen)
-        elif not unseal(iv, additional, payload, bytes(view[at : at + maclen])):
+        elif not at_once(unseal(iv, additional, payload, bytes(view[at : at + maclen]))):
             crp.fail(errno.EBADMSG, UNVERIFIED)
         return True
 

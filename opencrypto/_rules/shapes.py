@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import errno
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from hmac import compare_digest
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from opencrypto._request.buffer import is_private
 from opencrypto._rules.chain import Chain
+from opencrypto._rules.check import Plan, Step
 from opencrypto._rules.iv import IV_NAMES, IV_RULE, IV_TAKE
 from opencrypto._rules.template import choose, compile_function, fill, indented, mute
 from opencrypto.constants import (
@@ -34,10 +35,13 @@ from opencrypto.exceptions import UsageError
 from opencrypto.xform import Kind
 
 if TYPE_CHECKING:
-    from opencrypto._request.symmetric import Cryptop
+    from opencrypto._request.symmetric import Cryptodesc, Cryptop
 
 UNVERIFIED: Final = "the MAC does not verify; discard the data"
 """The sentence that goes with EBADMSG."""
+
+OF_MALFORMED: Final = (AttributeError, LookupError, TypeError, ValueError)
+"""What a quick way raises where a field of the request has a wrong type."""
 
 Quick: TypeAlias = "Callable[[Cryptop], bool]"
 """Carries a request out and returns True, or leaves it as it is and returns False."""
@@ -91,12 +95,28 @@ _SHAPES: Final = {
 
 
 def shape_of(chain: Chain) -> Shape | None:
-    """Return the usual shape of the requests of a session, or None if its chain has none."""
+    """
+    Tell which usual shape the requests of a session have.
+
+    Args:
+        chain: The session's.
+
+    Returns:
+        The shape, or None if its chain has no usual one.
+    """
     return _SHAPES.get(tuple(facts.kind for facts in chain.facts))
 
 
 def places_of(chain: Chain) -> tuple[int, int]:
-    """Return the places of a chain's cipher and authenticator; -1 for one that is missing."""
+    """
+    Tell where in a chain its cipher is, and where its authenticator.
+
+    Args:
+        chain: One with at most one of either.
+
+    Returns:
+        The place of each, from 0 on; -1 for one that is missing.
+    """
     cipher = mac = -1
     for position, facts in enumerate(chain.facts):
         if facts.authenticates:
@@ -107,7 +127,18 @@ def places_of(chain: Chain) -> tuple[int, int]:
 
 
 def settle_mac(crp: Cryptop, view: memoryview, at: int, mac: bytes, verifying: int) -> None:
-    """Write a MAC at `at`; or, `verifying`, fail the request if another one stands there."""
+    """
+    Write a MAC to its place; or fail the request if another one stands there, with EBADMSG.
+
+    The comparison takes as long wherever they differ.
+
+    Args:
+        crp: The request, which is not completed here.
+        view: Its buffer.
+        at: Where the MAC's place begins, in **bytes**.
+        mac: The right MAC, as long as it stands there.
+        verifying: Not 0 to compare, 0 to write.
+    """
     to = at + len(mac)
     if not verifying:
         view[at:to] = mac
@@ -145,9 +176,9 @@ if end - start > longest: return False  # where longest
 if (end - start) % granule: return False  # where granule
 flags = crd.flags
 encrypting = flags & CRD_F_ENCRYPT
-view = memoryview(buf)
+view = memoryview(buf)  # where works
 # here: iv
-return exchange(crp, view, iv, start, end, encrypting)
+return exchange(crp, view, iv, start, end, encrypting)  # where works
 """
 
 _MAC: Final = """
@@ -159,7 +190,9 @@ crd = desc[0]
 ini = crd.ini
 flags = crd.flags
 if flags & STRANGE_TO_MAC:
-    return False
+    if flags != CRD_F_ENCRYPT:
+        return False
+    flags = 0  # it says nothing else than that the MAC is to be made
 if ini.alg != mac_alg or ini.iv is not None or ini.mlen:
     return False
 if not (type(buf) is bytearray or is_bytes(buf)):
@@ -172,14 +205,10 @@ end | at  # a TypeError, if one is no whole number
 if not 0 <= start <= end <= size or not 0 <= at <= size - maclen:
     return False
 if end - start > longest: return False  # where longest
-return exchange(crp, memoryview(buf), start, end, at, flags)
+return exchange(crp, memoryview(buf), start, end, at, flags)  # where works
 """
 
-_CIPHER_MAC: Final = """
-desc = crp.desc
-buf = crp.buf
-if len(desc) != 2 or crp.mac is not None or crp.flags & SEGMENTED:
-    return False
+_ORDER: Final = """
 crd, mac = desc
 if crd.ini.alg == cipher_alg:
     flags = crd.flags
@@ -192,6 +221,15 @@ else:
     encrypting = flags & CRD_F_ENCRYPT
     if encrypting or mac.flags ^ CRD_F_VERIFY or crd.ini.alg != cipher_alg:
         return False
+"""
+"""Encrypts and then authenticates, or verifies and then decrypts, with the two in that order."""
+
+_CIPHER_MAC: Final = """
+desc = crp.desc
+buf = crp.buf
+if len(desc) != 2 or crp.mac is not None or crp.flags & SEGMENTED:
+    return False
+# here: order
 ini = mac.ini
 if ini.alg != mac_alg or ini.iv is not None or ini.mlen:
     return False
@@ -211,9 +249,9 @@ if not start < end <= size or not mac_start <= mac_end <= size or at > size - ma
 if end - start > longest: return False  # where longest
 if mac_end - mac_start > longest: return False  # where longest
 if (end - start) % granule: return False  # where granule
-view = memoryview(buf)
+view = memoryview(buf)  # where works
 # here: iv
-return exchange(crp, view, iv, start, end, mac_start, mac_end, at, encrypting)
+return exchange(crp, view, iv, start, end, mac_start, mac_end, at, encrypting)  # where works
 """
 
 _AEAD: Final = """
@@ -236,8 +274,9 @@ aad = tag.skip
 at = tag.inject
 end = start + crd.len
 aad_end = aad + tag.len
+verifying = tag.flags
 size = len(buf)
-end | aad_end | at  # a TypeError, if one is no whole number
+end | aad_end | at | verifying  # a TypeError, if one is no whole number
 # Additional data behind the payload, or a tag before it, is for ChainSession.run.
 if not 0 <= aad <= aad_end <= start <= end <= at <= size - maclen:
     return False
@@ -246,12 +285,11 @@ if end > longest: return False  # where longest
 if start != end: return False  # where no payload
 flags = crd.flags
 encrypting = flags & CRD_F_ENCRYPT
-verifying = tag.flags
-if verifying & STRANGE_TO_MAC or verifying and encrypting:
+if verifying and (encrypting or verifying & STRANGE_TO_MAC):
     return False
-view = memoryview(buf)
+view = memoryview(buf)  # where works
 # here: iv
-return exchange(crp, view, iv, start, end, aad, aad_end, at, encrypting)
+return exchange(crp, view, iv, start, end, aad, aad_end, at, encrypting)  # where works
 """
 
 
@@ -264,7 +302,7 @@ if crd.ini.iv is not None or flags & STRANGE:
 _TEXTS: Final = {
     Shape.CIPHER: _CIPHER,
     Shape.MAC: _MAC,
-    Shape.CIPHER_MAC: _CIPHER_MAC,
+    Shape.CIPHER_MAC: fill(_CIPHER_MAC, "order", _ORDER),
     Shape.AEAD: _AEAD,
 }
 
@@ -277,6 +315,35 @@ _NAMES: Final = {
     "SEGMENTED": CRYPTO_F_IOV | CRYPTO_F_IMBUF,
     "is_bytes": _is_bytes,
 }
+
+_in_order: Callable[[Sequence[Cryptodesc], int], bool] = compile_function(
+    "in_order(desc, cipher_alg)", f"{_ORDER}return True", _NAMES, "order of cipher and MAC"
+)
+
+
+def cipher_and_mac(plan: Plan, chain: Chain) -> tuple[Step, Step] | None:
+    """
+    Return the steps of a request's cipher and its MAC, if it has the shape `Shape.CIPHER_MAC`.
+
+    For requests that `recognise_cipher_mac` leaves, since their buffers have several pieces.
+
+    Args:
+        plan: The request, as `check` resolves it.
+        chain: The session's, of one cipher and one MAC.
+
+    Returns:
+        The cipher's step and the MAC's, in this order; None if it has another shape.
+    """
+    if len(plan.steps) != 2:
+        return None
+    first, second = plan.steps
+    place, _ = places_of(chain)
+    if first.position == second.position:
+        return None
+    if not _in_order((first.crd, second.crd), chain.inis[place].alg):
+        return None
+    return (first, second) if first.position == place else (second, first)
+
 
 _MAKER: Final = (
     "recogniser(exchange, longest, *, cipher_alg=0, ivlen=0, granule=1, fresh=None,"
@@ -295,6 +362,10 @@ def recognise_cipher(chain: Chain, exchange: CipherExchange, *, writes_iv: bool 
         writes_iv: Whether an IV is written into the buffer where that is asked for. False leaves
             such requests to `ChainSession.run`, so that nothing is touched before the exchange.
 
+    Returns:
+        What carries a request out and returns True; or returns False, with the request untouched,
+        if that has another shape: it is then `ChainSession.run`'s.
+
     Raises:
         UsageError: the chain is another.
     """
@@ -309,6 +380,10 @@ def recognise_mac(chain: Chain, exchange: MacExchange) -> Quick:
         chain: The session's.
         exchange: What works on the places found. Its region may be empty, and there is room for
             the session's MAC at `at`. `verifying` is 0 or not.
+
+    Returns:
+        What carries a request out and returns True; or returns False, with the request untouched,
+        if that has another shape: it is then `ChainSession.run`'s.
 
     Raises:
         UsageError: the chain is another.
@@ -330,6 +405,10 @@ def recognise_cipher_mac(
         exchange: What works on the places found. The cipher's region is not empty, and a whole
             number of its granules; the MAC's region and its place may lie anywhere.
         writes_iv: As for `recognise_cipher`.
+
+    Returns:
+        What carries a request out and returns True; or returns False, with the request untouched,
+        if that has another shape: it is then `ChainSession.run`'s.
 
     Raises:
         UsageError: the chain is another.
@@ -356,11 +435,31 @@ def recognise_aead(
         adjacent: Whether the tag must follow the payload at once: ``at == end``.
         longest: The greatest `end`, in **bytes**; 0 for any.
 
+    Returns:
+        What carries a request out and returns True; or returns False, with the request untouched,
+        if that has another shape: it is then `ChainSession.run`'s.
+
     Raises:
         UsageError: the chain is another.
     """
     options = {"unwritten": not writes_iv, "adjacent": adjacent}
     return _recogniser(Shape.AEAD, chain, exchange, options, longest)
+
+
+def recognise(chain: Chain) -> Quick | None:
+    """
+    Return what only tells of a request that it has the usual shape and is sound.
+
+    It is for drivers that do all else themselves: nothing is touched, no IV is taken or written.
+
+    Args:
+        chain: The session's.
+
+    Returns:
+        None if its chain has no usual shape.
+    """
+    shape = shape_of(chain)
+    return None if shape is None else _recogniser(shape, chain, None, {})
 
 
 def _recogniser(
@@ -371,7 +470,7 @@ def _recogniser(
     # A request beyond the least of all bounds may still be good: `ChainSession.run` knows.
     longest = min(filter(None, (longest, *chain.longest)), default=0)
     facts_of_it: dict[str, Any] = {}
-    wanted = {"longest": longest > 0, **options}
+    wanted = {"longest": longest > 0, "works": exchange is not None, **options}
     for cri, facts, ivlen, maclen in zip(
         chain.inis, chain.facts, chain.ivlens, chain.macs, strict=True
     ):
@@ -391,8 +490,10 @@ def _recogniser(
 @functools.cache
 def _maker(shape: Shape, options: frozenset[str]) -> Callable[..., Quick]:
     """Return what makes the recogniser of a session, with the lines that `options` ask for."""
-    iv = fill(IV_RULE, "take", IV_TAKE) if "iv" in options else _NO_IV
+    works = "works" in options
+    iv = fill(IV_RULE, "take", IV_TAKE if works else "pass") if "iv" in options else _NO_IV
     text = mute(choose(fill(_TEXTS[shape], "iv", iv), options), "return False")
+    text += "" if works else "\nreturn True"
     body = f"def quick(crp):\n{indented(text, '    ')}\nreturn quick"
     title = ", ".join((f"quick way of {shape.name}", *sorted(options)))
     made: Callable[..., Quick] = compile_function(_MAKER, body, _NAMES, title)

@@ -28,7 +28,7 @@ COMMANDS: Final = {
     "drivers": (
         "List the drivers: class, algorithms, sessions; and those not available, with the reason."
     ),
-    "check": "Run the contract on the drivers of a package; exit status 1 if one breaks a clause.",
+    "check": "Run the contract on the drivers of a package; exit status 1 unless all keep it.",
     "ps": "List the live frameworks that have a control socket.",
     "sysctl": "Read, describe and set the names of a live framework.",
     "stat": "Print what a live framework does, a line each -w seconds.",
@@ -96,7 +96,7 @@ def _in_our_words() -> Iterator[None]:
         _end(INTERRUPTED, "interrupted; nothing was written")
     except Exception as error:
         if hasattr(error, "format_message"):  # a wrong word, which the message repeats
-            error.message = show.clean(error.message)  # type: ignore[attr-defined]
+            error.message = show.clean(error.message)  # type: ignore[attr-defined]  # a ClickException
         raise
 
 

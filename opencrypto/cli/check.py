@@ -1,73 +1,121 @@
 """
-``opencrypto check``: the contract of every driver, run on one, without a test file.
+``opencrypto check``: the contract of every driver, run on one, and vectors that others publish.
 """
 
 from __future__ import annotations
 
-import importlib
-from functools import partial
-from typing import Annotated, Any
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from opencrypto.cli import show
-from opencrypto.driver import Driver
 from opencrypto.exceptions import DriverUnavailable, UsageError
-from opencrypto.testing import check_driver
-from opencrypto.testing.check import PATIENCE
+from opencrypto.testing import Report, check_driver
+from opencrypto.testing.check import PATIENCE, Options
+from opencrypto.testing.isolated import check_isolated
+from opencrypto.testing.suites import SuiteReport, check_suites
+from opencrypto.testing.target import Target, targets
 
 
 def check(
-    module: Annotated[str, typer.Argument(help="The package of the driver, as it is imported.")],
+    driver: Annotated[
+        str,
+        typer.Argument(
+            help="The driver's package, as it is imported; or PACKAGE:NAME, what makes the driver."
+        ),
+    ],
     clause: Annotated[
-        list[str] | None, typer.Option("--clause", help="Only this one (D4); may be repeated.")
+        list[str] | None, typer.Option("--clause", help="Only the tests of this one; repeatable.")
     ] = None,
     patience: Annotated[
         float, typer.Option(help="Seconds before anything counts as never.", min=0.01)
     ] = PATIENCE,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A few trials of each clause: seconds.")
+    ] = False,
+    soak: Annotated[
+        float, typer.Option(help="Seconds that each long run goes on for.", min=0)
+    ] = 0.0,
+    isolated: Annotated[
+        bool,
+        typer.Option(
+            "--isolated", help="Each clause in a process of its own, which the driver may end."
+        ),
+    ] = False,
+    wycheproof: Annotated[
+        Path | None,
+        typer.Option(help="A folder of Wycheproof's JSON files: ask them, not the contract."),
+    ] = None,
+    acvp: Annotated[
+        Path | None,
+        typer.Option(help="A folder of ACVP's prompt and expectedResults files, likewise."),
+    ] = None,
+    subject: Annotated[
+        bool,
+        typer.Option("--subject", help="Answer ACVP's prompts, JSON lines on stdin, to stdout."),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Run the contract on the drivers of a package; exit status 1 if one breaks a clause."""
-    plugin = _plugin(module)
-    kept = True
-    for number, driver_class in enumerate(_classes(plugin)):
-        report = check_driver(
-            driver_class,
-            make_driver=partial(_made, plugin, number),
-            clauses=clause or (),
-            patience=patience,
-        )
-        for line in str(report).splitlines():
-            show.say(line)
-        kept &= report.ok
-    raise typer.Exit(0 if kept else 1)
-
-
-def _plugin(module: str) -> Any:
+    """Run the contract on the drivers of a package; exit status 1 unless all keep it."""
     try:
-        plugin = importlib.import_module(module)
-    except ImportError as error:
-        raise UsageError(
-            f"{module} cannot be imported: {error}; name the package of a driver, such as "
-            "opencrypto_swcrypto"
-        ) from None
-    if not hasattr(plugin, "opencrypto_drivers"):
-        raise UsageError(f"{module} has no opencrypto_drivers(), so it brings no driver")
-    return plugin
-
-
-def _classes(plugin: Any) -> list[type[Driver]]:
-    try:
-        drivers = list(plugin.opencrypto_drivers())
+        found = targets(driver)
     except DriverUnavailable as error:
-        raise UsageError(f"{plugin.__name__} has no driver here: {error.reason}") from None
-    for driver in drivers:
-        driver.close()
-    return [type(driver) for driver in drivers]
+        show.say(f"driver {driver}: not tried: {error.reason}")
+        raise typer.Exit(1) from None
+    if subject:
+        _answer(found, patience)
+        return
+    if wycheproof is not None or acvp is not None:
+        if clause:
+            raise UsageError("a clause is of the contract, which vectors are asked instead of")
+        _tell(
+            (
+                check_suites(
+                    each.make, wycheproof_folder=wycheproof, acvp_folder=acvp, patience=patience
+                )
+                for each in found
+            ),
+            as_json=as_json,
+        )
+    options = Options(clauses=clause or (), patience=patience, quick=quick, soak=soak)
+    _tell((_contract(each, isolated, options) for each in found), as_json=as_json)
 
 
-def _made(plugin: Any, number: int) -> Driver:
-    """Make one of the plugin's drivers anew; those that come with it are put away."""
-    drivers: list[Driver] = list(plugin.opencrypto_drivers())
-    for other in drivers[:number] + drivers[number + 1 :]:
-        other.close()
-    return drivers[number]
+def _contract(target: Target, isolated: bool, options: Options) -> Report:
+    if isolated:
+        return check_isolated(target, **options)
+    return check_driver(target.driver_class, make_driver=target.make, **options)
+
+
+def _tell(coming: Iterator[Report | SuiteReport], *, as_json: bool) -> None:
+    """Print each report as it comes, and end the command."""
+    reports = []
+    for report in coming:
+        reports.append(report)
+        if not as_json:
+            for line in str(report).splitlines():
+                show.say(line)
+    if as_json:
+        show.as_json({"drivers": [report.document for report in reports]})
+    status = 0 if all(report.ok for report in reports) else 1
+    if any(isinstance(report, Report) and report.left_behind for report in reports):
+        sys.stdout.flush()
+        os._exit(status)  # what hangs in a driver would hold up the end
+    raise typer.Exit(status)
+
+
+def _answer(found: list[Target], patience: float) -> None:
+    """Answer each line of stdin by a line of stdout."""
+    from opencrypto.testing.suites.answering import answer_lines
+    from opencrypto.testing.suites.subject import Subject
+
+    if len(found) > 1:
+        names = ", ".join(each.name for each in found)
+        raise UsageError(f"there are several drivers, {names}; name one, as PACKAGE:CLASS")
+    with Subject(found[0].make(), patience) as asked:
+        for response in answer_lines(asked, sys.stdin):
+            show.as_line(response)

@@ -11,6 +11,7 @@ import typer
 
 from opencrypto import DriverInfo, Framework
 from opencrypto.cli import show
+from opencrypto.options import Setting, config_path
 
 
 def drivers(
@@ -18,12 +19,19 @@ def drivers(
     probe: Annotated[
         bool, typer.Option("--probe", help="Ask the kernel for everything; this may load modules.")
     ] = False,
+    options: Annotated[
+        bool, typer.Option("--options", help="Show what can be set of them, and what is set.")
+    ] = False,
 ) -> None:
     """List the drivers: class, algorithms, sessions; and those not available, with the reason."""
     with Framework() as framework:
         if probe:
             framework.probe()
         infos = framework.drivers
+        settings = framework.options
+    if options:
+        _show_options(settings, [row for info in infos for row in _lacking(info)], as_json)
+        return
     if as_json:
         show.as_json({"drivers": [_document(info) for info in infos]})
         return
@@ -49,6 +57,38 @@ def drivers(
     if lacking:
         if attached:
             show.say()
+        show.table(("not available", "reason"), lacking)
+
+
+def _show_options(settings: list[Setting], lacking: list[tuple[str, str]], as_json: bool) -> None:
+    """Show each option with its value and where that comes from; of a secret, whether it is set."""
+    path = config_path()
+    if as_json:
+        listed = [
+            {
+                "driver": each.token,
+                "option": each.option.name,
+                "type": each.option.type_name,
+                "value": each.shown,
+                "from": each.source,
+                "variable": each.variable,
+                "secret": each.option.secret,
+                "description": each.option.description,
+            }
+            for each in settings
+        ]
+        show.as_json({"file": str(path) if path else None, "options": listed})
+        return
+    show.say(f"file: {path}" if path else "file: none is read, since OPENCRYPTO_CONFIG is empty")
+    show.table(
+        ("driver", "option", "value", "from", "type", "what it does"),
+        (
+            (s.token, s.option.name, s.shown, s.source, s.option.type_name, s.option.description)
+            for s in settings
+        ),
+    )
+    if lacking:
+        show.say()
         show.table(("not available", "reason"), lacking)
 
 

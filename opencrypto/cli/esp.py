@@ -16,17 +16,18 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from opencrypto import Framework
+from opencrypto import Framework, UsageError
 from opencrypto.cli import captures, esp_gateway, show
+from opencrypto.cli.esp_sas import sa as list_sas
 from opencrypto_esp import Direction, Esp, Flow, Reason, SecurityAssociation, load_sas, one_way
 from opencrypto_esp.capture import Item, Passage, Reader
-from opencrypto_esp.capture.passage import NAT_T
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     help="IPsec ESP (RFC 4303) on packet captures, by the associations of a file.",
 )
+app.command("sa")(list_sas)
 
 
 class Format(StrEnum):
@@ -45,7 +46,13 @@ In = Annotated[
 ]
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="The capture to write; - is stdout.")]
 Sa = Annotated[
-    Path, typer.Option("--sa", metavar="FILE", help="TOML file of SAs; only you may read it.")
+    list[Path],
+    typer.Option(
+        "--sa",
+        metavar="FILE",
+        help="SAs, in a file that only you may read: TOML, ip xfrm, esp_sa of Wireshark, tcpdump "
+        "-E; more files may say more of them. - is stdin.",
+    ),
 ]
 Kind = Annotated[
     Format | None, typer.Option("--format", help="The format of OUT; by default, that of IN.")
@@ -69,6 +76,17 @@ TestKeys = Annotated[
     bool,
     typer.Option("--test-keys", help="The keys are for tests: send by counter modes with them."),
 ]
+OldCiphers = Annotated[
+    bool,
+    typer.Option("--old-ciphers", help="Read DES, Blowfish, CAST and Camellia: old captures."),
+]
+Unverified = Annotated[
+    bool,
+    typer.Option(
+        "--unverified",
+        help="Read by SAs that have no more than icv_length: anybody may have made the packets.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
 
 _KINDS: Final = 12
@@ -77,6 +95,7 @@ _KINDS: Final = 12
 _SA_FILE: Final = "compare the SA file with the other end's"
 _REMEDIES: Final = {
     Reason.DUMMY: "",
+    Reason.KEEP_ALIVE: "",
     Reason.MALFORMED: "look at the capture with: tshark -V -r IN",
     Reason.TRUNCATED: "record whole packets: tcpdump -s 0",
     Reason.NO_LENGTH: "record with offloads off: ethtool -K DEVICE tso off gso off gro off",
@@ -112,10 +131,14 @@ def unprotect(
     state: StateFile = None,
     kind: Kind = None,
     others: Others = False,
+    old_ciphers: OldCiphers = False,
+    unverified: Unverified = False,
     as_json: Json = False,
 ) -> None:
     """Verify and decrypt every ESP packet of IN, and write what it protected to OUT."""
-    run = _Run(source, target, Direction.IN, others=others)
+    run = _Run(
+        source, target, Direction.IN, others=others, old_ciphers=old_ciphers, unverified=unverified
+    )
     run.go(sa, state, kind, as_json=as_json)
 
 
@@ -132,9 +155,9 @@ class _Run:
         direction: Direction,
         *,
         others: bool,
-        test_keys: bool = False,
+        **allowed: bool,
     ) -> None:
-        self._test_keys = test_keys
+        self._allowed = allowed
         self._source = source
         self._target = target
         self._others = others
@@ -144,10 +167,14 @@ class _Run:
         self._cut = ""
         self._err = captures.is_stdout(target)
 
-    def go(self, sa: Path, state: Path | None, kind: Format | None, *, as_json: bool) -> None:
+    def go(
+        self, sa: Sequence[Path], state: Path | None, kind: Format | None, *, as_json: bool
+    ) -> None:
         """Do it, and say what came of it; status 1 if something was lost."""
-        sas = one_way(load_sas(sa), self._direction)
         captures.check_apart(self._source, self._target)
+        if captures.STREAM in sa and self._source == captures.STREAM:
+            raise UsageError("standard input is the capture or the SAs, not both; name a file")
+        sas = one_way(load_sas(*sa, remark=show.warn), self._direction)
         with Framework() as framework, self._esp(framework, sas, state) as esp:
             esp.open()
             start = time.perf_counter()
@@ -166,7 +193,7 @@ class _Run:
             raise typer.Exit(1)
 
     def _esp(self, framework: Framework, sas: list[SecurityAssociation], state: Path | None) -> Esp:
-        return Esp(framework, sas, state=state, test_keys=self._test_keys)
+        return Esp(framework, sas, state=state, **self._allowed)
 
     def _stream(self, esp: Esp, kind: Format | None) -> Passage:
         """Send every packet through ESP."""
@@ -179,6 +206,7 @@ class _Run:
                 esp.unprotect if self._inbound else esp.protect,
                 inbound=self._inbound,
                 pass_others=self._others,
+                forms=esp.forms,
             )
             passage.run(_shown(reader, captures.size(self._source)))
         if reader.cut:
@@ -225,10 +253,6 @@ class _Run:
             way = "not ESP" if self._inbound else "not IP, which alone is protected"
             show.warn(
                 f"left out, since {way}: {_listed(passage.left)}; to pass them on: --pass-others"
-            )
-        if passage.left[NAT_T] or passage.passed[NAT_T]:
-            show.warn(
-                "UDP port 4500 carries ESP in UDP (NAT-T, RFC 3948), which is not undone here"
             )
         if passage.blocks:
             show.warn(f"blocks left out that are no packets: {_listed(passage.blocks)}")

@@ -53,6 +53,12 @@ def as_json(document: object, *, err: bool = False) -> None:
     typer.echo(json.dumps(document, indent=2 if looks else None), err=err)
 
 
+def as_line(document: object) -> None:
+    """Print a document as one line of JSON, at once: who reads it may wait for it."""
+    typer.echo(json.dumps(document))
+    sys.stdout.flush()
+
+
 def lines(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a line for each row, however long, as ps(1) does: for who reads on by a program."""
     rows = [columns, *([clean(cell) for cell in row] for row in rows)]

@@ -1,12 +1,14 @@
 """
 What can be asked for over the control socket.
 
-Each operation is a function of the framework and the request; what it returns is the answer. None
-of them can reach a request's content, or a key: the tree, the drivers and the trace have none.
+Each operation is a function of the framework and the request; what it returns is the answer, or
+its pieces. None of them can reach a request's content, or a key: the tree, the drivers and the
+trace have none.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import time
@@ -19,9 +21,9 @@ from opencrypto.control import protocol
 from opencrypto.control.protocol import Message
 from opencrypto.control.subject import Subject
 from opencrypto.exceptions import UsageError
-from opencrypto.sysctl import Node, UnknownName, lineage, near_names
+from opencrypto.sysctl import Node, UnknownName, Value, lineage, near_names
 
-Operation = Callable[[Subject, Message], object]
+Job = Callable[[Subject, Message], object]
 
 DETACH_TIMEOUT: Final = 10.0
 """Seconds a driver has to answer what it has taken, when it is detached from outside."""
@@ -35,23 +37,30 @@ CANDIDATES: Final = 500
 _started: Final = time.time()
 
 
-def hello(framework: Subject, message: Message) -> object:
-    """Say who is here: the program's name alone, since its arguments may hold secrets."""
+def hello(framework: Subject, message: Message) -> Iterator[str]:
+    """Say who is here."""
+    return protocol.object_of(_introduction(framework))
+
+
+def _introduction(framework: Subject) -> Iterator[tuple[str, object]]:
+    """Yield what is said of a process: its program's name alone, as arguments may hold secrets."""
+    yield "protocol", protocol.VERSION
+    yield "version", _release()
+    yield "pid", os.getpid()
+    yield "uid", os.geteuid()
+    yield "program", os.path.basename(sys.argv[0] or "python")  # noqa: PTH119 - a word, not a path
+    yield "started", round(_started, 3)
+    yield "drivers", [info.name for info in framework.drivers if info.hid is not None]
+    yield "sessions", framework.sysctl["opencrypto.sessions.active"]
+    yield "ops", framework.sysctl["opencrypto.stats.ops"]
+
+
+@functools.cache
+def _release() -> str:
     try:
-        release = version("opencrypto")
+        return version("opencrypto")
     except PackageNotFoundError:
-        release = ""
-    return {
-        "protocol": protocol.VERSION,
-        "version": release,
-        "pid": os.getpid(),
-        "uid": os.geteuid(),
-        "program": os.path.basename(sys.argv[0] or "python"),  # noqa: PTH119 - a word, not a path
-        "started": round(_started, 3),
-        "drivers": [info.name for info in framework.drivers if info.hid is not None],
-        "sessions": framework.sysctl["opencrypto.sessions.active"],
-        "ops": framework.sysctl["opencrypto.stats.ops"],
-    }
+        return ""
 
 
 def _selected(framework: Subject, message: Message) -> Iterator[Node | None]:
@@ -72,6 +81,13 @@ def _selected(framework: Subject, message: Message) -> Iterator[Node | None]:
     for name in names:
         if name in missing:
             yield from _unknown(framework, name)
+
+
+def _values(framework: Subject, message: Message) -> Iterator[tuple[Node, Value] | None]:
+    """Yield the nodes asked for with their values, and None likewise."""
+    for node in _selected(framework, message):
+        for value in (None,) if node is None else node.read():
+            yield None if node is None or value is None else (node, value)
 
 
 def _unknown(framework: Subject, name: str) -> Iterator[None]:
@@ -101,47 +117,56 @@ def _kin(name: str, names: list[str]) -> list[str]:
 def get(framework: Subject, message: Message) -> Iterator[str]:
     """Read names, or branches of them; all of them if none is given."""
     return protocol.object_of(
-        None if node is None else (node.name, node.get()) for node in _selected(framework, message)
+        None if each is None else (each[0].name, each[1]) for each in _values(framework, message)
     )
 
 
 def nodes(framework: Subject, message: Message) -> Iterator[str]:
     """Describe names, or branches of them; all of them if none is given."""
     return protocol.array_of(
-        None if node is None else _describe(node) for node in _selected(framework, message)
+        None if each is None else _describe(*each) for each in _values(framework, message)
     )
 
 
-def _describe(node: Node) -> dict[str, Any]:
+def _describe(node: Node, value: Value) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "name": node.name,
         "description": node.description,
         "type": node.type,
         "unit": node.unit,
         "writable": node.set is not None,
-        "value": node.get(),
+        "value": value,
     }
     if node.set is not None:
         facts |= {"low": node.low, "high": node.high}
     return facts
 
 
-def set_(framework: Subject, message: Message) -> object:
+def set_(framework: Subject, message: Message) -> Iterator[str]:
     """Write a name."""
     name = protocol.text(message, "name")
     value = message.get("value")
     if not isinstance(value, int | float | str):
         raise UsageError(f"{name} takes an integer, not {type(value).__name__}")
-    node = framework.sysctl.node(name)
+    for node in framework.sysctl.walk({name}):
+        if node.name == name:
+            yield protocol.written(_change(node, value))
+            return
+        yield ""
+    for _ in _unknown(framework, name):
+        yield ""
+
+
+def _change(node: Node, value: float | str) -> dict[str, Any]:
     old = node.get()
     node.write(value)
-    log.info("control_set", name=name, old=old, new=value)
-    return {"name": name, "old": old, "new": node.get()}
+    log.info("control_set", name=node.name, old=old, new=value)
+    return {"name": node.name, "old": old, "new": node.get()}
 
 
-def drivers(framework: Subject, message: Message) -> object:
+def drivers(framework: Subject, message: Message) -> Iterator[str]:
     """List what is attached, and what could not be, and why."""
-    return [info._asdict() for info in framework.drivers]
+    return protocol.array_of(info._asdict() for info in framework.drivers)
 
 
 def attach(framework: Subject, message: Message) -> object:
@@ -162,18 +187,14 @@ def detach(framework: Subject, message: Message) -> object:
     return {"driver": name}
 
 
-OPERATIONS: Final[Mapping[str, Operation]] = {
+OPERATIONS: Final[Mapping[str, Callable[[Subject, Message], Iterator[str]]]] = {
     "hello": hello,
+    "get": get,
+    "nodes": nodes,
     "set": set_,
     "drivers": drivers,
 }
-"""What is answered at once."""
+"""What is answered piece by piece, since with many drivers or sessions it takes long."""
 
-LONG: Final[Mapping[str, Callable[[Subject, Message], Iterator[str]]]] = {
-    "get": get,
-    "nodes": nodes,
-}
-"""What may be long, and is made piece by piece."""
-
-JOBS: Final[Mapping[str, Operation]] = {"attach": attach, "detach": detach}
+JOBS: Final[Mapping[str, Job]] = {"attach": attach, "detach": detach}
 """What may take seconds, and is done beside: one at a time."""

@@ -16,15 +16,15 @@ import selectors
 import socket
 import threading
 import time
-import weakref
 from collections import deque
 from pathlib import Path
 from typing import Final
 
 from opencrypto._log import Limited, log
+from opencrypto._threads import renew_after_fork
 from opencrypto.control import protocol
 from opencrypto.control.credentials import check_supported, peer_uid
-from opencrypto.control.operations import JOBS, LONG, OPERATIONS, Operation
+from opencrypto.control.operations import JOBS, OPERATIONS, Job
 from opencrypto.control.peer import Peer
 from opencrypto.control.places import listen, remove
 from opencrypto.control.protocol import Message
@@ -80,7 +80,7 @@ class Server:
                 reason = getattr(error, "strerror", None) or str(error)
                 raise CryptoError(f"no control socket can be opened: {reason}") from None
             opened.pop_all()  # all of it is there: it stays open
-        _servers.add(self)
+        renew_after_fork(self)
         log.info("control_opened", path=str(self.path))
 
     def _open(self, wanted: str | Path | bool, opened: contextlib.ExitStack) -> None:
@@ -124,7 +124,7 @@ class Server:
         for each in (self._listener, self._bell, self._ear):
             each.close()
 
-    def forget(self) -> None:
+    def after_fork(self) -> None:
         """Let go of everything in a forked child: the socket remains the parent's."""
         self._stopping = self._closed = True
         for peer in self._peers.values():
@@ -288,28 +288,24 @@ class Server:
                 ident = None
                 raise UsageError('"id" is an integer or a string')
             op = protocol.text(message, "op", 32)
+            if op in OPERATIONS:
+                self._working.append(Work(peer, ident, OPERATIONS[op](self._framework, message)))
+                peer.busy = True
+                return
             if op in JOBS:
                 self._start_job(peer, ident, JOBS[op], message)
                 return
-            if op == "trace":
-                result = self._tracing.handle(peer, message)
-            elif op in LONG:
-                peer.busy = True
-                self._working.append(Work(peer, ident, LONG[op](self._framework, message)))
-                return
-            elif op in OPERATIONS:
-                result = OPERATIONS[op](self._framework, message)
-            else:
-                known = ", ".join(sorted([*OPERATIONS, *LONG, *JOBS, "trace"]))
+            if op != "trace":
+                known = ", ".join(sorted([*OPERATIONS, *JOBS, "trace"]))
                 raise UsageError(f"no such operation; there are {known}")
-            answer = protocol.answer(ident, result)
+            answer = protocol.answer(ident, self._tracing.handle(peer, message))
         except CryptoError as error:
             answer = protocol.failure(ident, error)
         except Exception as error:
             answer = internal(ident, error)
         self._send(peer, answer)
 
-    def _start_job(self, peer: Peer, ident: object, job: Operation, message: Message) -> None:
+    def _start_job(self, peer: Peer, ident: object, job: Job, message: Message) -> None:
         if self._job_runs:
             raise BusyError("another driver is being attached or detached; wait for that")
         peer.busy = self._job_runs = True
@@ -337,14 +333,3 @@ class Server:
         except OSError:
             self._drop(peer)
         self._listen_to(peer)
-
-
-_servers: weakref.WeakSet[Server] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for server in list(_servers):
-        server.forget()
-
-
-os.register_at_fork(after_in_child=_after_fork)

@@ -77,7 +77,7 @@ def cases(framework: Framework, aesgcm: type, size: int) -> dict[str, Case]:
         cipher.len = size
         cipher.inject = 8
         cipher.flags = flags
-        cipher.ini.iv = iv
+        cipher.ini.iv = iv if flags & CRD_F_IV_EXPLICIT else None
         tag.skip = 0
         tag.len = 8
         tag.inject = end

@@ -109,7 +109,8 @@ def test_xcbc() -> None:
 def _request(framework: Framework, alg: Alg, key: bytes, iv: bytes) -> Cryptop:
     facts = FACTS[alg]
     inis = [Cryptoini(alg, key)]
-    flags = CRD_F_ENCRYPT | (CRD_F_IV_EXPLICIT | CRD_F_IV_PRESENT if iv else 0)
+    flags = 0 if facts.authenticates else CRD_F_ENCRYPT
+    flags |= CRD_F_IV_EXPLICIT | CRD_F_IV_PRESENT if iv else 0
     payload = 0 if alg == Alg.AES_GMAC else SIZE
     desc = [Cryptodesc(SIZE - payload, payload, SIZE, flags, alg=alg, iv=iv or None)]
     if facts.kind is Kind.AEAD:

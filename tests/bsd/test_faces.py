@@ -7,7 +7,6 @@ from typing import Any, Protocol
 
 import pytest
 
-import opencrypto._core.framework
 from opencrypto import (
     CRK_MOD_ADD,
     CRK_MOD_EXP,
@@ -26,6 +25,7 @@ from opencrypto import (
     Framework,
     bsd,
 )
+from opencrypto._core.default import DEFAULT
 
 
 class Face(Protocol):
@@ -182,7 +182,7 @@ class Device:
 def face(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Face]:
     """Give each face in turn, over a framework without drivers."""
     with Framework(plugins=False) as framework:
-        monkeypatch.setattr(opencrypto._core.framework, "_default", framework)
+        monkeypatch.setattr(DEFAULT, "framework", framework)
         yield Methods(framework) if request.param == "methods" else Functions()
 
 
@@ -190,7 +190,7 @@ def face(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
 def functions(monkeypatch: pytest.MonkeyPatch) -> Iterator[Functions]:
     """Give the man page's face alone, where the other one raises."""
     with Framework(plugins=False) as framework:
-        monkeypatch.setattr(opencrypto._core.framework, "_default", framework)
+        monkeypatch.setattr(DEFAULT, "framework", framework)
         yield Functions()
 
 

@@ -21,8 +21,8 @@ from opencrypto import (
     Framework,
     _threads,
 )
-from opencrypto._core import framework
-from opencrypto.driver import Rule
+from opencrypto._core.default import DEFAULT
+from opencrypto.driver import Rule, renew_after_fork
 from tests.toy import Log, Toy, newsession, request, step, stepped
 
 LOCKS = (type(threading.Lock()), type(threading.RLock()))
@@ -132,7 +132,7 @@ def test_a_child_forked_while_the_default_framework_is_made_can_make_its_own() -
     making, made = threading.Event(), threading.Event()
 
     def make() -> None:
-        with framework._default_lock:
+        with DEFAULT.lock:
             making.set()
             made.wait(10)
 
@@ -141,7 +141,7 @@ def test_a_child_forked_while_the_default_framework_is_made_can_make_its_own() -
     assert making.wait(10)
     child = os.fork()
     if not child:
-        os._exit(0 if framework._default_lock.acquire(timeout=5) else 1)
+        os._exit(0 if DEFAULT.lock.acquire(timeout=5) else 1)
     made.set()
     maker.join()
     _, status = os.waitpid(child, 0)
@@ -156,5 +156,31 @@ def test_a_child_forked_while_a_refused_thread_is_logged_can_log_its_own() -> No
         child = os.fork()
         if not child:
             os._exit(0 if _threads._refused._lock.acquire(timeout=5) else 1)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_what_cannot_be_renewed_in_a_child_keeps_nothing_else_from_it() -> None:
+    """They are come to in no certain order, so there are many of either kind."""
+
+    class Renewed:
+        count = 0
+
+        def after_fork(self) -> None:
+            self.count += 1
+
+    class Broken:
+        def after_fork(self) -> None:
+            raise SystemExit
+
+    things = [kind() for _ in range(20) for kind in (Renewed, Broken)]
+    for each in things:
+        renew_after_fork(each)
+    child = os.fork()
+    if not child:
+        renewed = [each.count for each in things if isinstance(each, Renewed)]
+        os._exit(0 if renewed == [1] * 20 else 1)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from opencrypto import Cryptop
+from opencrypto._core.departed import MAX_DEPARTED, MAX_NAMES
+from opencrypto._core.driver_table import DriverTable
 from opencrypto._core.pool import POOL_LIMIT
-from opencrypto._core.slots import MAX_DEPARTED, MAX_NAMES, DriverTable, Slot
+from opencrypto._core.slots import Slot
 from opencrypto._measure.counters import LocalCounts
 from opencrypto._state import SlotEvent, SlotState
 from tests.toy import stepped
@@ -94,7 +96,7 @@ def test_a_driver_that_comes_and_goes_is_one_name() -> None:
             leaves(table, slot)
     half = 3 * MAX_DEPARTED // 2
     assert gone(table) == {"often": 2 * half, "once-0": half, "once-1": half}
-    assert len(table.departed()) <= MAX_DEPARTED + 3
+    assert len(table.departed.named()) <= MAX_DEPARTED + 3
 
 
 def test_names_of_drivers_without_end_become_others() -> None:
@@ -113,7 +115,7 @@ def test_names_of_drivers_without_end_become_others() -> None:
     assert sum(found.values()) == number + MAX_DEPARTED + 1
     assert found["driver-0"] == 1 + MAX_DEPARTED + 1
     assert found["others"] == number - MAX_NAMES
-    assert len(table.departed()) <= MAX_NAMES + 1 + MAX_DEPARTED
+    assert len(table.departed.named()) <= MAX_NAMES + 1 + MAX_DEPARTED
 
 
 def test_a_driver_in_use_is_not_among_those_gone() -> None:

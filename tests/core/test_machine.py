@@ -44,7 +44,7 @@ from opencrypto import (
     NoDriverError,
     UnknownSession,
 )
-from opencrypto._core.slots import MAX_ALIASES
+from opencrypto._core.lineage import MAX_ALIASES
 from opencrypto._state import SessionState
 from opencrypto.testing import ManualInterrupt
 from tests.toy import KEY, SYNC, Toy, nothing_left, step

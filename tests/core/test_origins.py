@@ -93,7 +93,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
 
 
 def framework(plugins: object = True, **options: object) -> Framework:
-    return Framework(plugins, interrupt=ManualInterrupt, **options)  # type: ignore[arg-type]
+    return Framework(plugins, interrupt=ManualInterrupt, **options)  # type: ignore[arg-type]  # anything, as a program may
 
 
 def attached(fw: Framework) -> dict[str, str]:

@@ -26,7 +26,7 @@ from tests.toy import Log, Toy, newsession, request, step
 def offering(name: str, *drivers: object) -> types.ModuleType:
     """A module whose hook returns these."""
     module = types.ModuleType(name)
-    module.opencrypto_drivers = hookimpl(  # type: ignore[attr-defined]
+    module.opencrypto_drivers = hookimpl(  # type: ignore[attr-defined]  # of a module made here
         lambda: list(drivers), specname="opencrypto_drivers"
     )
     return module
@@ -39,7 +39,7 @@ def failing(name: str, error: BaseException) -> types.ModuleType:
     def hook() -> list[Driver]:
         raise error
 
-    module.opencrypto_drivers = hookimpl(hook, specname="opencrypto_drivers")  # type: ignore[attr-defined]
+    module.opencrypto_drivers = hookimpl(hook, specname="opencrypto_drivers")  # type: ignore[attr-defined]  # of a module made here
     return module
 
 
@@ -113,8 +113,8 @@ BROKEN: list[tuple[object, str, str]] = [
     (offering("class", Toy), "class", "offers type, which is no Driver"),
     (types.ModuleType("empty"), "empty", "implements no hook; mark its functions"),
     (offering("badname", Toy("two words")), "two words", "one token"),
-    (offering("noname", Toy(None)), "None", "one token"),  # type: ignore[arg-type]
-    (offering("badflags", Toy("bf", flags="x")), "bf", "CRYPTOCAP_F_"),  # type: ignore[arg-type]
+    (offering("noname", Toy(None)), "None", "one token"),  # type: ignore[arg-type]  # wrong on purpose
+    (offering("badflags", Toy("bf", flags="x")), "bf", "CRYPTOCAP_F_"),  # type: ignore[arg-type]  # wrong on purpose
     ("no-such-plugin", "no-such-plugin", "no plugin 'no-such-plugin' is installed"),
 ]
 
@@ -145,7 +145,7 @@ def test_a_constructor_or_a_generator_that_raises() -> None:
         raise OSError("half way")
 
     module = types.ModuleType("half")
-    module.opencrypto_drivers = hookimpl(some, specname="opencrypto_drivers")  # type: ignore[attr-defined]
+    module.opencrypto_drivers = hookimpl(some, specname="opencrypto_drivers")  # type: ignore[attr-defined]  # of a module made here
     with framework(Cannot, module) as fw:
         assert reasons(fw) == {"Cannot": "OSError: of the constructor", "half": "OSError: half way"}
         assert names(fw) == ["first"]
@@ -166,6 +166,85 @@ def test_a_driver_that_cannot_say_its_name_takes_nobody_down() -> None:
     with framework(offering("shy", Shy("shy")), offering("good", Toy("good"))) as fw:
         assert names(fw) == ["good"]
         assert reasons(fw) == {"shy": "OSError: none of your business"}
+
+
+def test_a_plugin_that_cannot_say_its_name_takes_nobody_down() -> None:
+    """A program brings it, and is told of it as of any other that fails."""
+
+    class Shy:
+        @property
+        def name(self) -> str:
+            raise OSError("none of your business")
+
+    with framework(Shy(), offering("good", Toy("good"))) as fw:
+        assert names(fw) == ["good"]
+        assert reasons(fw) == {"Shy": "OSError: none of your business"}
+
+
+class Maker:
+    """A plugin that makes new drivers each time, and keeps what it has made."""
+
+    def __init__(self, name: str, *offered: str) -> None:
+        self.name = name
+        self.offered = offered
+        self.made: list[Toy] = []
+
+    @hookimpl
+    def opencrypto_drivers(self) -> list[Driver]:
+        new = [Toy(name) for name in self.offered]
+        self.made += new
+        return [*new]
+
+    @property
+    def closed(self) -> dict[str, int]:
+        """How many of each name were closed."""
+        return {n: sum(t.closed for t in self.made if t.name == n) for n in self.offered}
+
+
+def test_one_driver_is_asked_of_who_offers_it_and_what_comes_with_it_is_closed() -> None:
+    one, other = Maker("one", "a", "b"), Maker("other", "c")
+    with framework(one, other) as fw:
+        assert names(fw) == ["a", "b", "c"]
+        fw.detach("a")
+        assert fw.attach(fw.offered("a")) == 0
+        assert [len(maker.made) for maker in (one, other)] == [4, 1]
+        assert one.closed == {"a": 1, "b": 1}
+        assert names(fw) == ["a", "b", "c"]
+        with pytest.raises(UsageError, match="no plugin 'd' is installed"):
+            fw.offered("d")
+        assert one.closed == {"a": 2, "b": 2}
+    assert one.closed == {"a": 3, "b": 3}
+    assert len(one.made) == 6
+
+
+def test_a_driver_that_its_plugin_gives_again_is_not_closed_under_anybody() -> None:
+    """It is the same object, at work here or elsewhere, or perhaps wanted later."""
+    a, b, c = Toy("a"), Toy("b"), Toy("c")
+    with framework(offering("same", a, b, c)) as fw:
+        for name in "ac":
+            fw.detach(name)
+        assert fw.offered("a") is a
+        assert (a.closed, b.closed, c.closed) == (1, 0, 1)
+        with framework() as second:
+            second.attach(a)
+            second._plugins.add([offering("again", a, Toy("x"))])
+            second.offered("x")
+            assert a.closed == 1
+
+
+def test_an_unwanted_driver_that_raises_in_close_is_in_nobodys_way() -> None:
+    class Stubborn(Toy):
+        def close(self) -> None:
+            raise OSError
+
+    class Mixed:
+        @hookimpl
+        def opencrypto_drivers(self) -> list[Driver]:
+            return [Toy("a"), Stubborn("b")]
+
+    with framework() as fw:
+        fw._plugins.add([Mixed()])
+        assert fw.offered("a").name == "a"
 
 
 def test_a_misspelt_hook_is_refused() -> None:

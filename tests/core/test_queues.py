@@ -12,13 +12,13 @@ MORE = CRYPTO_HINT_MORE
 class Item(str):
     """Something that waits: it has the state of a request."""
 
-    state = 0
+    state = int(RequestState.QUEUED)
 
 
 def queue_of(*items: str) -> RequestQueue[Item]:
     queue: RequestQueue[Item] = RequestQueue()
     for item in items:
-        queue.append(Item(item))
+        queue.items.append(Item(item))
     return queue
 
 
@@ -45,15 +45,15 @@ def test_the_interrupt_is_told_once() -> None:
     """Only the request that finds the queue unscheduled rings; an empty look ends that."""
     queue = queue_of("a")
     assert rings(queue)
-    queue.append(Item("b"))
+    queue.items.append(Item("b"))
     assert not rings(queue)
     assert queue.take() == ("a", MORE)
-    queue.append(Item("c"))
+    queue.items.append(Item("c"))
     assert not rings(queue)
     while queue.take():
         assert not rings(queue)
     assert not rings(queue), "there is nothing to be told of"
-    queue.append(Item("d"))
+    queue.items.append(Item("d"))
     assert rings(queue)
 
 
@@ -61,49 +61,31 @@ def test_what_waits_is_queued_and_what_is_taken_is_submitted() -> None:
     """In the same step, so that nobody sees one without the other."""
     queue = queue_of("a")
     item = queue.items[0]
-    assert item.state == RequestState.QUEUED
     assert queue.take() == ("a", 0)
     assert item.state == RequestState.SUBMITTED
     queue.put_back(item)
     assert item.state == RequestState.QUEUED
-    assert queue.take() == ("a", 0)
-    queue.restart(item, queue.unblocks)
-    assert item.state == RequestState.QUEUED
 
 
-def test_a_restarted_request_is_the_next() -> None:
-    """What the driver refused is at the head again, and nothing runs until it unblocks."""
+def test_nothing_is_taken_for_a_blocked_driver() -> None:
+    """Nor is the interrupt told of what comes, before the driver unblocks."""
     queue = queue_of("a", "b")
     assert rings(queue)
-    assert queue.take() == ("a", MORE)
-    queue.restart(Item("a"), queue.unblocks)
-    assert queue.blocked
+    queue.blocked = True
     assert queue.take() is None
-    queue.append(Item("c"))
+    queue.items.append(Item("c"))
     assert not rings(queue)
     queue.unblock()
     assert rings(queue)
     assert [queue.take() for _ in range(3)] == [("a", MORE), ("b", MORE), ("c", 0)]
 
 
-def test_an_unblock_during_the_refusal_is_not_lost() -> None:
-    """If the driver unblocked after it was asked, it is asked again rather than left asleep."""
-    queue = queue_of()
-    asked = queue.unblocks
-    queue.unblock()
-    queue.restart(Item("a"), asked)
-    assert rings(queue)
-    assert not queue.blocked
-    assert queue.take() == ("a", 0)
-
-
-def test_an_unblock_of_before_the_question_is_no_answer_to_it() -> None:
-    """An unblock that came before the driver was asked does not keep it from being blocked."""
-    queue = queue_of()
-    queue.unblock()
-    queue.restart(Item("a"), queue.unblocks)
-    assert not rings(queue)
-    assert queue.blocked
+def test_what_did_not_reach_its_driver_is_the_next() -> None:
+    queue = queue_of("a", "b")
+    taken = queue.take()
+    assert taken is not None
+    queue.put_back(taken[0])
+    assert [queue.take() for _ in range(2)] == [("a", MORE), ("b", 0)]
 
 
 def test_unblocking_what_is_not_blocked_or_empty_does_nothing() -> None:

@@ -206,7 +206,7 @@ def answering_meanwhile(fw: Framework, driver: Moody) -> Iterator[None]:
     def work() -> None:
         while slot.state is not SlotState.CLEANUP:
             time.sleep(0.0001)
-        if driver.leave == "answers":
+        if driver.parting == "answers":
             driver.answer(len(driver.kept))
         else:
             driver.hand_back()
@@ -282,7 +282,7 @@ class WholeMachine(RuleBasedStateMachine):
         """A driver leaves, with what it has in hand."""
         driver = data.draw(st.sampled_from(self.drivers))
         self.drivers.remove(driver)
-        driver.leave = leave
+        driver.parting = leave
         kept = [request for request, _ in driver.kept]
         if leave == "without a word":
             self.lost += any(isinstance(request, Cryptop) for request in kept)

@@ -21,6 +21,7 @@ ORDER = (
     "_log _hookimpl constants",
     "exceptions",
     "files",
+    "options",
     "xform",
     "_state",
     "_threads",
@@ -33,21 +34,23 @@ ORDER = (
     "_rules.chain _rules.check _rules.strength _rules.message _rules.shapes _rules.quick",
     "_rules.lending",
     # What the author of a driver imports.
-    "driver chain transforms",
+    "driver _later chain transforms",
     "hookspecs selftest",
     # What is counted while requests go by, and the tree it is read from.
-    "_measure.timing _measure.counters _measure.trace _measure.watcher",
+    "_measure.histogram _measure.timing _measure.counters _measure.trace _measure.watcher",
     "sysctl",
     # The running framework.
     "_core.errands _core.bugs _core.origins _core.plugins _core.selection _core.queues",
     "_core.guard _core.returns _core.pool",
-    "_core.slots _core.lane",
+    "_core.lineage",
+    "_core.slots _core.departed _core.driver_table _core.lane",
     "_core.sessions",
+    "_core.opening _core.moving",
     "_core.requests _core.key_requests _core.virtual",
-    "_core.attach _core.views _core.tree",
+    "_core.attach _core.views _core.tree _core.wires",
     # The control socket is a part of the framework it speaks for, loaded when it is wanted.
     "control",
-    "_core.framework",
+    "_core.framework _core.default",
     # Faces.
     "__init__",
     "bsd client aio metrics telemetry",

@@ -365,8 +365,8 @@ def test_what_a_session_cannot_do_was_ignored(name: str, case: str) -> None:
         Cryptoini(CRYPTO_AES_CBC, KEY, limit=100),
         Cryptoini(CRYPTO_AES_CBC, KEY, iv=IV),
         Cryptoini(CRYPTO_AES_CBC, KEY, mlen=12),
-        Cryptoini(CRYPTO_AES_CBC, KEY, klen=128.0),  # type: ignore[arg-type]
-        Cryptoini(CRYPTO_SHA1_HMAC, KEY, mlen=12.0),  # type: ignore[arg-type]
+        Cryptoini(CRYPTO_AES_CBC, KEY, klen=128.0),  # type: ignore[arg-type]  # wrong on purpose
+        Cryptoini(CRYPTO_SHA1_HMAC, KEY, mlen=12.0),  # type: ignore[arg-type]  # wrong on purpose
     ],
     ids=["rnd", "limit", "iv", "mlen", "klen", "mlen of a fraction"],
 )

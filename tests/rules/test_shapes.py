@@ -11,11 +11,14 @@ from hypothesis import strategies as st
 
 from opencrypto import Alg, Cryptodesc, Cryptoini, Cryptop, UsageError
 from opencrypto._rules.iv import GIVEN, READ, WRITTEN, iv_way
+from opencrypto._rules.shapes import recognise
 from opencrypto.chain import (
     Chain,
+    Plan,
     Quick,
     Shape,
     check,
+    cipher_and_mac,
     places_of,
     recognise_aead,
     recognise_cipher,
@@ -130,8 +133,13 @@ def requests(draw: st.DrawFn, name: str) -> Cryptop:
 
 @pytest.mark.parametrize("name", CHAINS)
 def test_what_is_taken_is_sound_and_what_is_left_is_untouched(name: str) -> None:
-    """`check` refuses nothing that a recogniser takes; one that says no has changed nothing."""
+    """
+    `check` refuses nothing that a recogniser takes; one that says no has changed nothing. The one
+    that only looks says the same of each, and never changes anything.
+    """
     found = Found(name)
+    look = recognise(found.chain)
+    assert look is not None
     outcomes = {True: 0, False: 0}
 
     @settings(max_examples=100)  # in the everyday loop too: fewer would not show both outcomes
@@ -139,7 +147,10 @@ def test_what_is_taken_is_sound_and_what_is_left_is_untouched(name: str) -> None
     def ask(crp: Cryptop) -> None:
         before = bytes(crp.buf)
         found.places = []
+        looked = look(crp)
+        assert bytes(crp.buf) == before
         taken = found.quick(crp)
+        assert looked is taken
         outcomes[taken] += 1
         assert taken is bool(found.places)
         if not taken:
@@ -260,6 +271,37 @@ def test_what_is_no_iv_is_refused(iv: Any) -> None:
         pass  # which `ChainDriver` asks `check` about
     assert crp.buf == bytearray(32)
     assert not found.places
+
+
+@pytest.mark.parametrize("name", ["cbc+hmac", "hmac+ctr"])
+@pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.parametrize("flips", [(0, 0), (1, 0), (0, 1), (1, 1)])
+def test_a_request_in_pieces_has_the_shape_that_it_has_in_one(
+    name: str, swapped: bool, flips: tuple[int, int]
+) -> None:
+    """Each order of the two descriptors, encrypting or not, making the MAC or verifying it."""
+    found = Found(name)
+    crp = sound(name, CRD_F_ENCRYPT)
+    cipher, mac = crp.desc
+    cipher.flags ^= CRD_F_ENCRYPT * flips[0]
+    mac.flags ^= CRD_F_VERIFY * flips[1]
+    if swapped:
+        crp.desc = [mac, cipher]
+    taken = found.quick(crp)
+    assert taken == (swapped == bool(flips[0]) == bool(flips[1]))
+    steps = cipher_and_mac(check(crp, found.chain), found.chain)
+    assert (steps is not None) == taken
+    if steps is not None:
+        assert [step.crd for step in steps] == [cipher, mac]
+
+
+def test_a_cipher_alone_is_no_pair() -> None:
+    """Nor is one without the other in a session of both, nor the same one twice."""
+    chain = Chain(CHAINS["cbc+hmac"])
+    crp = sound("cbc+hmac", CRD_F_ENCRYPT)
+    steps = check(crp, chain).steps
+    for some in ([], steps[:1], [steps[0]] * 2):
+        assert cipher_and_mac(Plan([], some), chain) is None
 
 
 def test_a_recogniser_is_for_its_shape() -> None:

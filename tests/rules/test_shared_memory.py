@@ -20,6 +20,7 @@ from opencrypto import (
     CRYPTO_AES_CBC,
     CRYPTO_DEFLATE_COMP,
     CRYPTO_F_CBIMM,
+    CRYPTO_F_IOV,
     CRYPTO_SHA2_256_HMAC,
     ERESTART,
     Cryptodesc,
@@ -308,7 +309,7 @@ def test_a_plain_driver_is_given_a_copy_too() -> None:
         step(fw)
         (held,) = driver.held
         assert held.buf is not buf
-        held.buf[0][:] = b"x" * len(held.buf[0])
+        held.buf[:] = b"x" * len(held.buf)
         assert buf[:] == bytes(SIZE)
         driver.done(held)
         assert crp.buf is buf
@@ -328,11 +329,28 @@ def test_a_plain_driver_that_fails_leaves_shared_memory_alone() -> None:
         crp = Cryptop(sid, buf, cbc_hmac(True), lambda crp: None, CRYPTO_F_CBIMM)
         fw.dispatch(crp)
         (held,) = driver.held
-        held.buf[0][:] = b"x" * len(held.buf[0])
+        held.buf[:] = b"x" * len(held.buf)
         held.fail(5, "broken")
         driver.done(held)
         assert crp.buf is buf
         assert buf[:] == bytes(SIZE)
+
+
+@pytest.mark.parametrize(("beside", "copied"), [(4096, SIZE + 4096), (4097, SIZE)])
+def test_no_more_is_copied_than_is_concerned_and_some(beside: int, copied: int) -> None:
+    """A little beside it is: then the copy is one piece, for which drivers have quick ways."""
+    driver = Plain()
+    with stepped(driver) as fw:
+        sid = fw.newsession(INIS)
+        buf = (bytes(range(256)) * 32)[: SIZE + beside]
+        shared = mapping(buf)
+        crp = Cryptop(sid, shared, cbc_hmac(True), lambda crp: None, CRYPTO_F_CBIMM)
+        fw.dispatch(crp)
+        (held,) = driver.held
+        parts = held.buf if held.flags & CRYPTO_F_IOV else [held.buf]
+        assert b"".join(parts) == buf
+        assert sum(len(part) for part in parts if part.obj is not shared) == copied
+        driver.done(held)
 
 
 def test_compression_among_other_steps_wants_memory_of_ones_own() -> None:

@@ -14,7 +14,8 @@ from opencrypto import Framework, UsageError
 from opencrypto_esp.esp import Esp
 from opencrypto_esp.gateway.journal import Journal
 from opencrypto_esp.results import Counters, Flow, Result
-from opencrypto_esp.sa import Direction, SecurityAssociation, check_together
+from opencrypto_esp.sa import Direction, SecurityAssociation
+from opencrypto_esp.together import check_together
 
 GRACE: Final = 30.0
 """Seconds that associations which were replaced are received on."""

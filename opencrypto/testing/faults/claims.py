@@ -50,7 +50,7 @@ class ShrugsItsShoulders(Fault):
     def refusal(self, ini: Sequence[Cryptoini], profile: Profile) -> str:
         """Fall off the end of the function."""
         if len(ini) > 1:
-            return None  # type: ignore[return-value]
+            return None  # type: ignore[return-value]  # the fault
         return super().refusal(ini, profile)
 
 

@@ -23,6 +23,8 @@ TSHARK_ENCRYPTION = {
     "aes-cbc": "AES-CBC [RFC3602]",
     "aes-ctr": "AES-CTR [RFC3686]",
     "aes-gcm-16": "AES-GCM with 16 octet ICV [RFC4106]",
+    "aes-gcm-12": "AES-GCM with 12 octet ICV [RFC4106]",
+    "aes-gcm-8": "AES-GCM with 8 octet ICV [RFC4106]",
 }
 TSHARK_INTEGRITY = {
     "": "NULL",
@@ -31,6 +33,7 @@ TSHARK_INTEGRITY = {
     "hmac-sha2-256-128": "HMAC-SHA-256-128 [RFC4868]",
     "hmac-sha2-384-192": "HMAC-SHA-384-192 [RFC4868]",
     "hmac-sha2-512-256": "HMAC-SHA-512-256 [RFC4868]",
+    "hmac-sha2-256-96": "HMAC-SHA-256-96 [draft-ietf-ipsec-ciph-sha-256-00]",
 }
 
 # A UDP header without checksum, to ports that no dissector claims.
@@ -85,7 +88,7 @@ def tshark(home: Path, capture: Path, sa: SecurityAssociation, version: int) -> 
 @pytest.mark.parametrize("tunnel", [False, True], ids=["transport", "tunnel"])
 @pytest.mark.parametrize(
     ("encryption", "integrity"),
-    [("aes-gcm-16", "")]
+    [(name, "") for name in ("aes-gcm-16", "aes-gcm-12", "aes-gcm-8")]
     + [("aes-cbc", integrity) for integrity in TSHARK_INTEGRITY if integrity]
     + [(encryption, "hmac-sha1-96") for encryption in ("null", "3des-cbc", "aes-ctr")],
 )
@@ -104,6 +107,21 @@ def test_tshark_shows_the_original(
         assert following == protocol
         if integrity:
             assert good in {"1", "True"}
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_tshark_finds_it_in_udp(make_esp: MakeEsp, tmp_path: Path, version: int) -> None:
+    sa = make_sa("aes-gcm-16", tunnel=version, encap="udp")
+    plain = [ipv4(p) if version == 4 else ipv6(p) for p in PAYLOADS]
+    record(tmp_path / "esp.pcap", protect_all(make_esp, sa, plain))
+    rows = tshark(tmp_path, tmp_path / "esp.pcap", sa, version)
+    assert [bytes.fromhex(content) for content, *_ in rows] == plain
+    # Over IPv6 the checksum of UDP is looked at too.
+    sums = run(
+        tmp_path, require_tool("tshark", "tshark"), "-r", str(tmp_path / "esp.pcap"), "-T",
+        "fields", "-o", "udp.check_checksum:TRUE", "-e", "udp.checksum.status",
+    )  # fmt: skip
+    assert {line.split(",")[0] for line in sums.split()} == {"3" if version == 4 else "1"}
 
 
 @pytest.mark.parametrize(

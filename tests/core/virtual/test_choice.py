@@ -99,7 +99,7 @@ def test_a_driver_refuses_what_it_cannot_chain() -> None:
             ciphers_first = ini[0].alg == CRYPTO_AES_CBC
             return "" if profile.ordered and ciphers_first else "encrypts first, in that order only"
 
-        picky.refusal = refusal  # type: ignore[method-assign]
+        picky.refusal = refusal  # type: ignore[method-assign]  # a stand-in
         framework.attach(picky)
         with pytest.raises(NoDriverError, match="in that order only"):
             framework.newsession(ETM)

@@ -6,8 +6,14 @@ from collections.abc import Sequence
 import pytest
 
 from opencrypto import (
+    CRD_F_COMP,
+    CRD_F_ENCRYPT,
+    CRD_F_IV_EXPLICIT,
+    CRD_F_IV_PRESENT,
+    CRD_LEN_REST,
     CRYPTO_AES_CBC,
     CRYPTO_AES_CTR,
+    CRYPTO_DEFLATE_COMP,
     CRYPTO_SHA1_HMAC,
     CRYPTOCAP_F_SOFTWARE,
     Cryptodesc,
@@ -105,7 +111,7 @@ def test_the_whole_moves_where_no_part_can() -> None:
         sid = framework.newsession(ETM)
         framework.detach("part0")
         whole = driver("whole", CRYPTO_AES_CBC, CRYPTO_SHA1_HMAC)
-        whole.refusal = (  # type: ignore[method-assign]
+        whole.refusal = (  # type: ignore[method-assign]  # a stand-in
             lambda ini, profile: "" if len(ini) == 2 else "takes the whole or nothing"
         )
         framework.attach(whole)
@@ -152,7 +158,7 @@ def test_a_session_of_which_a_driver_has_all_is_not_left_in_parts() -> None:
                 framework.attach(late)
             return "is about to leave"
 
-        both.refusal = refusal  # type: ignore[method-assign]
+        both.refusal = refusal  # type: ignore[method-assign]  # a stand-in
         framework.attach(both)
         sid = framework.newsession(ETM)
         assert sessions_of(framework) == {"both": 0, "late": 1}
@@ -174,6 +180,77 @@ def test_a_virtual_session_counts_as_one() -> None:
         assert counts() == [1, 1, 0]
         framework.freesession(sid)
         assert counts() == [1, 0, 1]
+
+
+def test_what_ends_before_any_part_has_it_is_counted_once() -> None:
+    """Moves to a single driver, and refusals, were in no count: nobody's driver had seen them."""
+    with split_framework([CRYPTO_AES_CBC], [CRYPTO_SHA1_HMAC]) as framework:
+        sid = framework.newsession(ETM)
+
+        def ask(size: int) -> Cryptop:
+            desc = [
+                cipher(CRYPTO_AES_CBC, size, encrypt=True),
+                mac(CRYPTO_SHA1_HMAC, 32, 32, verify=False),
+            ]
+            crp = Cryptop(sid, bytearray(52), desc)
+            crp.ilen = 52
+            return perform(framework, crp)
+
+        def counted() -> tuple[int, ...]:
+            tree = framework.sysctl
+            strays = (f"opencrypto.rest.strays.{name}" for name in ("ops", "errs", "bytes"))
+            return (*map(tree.integer, strays), framework.stats.errs)
+
+        assert ask(32).etype == 0
+        assert counted() == (0, 0, 0, 0)
+        assert ask(31).etype == errno.EINVAL
+        assert counted() == (1, 1, 52, 1)
+        framework.attach(driver("whole", CRYPTO_AES_CBC, CRYPTO_SHA1_HMAC))
+        assert ask(32).etype == errno.EAGAIN
+        assert counted() == (2, 2, 104, 2)
+        assert ask(32).etype == errno.EAGAIN  # the old number leads to the driver, which counts
+        assert counted() == (2, 2, 104, 3)
+        assert framework.sysctl["opencrypto.algs.AES_CBC.ops"] == 4
+
+
+def test_one_that_has_moved_is_not_moved_once_more() -> None:
+    """Two requests may find at the same moment that a driver has come: the second opens nothing."""
+    with split_framework([CRYPTO_AES_CBC], [CRYPTO_SHA1_HMAC]) as framework:
+        sid = framework.newsession(ETM)
+        session = framework._sessions.table[sid]
+        whole = driver("whole", CRYPTO_AES_CBC, CRYPTO_SHA1_HMAC)
+        opened: list[Sequence[Cryptoini]] = []
+        opening = whole.newsession
+
+        def newsession(ini: Sequence[Cryptoini]) -> object:
+            opened.append(ini)
+            return opening(ini)
+
+        whole.newsession = newsession  # type: ignore[assignment, method-assign]
+        framework.attach(whole)
+        opened.clear()  # of the known answers
+        assert framework._virtual._moving.unite(session)
+        assert not framework._virtual._moving.unite(session)
+        assert len(opened) == 1
+
+
+def test_what_does_not_fit_half_way_is_an_error_of_nobodys_request() -> None:
+    """A length changed in a stage before: its driver has counted the request, and no error."""
+    with split_framework([CRYPTO_DEFLATE_COMP], [CRYPTO_AES_CBC]) as framework:
+        inis = [Cryptoini(CRYPTO_DEFLATE_COMP), Cryptoini(CRYPTO_AES_CBC, bytes(16))]
+        sid = framework.newsession(inis)
+        desc = [
+            Cryptodesc(0, 64, flags=CRD_F_COMP, alg=CRYPTO_DEFLATE_COMP),
+            Cryptodesc(
+                0, CRD_LEN_REST, 0, CRD_F_ENCRYPT | CRD_F_IV_EXPLICIT | CRD_F_IV_PRESENT,
+                alg=CRYPTO_AES_CBC, iv=bytes(16),
+            ),
+        ]  # fmt: skip
+        crp = perform(framework, Cryptop(sid, bytearray(64), desc))
+        assert crp.etype == errno.EINVAL  # what is left is no multiple of the block
+        assert crp.buf == bytearray(64)
+        assert framework.sysctl["opencrypto.rest.strays.ops"] == 0
+        assert framework.sysctl["opencrypto.rest.strays.errs"] == framework.stats.errs == 1
 
 
 def test_parts_keep_the_class_that_the_session_is_for() -> None:

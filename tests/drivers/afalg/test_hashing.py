@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+import opencrypto_afalg
 from opencrypto import Alg, Cryptoini, DriverUnavailable, UsageError
+from opencrypto.options import Settings
 from opencrypto_afalg import AfalgDriver, KernelHash
 from tests.drivers.afalg.fake import FakeKernel, linux_7_2
 from tests.drivers.afalg.support import attached, run
@@ -77,12 +79,13 @@ def test_sessions_without_copying(size: int, offset: int) -> None:
 
 
 def test_off_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Zero copy is only for who asks, by an argument or in the environment."""
-    monkeypatch.delenv("OPENCRYPTO_AFALG_ZEROCOPY", raising=False)
+    """Zero copy is only for who asks, by an argument or by the option of that name."""
     assert not AfalgDriver().zerocopy
-    monkeypatch.setenv("OPENCRYPTO_AFALG_ZEROCOPY", "1")
-    assert AfalgDriver().zerocopy
-    assert not AfalgDriver(zerocopy=False).zerocopy
+    for word, wanted in (("1", True), ("no", False)):
+        monkeypatch.setenv("OPENCRYPTO_AFALG_ZEROCOPY", word)
+        options = Settings().of("afalg", opencrypto_afalg.opencrypto_options())
+        offered = opencrypto_afalg.opencrypto_drivers(options)
+        assert {getattr(driver, "zerocopy", None) for driver in offered} == {wanted}
 
 
 def test_where_it_has_been_dropped(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,18 +1,19 @@
 """
-SAs from a TOML file, which nobody else may read.
+SAs in TOML: the format of this project, which has all that can be said of an SA.
 """
 
 from __future__ import annotations
 
-import os
+import json
+import re
 import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from enum import StrEnum
 from ipaddress import ip_address, ip_network
-from pathlib import Path
 from typing import Any, Final
 
-from opencrypto import UsageError, files
+from opencrypto import UsageError
+from opencrypto_esp.formats.content import FIELDS, Content, Found, made
 from opencrypto_esp.sa import (
     ANY_SPI,
     WRITTEN,
@@ -20,49 +21,65 @@ from opencrypto_esp.sa import (
     Direction,
     Mode,
     Network,
+    Protocol,
     SecurityAssociation,
 )
+
+TITLE: Final = "TOML"
+CARRIES: Final = frozenset(FIELDS)
 
 ANY: Final = "*"
 """What a file has for `ANY_SPI`."""
 
+_OF_THE_OTHER_WAY: Final[dict[Direction | None, str]] = {
+    Direction.IN: "sequence",
+    Direction.OUT: "replay_seq_hi",
+}
+"""What an SA of each direction has no use for."""
+
 _KEYS: Final = ("encryption_key", "integrity_key")
 _SELECTORS: Final = ("source", "destination")
-_FIELDS: Final = {field.name: field for field in fields(SecurityAssociation)}
-_NUMBERS: Final = ("spi", "replay_window", "sequence", "replay_seq_hi", "hop_limit", "dscp")
+_FIRST: Final = re.compile(r"\[|[A-Za-z_'\"][^:]*=")
+_NUMBERS: Final = (
+    "spi", "replay_window", "sequence", "replay_seq_hi", "hop_limit", "dscp", "icv_length",
+    "encap_source_port", "encap_destination_port", "tfc_padding",
+)  # fmt: skip
+_CHOICES: Final[Mapping[str, type[StrEnum]]] = {
+    "protocol": Protocol,
+    "mode": Mode,
+    "direction": Direction,
+}
 _FLAGS: Final = ("esn", "unauthenticated")
-_WORDS: Final = ("encryption", "integrity", "keys", "name")
+_WORDS: Final = ("encryption", "integrity", "encap", "then", "keys", "name")
 
 
-def load_sas(path: str | os.PathLike[str]) -> list[SecurityAssociation]:
+def recognised(text: str) -> bool:
+    """Tell whether a text may be TOML, by its first line that says something."""
+    for line in text.splitlines():
+        if line.strip() and not line.lstrip().startswith("#"):
+            return bool(_FIRST.match(line.lstrip()))
+    return True  # it says nothing, and is told what it should
+
+
+def read(text: str, where: str) -> Content:
     """
-    Read the ``[[sa]]`` tables of a file (see docs/consumers/esp.md).
+    Read the ``[[sa]]`` tables of a document.
 
     Raises:
-        UsageError: others can read the file (chmod 600), it is another user's, or it does not
-            make sense.
-        OSError: it cannot be read.
+        UsageError: it does not make sense.
     """
-    path = Path(path)
-    text = _text_of(path)
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         # `from None`: in newer Pythons the error holds the document, and that holds keys.
-        raise UsageError(f"{path} is not TOML: {_where(error)}") from None
+        raise UsageError(f"{where} is not TOML: {_where(error)}") from None
     tables = document.pop("sa", None)
     if document:
-        raise UsageError(f"{path}: unknown {_list(document)}; SAs are tables [[sa]]")
+        raise UsageError(f"{where}: unknown {_list(document)}; SAs are tables [[sa]]")
     if not isinstance(tables, list) or not tables:
-        raise UsageError(f"{path} has no [[sa]] table; write one for each SA")
-    return [_sa(f"{path}, SA {n}", table) for n, table in enumerate(tables, 1)]
-
-
-def _text_of(path: Path) -> str:
-    try:
-        return files.read_private(path).decode()
-    except UnicodeDecodeError:
-        raise UsageError(f"{path} is not UTF-8 text") from None
+        raise UsageError(f"{where} has no [[sa]] table; write one for each SA")
+    sas = [_sa(f"{where}, SA {n}", table) for n, table in enumerate(tables, 1)]
+    return Content(found=[Found(sa) for sa in sas])
 
 
 def _where(error: tomllib.TOMLDecodeError) -> str:
@@ -82,10 +99,11 @@ def _sa(where: str, table: object) -> SecurityAssociation:
     selectors = values.pop("selectors", {})
     if not isinstance(selectors, dict) or set(selectors) - set(_SELECTORS):
         raise UsageError(f"{where}: selectors are the networks 'source' and 'destination'")
-    unknown = sorted(set(values) - set(_FIELDS) | set(values) & set(_SELECTORS))
+    unknown = sorted(set(values) - set(FIELDS) | set(values) & set(_SELECTORS))
     if unknown:
         raise UsageError(f"{where}: unknown {_list(unknown)}")
-    missing = [name for name in ("spi", "encryption") if name not in values]
+    wanted = ("spi", "encryption") if values.get("protocol", "esp") == "esp" else ("spi",)
+    missing = [name for name in wanted if name not in values]
     if missing:
         raise UsageError(f"{where}: {_list(missing)} is missing")
     for name, value in values.items():
@@ -102,10 +120,7 @@ def _sa(where: str, table: object) -> SecurityAssociation:
             f"{where}: replay_seq_hi is for receiving, and this SA is to send by; leave it out"
         )
     values.setdefault("keys", WRITTEN)
-    try:
-        return SecurityAssociation(**values)
-    except UsageError as error:
-        raise UsageError(f"{where}: {error.strerror}") from None
+    return made(where, values)
 
 
 def _value(where: str, name: str, value: object) -> object:
@@ -127,9 +142,9 @@ def _value(where: str, name: str, value: object) -> object:
         raise UsageError(f"{where} must be text in quotes")
     if name in _WORDS:
         return value
-    if name == "mode":
-        return _mode(where, value)
-    return _direction(where, value) if name == "direction" else _address(where, value)
+    if name in _CHOICES:
+        return _choice(where, _CHOICES[name], value)
+    return _address(where, value)
 
 
 def _key(where: str, value: object) -> bytes:
@@ -142,18 +157,11 @@ def _key(where: str, value: object) -> bytes:
     raise UsageError(f"{where} must be hexadecimal digits in quotes")
 
 
-def _mode(where: str, value: str) -> Mode:
+def _choice(where: str, choices: type[StrEnum], value: str) -> StrEnum:
     try:
-        return Mode(value)
+        return choices(value)
     except ValueError:
-        raise UsageError(f"{where} is 'transport' or 'tunnel', or to receive on 'either'") from None
-
-
-def _direction(where: str, value: str) -> Direction:
-    try:
-        return Direction(value)
-    except ValueError:
-        raise UsageError(f"{where} is 'out' or 'in'") from None
+        raise UsageError(f"{where} is {' or '.join(map(repr, map(str, choices)))}") from None
 
 
 def _address(where: str, value: str) -> Address:
@@ -176,3 +184,49 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError("not text")
     return value
+
+
+# Writing.
+
+
+def write(sas: Iterable[SecurityAssociation]) -> str:
+    """Return a document."""
+    return "\n".join(["# SAs of ESP, with their keys", *map(_table, sas)]) + "\n"
+
+
+def _table(sa: SecurityAssociation) -> str:
+    lines = ["", "[[sa]]", *_lines(sa)]
+    if sa.source or sa.destination:
+        lines.append("[sa.selectors]")
+        lines += (
+            f"{name} = [{', '.join(_quoted(str(network)) for network in networks)}]"
+            for name in _SELECTORS
+            if (networks := getattr(sa, name))
+        )
+    return "\n".join(lines)
+
+
+def _lines(sa: SecurityAssociation) -> Iterator[str]:
+    """Yield what an SA has that goes without saying in no other."""
+    for name, field in FIELDS.items():
+        value = getattr(sa, name)
+        if name in _SELECTORS or value == field.default or (name, value) == ("keys", WRITTEN):
+            continue
+        if name == _OF_THE_OTHER_WAY.get(sa.direction):
+            continue
+        yield f"{name} = {_written(name, value)}"
+
+
+def _written(name: str, value: object) -> str:
+    if name == "spi":
+        return _quoted(ANY) if value == ANY_SPI else f"{value:#010x}"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int):
+        return str(value)
+    return _quoted(value.hex() if isinstance(value, bytes) else str(value))
+
+
+def _quoted(text: str) -> str:
+    # JSON's strings are TOML's too, but for one character that JSON leaves as it is.
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
