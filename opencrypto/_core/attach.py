@@ -238,20 +238,24 @@ class Attachments:
         """
         if not isinstance(reason, str):
             raise UsageError(f"a reason is a text, not {type(reason).__name__}")
-        reason = reason or "it gave no reason"
+        before = slot.state
         try:
             slot.move(SlotEvent.UNREGISTER)
-        except IllegalTransition:
-            return  # it leaves already
-        try:
-            slot.reason = reason
+            slot.reason = reason or "it gave no reason"
             self._drivers.departed.note(slot)
             slot.sym.algs.clear()
             slot.keys.ops.clear()
+        except IllegalTransition:
+            return  # it leaves already
         finally:
-            self._errands.add((self._go, (slot,)))
-            self._errands.hurry()
-        log.warning("driver_left", driver=slot.name, hid=slot.hid, reason=reason)
+            if slot.state is not before:  # then somebody must see it off, whatever interrupts us
+                try:
+                    self._errands.add((self._go, (slot,)))
+                    self._errands.hurry()
+                except BaseException:  # of a signal handler
+                    self._errands.hurry()
+                    raise
+        log.warning("driver_left", driver=slot.name, hid=slot.hid, reason=slot.reason)
 
     def _go(self, slot: Slot) -> None:
         """Do the rest of `leave`, by a thread: the driver may take its time."""
