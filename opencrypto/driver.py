@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
-from typing import Any, ClassVar, Final, Literal, Self, TypeAlias
+from typing import Any, ClassVar, Final, Literal, NamedTuple, Self, TypeAlias
 
 from opencrypto._log import log, where
 from opencrypto._request.key import KOPS, Cryptkop, KopFacts, modulus_of
@@ -39,6 +39,7 @@ __all__ = [
     "KeyCapability",
     "KeyProcess",
     "KopFacts",
+    "Pace",
     "Process",
     "Profile",
     "Rule",
@@ -207,6 +208,21 @@ class KeyCapability:
         )
 
 
+class Pace(NamedTuple):
+    """
+    How long `Driver.process` may keep its caller, in **seconds**: the contract kit measures it.
+
+    Attributes:
+        median: Of many requests of a few kilobytes, half take no longer.
+        worst: None takes longer, unless the machine was busy with something else.
+        reason: Why this driver takes more time than drivers usually may.
+    """
+
+    median: float = 0.020
+    worst: float = 0.100
+    reason: str = ""
+
+
 class Driver:
     """
     The base of every driver. Subclass it, fill in the data, and write the methods.
@@ -236,6 +252,7 @@ class Driver:
             not if it is attached by hand. False is for drivers that find out late what they have,
             and try each algorithm themselves before its first session.
         key_serials: Whether it takes sessions whose key is a `KeySerial`.
+        pace: How long `process` may keep its caller, where a device needs more than others.
         remarks: Sentences for an operator, such as why it hands sessions back. No content, no key.
     """
 
@@ -252,6 +269,7 @@ class Driver:
     alignment: int = 1
     exclusive: bool = False
     only_if_named: bool = False
+    pace: Pace = Pace()
 
     # Set by the framework when it attaches the driver, and only then.
     done: Callable[[Cryptop], None]
@@ -311,7 +329,13 @@ class Driver:
         raise UsageError(f"driver {self.name} has no sessions")
 
     def freesession(self, lid: int) -> None:
-        """Forget a session. Called exactly once for each, when none of its requests is left."""
+        """
+        Forget a session, and wipe what is left of its keys. When it returns the number is free.
+
+        The framework calls it once for each session, when none of its requests is left, and again
+        only where an interrupt broke the first call off. So a number that is not open, or not any
+        more, is no error: nothing is done and nothing raised.
+        """
 
     def process(self, crp: Cryptop, hint: int) -> int:
         """

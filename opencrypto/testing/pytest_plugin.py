@@ -63,12 +63,14 @@ def pytest_collection_modifyitems(session: pytest.Session, items: list[pytest.It
 
 
 def _contracts(session: pytest.Session, named: list[str]) -> Iterator[pytest.Item]:
-    from opencrypto.exceptions import UsageError
+    from opencrypto.exceptions import DriverUnavailable, UsageError
     from opencrypto.testing import contract
     from opencrypto.testing.target import targets
 
     try:
         found = [target for text in named for target in targets(text)]
+    except DriverUnavailable as error:
+        raise pytest.UsageError(f"--opencrypto-driver: not tried: {error.reason}") from None
     except UsageError as error:
         raise pytest.UsageError(f"--opencrypto-driver: {error.strerror}") from None
     module = ModuleType(MODULE)

@@ -51,7 +51,7 @@ class Moody(Driver):
     Attributes:
         way: What it does with the next requests, one of `WAYS`.
         kept: What it has taken and not answered.
-        leave: What becomes of that when it leaves: "answers", "hands back", or nothing.
+        parting: What becomes of that when it leaves: "answers", "hands back", or nothing.
         bugs: How often it has broken the contract.
         opened: The numbers of the sessions it ever opened.
         freed: The numbers that freesession was called with.
@@ -147,7 +147,7 @@ class Moody(Driver):
 
     def close(self) -> None:
         """
-        Leave: key requests that were kept are answered or handed back now, if `leave` says so.
+        Leave: key requests that were kept are answered or handed back now, if `parting` says so.
 
         Of symmetric ones none is left here: the framework has waited for them, or taken them away.
         """
