@@ -436,7 +436,7 @@ class Dispatcher:
         try:
             self._put_back(crp, session, unblocks, receipt, queued=queued)
             if not receipt:
-                if slot.sym.queue.blocked:
+                if slot.sym.queue.blocked and slot.depth is None:  # else it is as it should be
                     self._blocked.warning(slot.name)
                 self.lane.refused(slot)
             else:
