@@ -261,6 +261,7 @@ def test_a_link_to_a_socket_is_not_followed(tmp_path: Path, usual: Path) -> None
 # What it costs.
 
 
+@pytest.mark.slow
 def test_one_bad_server_costs_one_line(tmp_path: Path) -> None:
     """Each of them, and the good one is listed; nothing of theirs reaches the terminal as it is."""
     folder = tmp_path / "opencrypto"
