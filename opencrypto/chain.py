@@ -208,6 +208,10 @@ def in_one_piece(parts: Segments, work: Callable[[memoryview], object]) -> None:
     A region of several segments is copied together, worked on, and copied back; the copy is
     wiped, since one of the two is plaintext. It raises nothing of its own; what `work` raises comes
     out, with the region as it was if that is of several segments.
+
+    Args:
+        parts: The segments of the region.
+        work: What changes a view of it in place, and leaves its length.
     """
     if len(parts) == 1:
         work(parts[0])
@@ -229,6 +233,9 @@ def request_iv(crd: Cryptodesc, cri: Cryptoini, ivlen: int, parts: Segments) -> 
         cri: The session's parameters of its algorithm; fresh IVs come from there.
         ivlen: The **bytes** of IV that it takes.
         parts: The request's buffer.
+
+    Returns:
+        The IV, of that many bytes; empty if it takes none.
 
     Raises:
         UsageError: the IV's place is not inside the buffer.

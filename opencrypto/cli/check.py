@@ -4,16 +4,19 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from opencrypto.cli import show
-from opencrypto.exceptions import UsageError
-from opencrypto.testing import check_driver
-from opencrypto.testing.check import PATIENCE, Report
+from opencrypto.exceptions import DriverUnavailable, UsageError
+from opencrypto.testing import Report, check_driver
+from opencrypto.testing.check import PATIENCE, Options
+from opencrypto.testing.isolated import check_isolated
 from opencrypto.testing.suites import SuiteReport, check_suites
 from opencrypto.testing.target import Target, targets
 
@@ -31,6 +34,18 @@ def check(
     patience: Annotated[
         float, typer.Option(help="Seconds before anything counts as never.", min=0.01)
     ] = PATIENCE,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A few trials of each clause: seconds.")
+    ] = False,
+    soak: Annotated[
+        float, typer.Option(help="Seconds that each long run goes on for.", min=0)
+    ] = 0.0,
+    isolated: Annotated[
+        bool,
+        typer.Option(
+            "--isolated", help="Each clause in a process of its own, which the driver may end."
+        ),
+    ] = False,
     wycheproof: Annotated[
         Path | None,
         typer.Option(help="A folder of Wycheproof's JSON files: ask them, not the contract."),
@@ -45,35 +60,52 @@ def check(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Run the contract on the drivers of a package; exit status 1 if one breaks a clause."""
-    found = targets(module)
-    if subject:
-        _answer(found, patience)
-        return
-    reports: list[Report | SuiteReport]
-    if wycheproof is not None or acvp is not None:
-        if clause:
-            raise UsageError("a clause is of the contract, which vectors are asked instead of")
-        reports = [
-            check_suites(
-                each.make, wycheproof_folder=wycheproof, acvp_folder=acvp, patience=patience
-            )
-            for each in found
-        ]
-    else:
-        reports = [
-            check_driver(
-                each.driver_class, make_driver=each.make, clauses=clause or (), patience=patience
-            )
-            for each in found
-        ]
+    """Run the contract on the drivers of a package; exit status 1 unless all keep it."""
+    options = Options(clauses=clause or (), patience=patience, quick=quick, soak=soak)
+    try:
+        if subject:
+            _answer(targets(module), patience)
+            return
+        reports: Sequence[Report | SuiteReport]
+        if wycheproof is not None or acvp is not None:
+            if clause:
+                raise UsageError("a clause is of the contract, which vectors are asked instead of")
+            reports = [
+                check_suites(
+                    each.make, wycheproof_folder=wycheproof, acvp_folder=acvp, patience=patience
+                )
+                for each in targets(module)
+            ]
+        elif isolated:
+            reports = check_isolated(module, **options)
+        else:
+            reports = [
+                check_driver(each.driver_class, make_driver=each.make, **options)
+                for each in targets(module)
+            ]
+    except DriverUnavailable as error:
+        _not_tried(module, error.reason, as_json)
+        raise typer.Exit(1) from None
     if as_json:
         show.as_json({"drivers": [report.document for report in reports]})
     else:
         for report in reports:
             for line in str(report).splitlines():
                 show.say(line)
-    raise typer.Exit(0 if all(report.ok for report in reports) else 1)
+    status = 0 if all(report.ok for report in reports) else 1
+    if any(isinstance(report, Report) and report.left_behind for report in reports):
+        sys.stdout.flush()
+        os._exit(status)  # what hangs in a driver would hold up the end
+    raise typer.Exit(status)
+
+
+def _not_tried(module: str, reason: str, as_json: bool) -> None:
+    """Say why there is nothing to try: a driver that is not here keeps nothing."""
+    verdict = f"not tried: {reason}"
+    if as_json:
+        show.as_json({"drivers": [{"driver": module, "ok": False, "verdict": verdict}]})
+    else:
+        show.say(f"driver {module}: {verdict}")
 
 
 def _answer(found: list[Target], patience: float) -> None:

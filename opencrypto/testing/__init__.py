@@ -6,7 +6,7 @@ Not imported by ``import opencrypto``. `DriverContract` runs under pytest (the e
 come with a minor release and are announced in the change log.
 """
 
-from opencrypto.testing.check import Report, Result, check_driver
+from opencrypto.testing.check import check_driver
 from opencrypto.testing.clauses import CLAUSES, ContractBroken
 from opencrypto.testing.contract import DriverContract
 from opencrypto.testing.doubles import (
@@ -17,6 +17,7 @@ from opencrypto.testing.doubles import (
     step,
 )
 from opencrypto.testing.faults import FAULTS, Fault
+from opencrypto.testing.report import Report, Result
 
 __all__ = [
     "BlockingDriver",

@@ -5,13 +5,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
-import unittest
 from collections.abc import Iterator
 from typing import Any
 
 from opencrypto import Cryptodesc, Cryptoini, Cryptop, Mbuf
 from opencrypto.constants import CRD_F_COMP, CRD_F_IV_EXPLICIT, CRD_F_IV_PRESENT, CRD_F_VERIFY, Alg
-from opencrypto.exceptions import CryptoError
 from opencrypto.testing import vectors
 from opencrypto.testing._base import (
     NO_GROUND,
@@ -20,21 +18,29 @@ from opencrypto.testing._base import (
     each_algorithm,
     each_verifying,
 )
+from opencrypto.testing._chains import Pair, open_pair, pairs
 from opencrypto.testing._exchange import describe
 from opencrypto.testing._rig import Rig, only_changed
 from opencrypto.testing._samples import (
     GUARD,
     Case,
-    Layout,
     contents,
     partner_of,
+    rounded,
     sample,
     some_length,
     written,
 )
+from opencrypto.testing._watch import Watch
 from opencrypto.testing.clauses import ContractBroken, Trial, Unclaimed, clause, require
 from opencrypto.testing.vectors import Vector
 from opencrypto.xform import FACTS, Kind
+
+SLOWED = 5
+"""How many times longer a driver may take that is watched at each step."""
+
+WATCHED = (64, 16384)
+"""Bytes of the payloads whose forgeries are watched: the work on the longer one takes a while."""
 
 KINDS = ("contig", "iov", "mbuf")
 
@@ -66,6 +72,13 @@ def known_algorithms(contract: ContractBase) -> Iterator[Trial]:
             yield from (Chosen(claimed[facts.alg], kind) for kind in KINDS)
 
 
+def each_aead(contract: ContractBase) -> Iterator[Trial]:
+    """Give each authenticated cipher that ciphers."""
+    for case in each_verifying(contract):
+        if case.partner is not None and not case.payload_is_aad:
+            yield case
+
+
 def known_forgeries(contract: ContractBase) -> Iterator[Trial]:
     """Give each algorithm claimed that has vectors which must not verify."""
     names = set(vectors.names())
@@ -73,33 +86,6 @@ def known_forgeries(contract: ContractBase) -> Iterator[Trial]:
         name = case.alg.name.lower()
         if name in names and any(v.result == "invalid" for v in vectors.load(name)):
             yield case
-
-
-def pairs(contract: ContractBase) -> Iterator[Trial]:
-    """Give each plain cipher with an authenticator, and each authenticator with a cipher."""
-    plain = [case for case in each_algorithm(contract) if case.partner is None]
-    ciphers = [case for case in plain if case.facts.kind is Kind.CIPHER]
-    macs = [case for case in plain if case.facts.kind is Kind.MAC]
-    if ciphers and macs:
-        count = max(len(ciphers), len(macs))
-        for at in range(count):
-            yield Pair(ciphers[at % len(ciphers)], macs[at % len(macs)])
-
-
-class Pair:
-    """A cipher and an authenticator in one chain."""
-
-    def __init__(self, cipher: Case, mac: Case) -> None:
-        self.cipher = cipher
-        self.mac = mac
-        self.id = f"{cipher.alg.name}+{mac.alg.name}"
-
-    def layout(self, length: int) -> tuple[Layout, bytearray, Cryptodesc]:
-        """Lay a buffer out: what the cipher needs, and a MAC over IV and payload after it."""
-        lay = self.cipher.layout(length)
-        buf = self.cipher.buffer(lay) + sample(self.mac.mac, "mac") + sample(8, "guard")
-        over = Cryptodesc(lay.iv, lay.ivlen + length, lay.size, alg=self.mac.alg)
-        return lay, buf, over
 
 
 class Compressor:
@@ -242,11 +228,49 @@ class Answers(ContractBase):
                 forged[at] ^= 0x80 >> at % 8
                 _refused(rig, sid, bytes(forged), case.backward(lay), f"byte {at} changed")
 
+    @clause("D5", each_verifying)
+    def test_D5_a_tag_of_zeros_is_no_tag(self, case: Case) -> None:
+        """Zeros, ones, and nothing but the right first byte: none of it verifies."""
+        with self.session(case) as (rig, sid, lay):
+            sealed = case.buffer(lay)
+            rig.good("D4", "one way", sid, sealed, case.forward(lay))
+            right = bytes(sealed[lay.mac : lay.mac + lay.maclen])
+            first = right[:1] + bytes(lay.maclen - 1)
+            for what, tag in (
+                ("zeros", bytes(lay.maclen)),
+                ("ones", b"\xff" * lay.maclen),
+                ("its first byte and zeros", first),
+            ):
+                if tag != right:
+                    forged = _with(bytes(sealed), lay.mac, tag)
+                    _refused(rig, sid, forged, case.backward(lay), f"a tag of {what}")
+
+    @clause("D5", each_aead)
+    def test_D5_no_plaintext_before_the_tag_is_compared(self, case: Case) -> None:
+        """The buffer of a forgery is watched while the driver works: no byte changes, ever."""
+        with Watch() as watch, self.rig() as rig:
+            rig.patience *= SLOWED
+            sid = rig.open(case.inis())
+            for length in WATCHED:
+                lay = case.layout(rounded(case, length, self.maxlen(case)))
+                buf = case.buffer(lay)
+                rig.good("D4", "one way", sid, buf, case.forward(lay))
+                buf[lay.mac] ^= 1
+                for _ in range(3):
+                    with watch.over(buf, lay.region):
+                        watch.by_caller(rig, rig.request(sid, buf, case.backward(lay)))
+                    where = watch.changed
+                    sentence = (
+                        f"bytes changed while a forgery was looked at ({where}): compare the tag "
+                        "first, or decrypt into memory of your own"
+                    )
+                    require(not where, "D5", sentence)
+
     @clause("D5", pairs)
     def test_D5_what_follows_a_bad_mac_in_a_chain_is_not_done(self, case: Pair) -> None:
         """Verify, then decrypt: with a wrong MAC nothing is decrypted."""
         with self.rig() as rig:
-            sid = _open_pair(rig, case)
+            sid = open_pair(rig, case)
             lay, buf, over = case.layout(some_length(case.cipher, self.maxlen(case.cipher)))
             over.flags = CRD_F_VERIFY
             _refused(rig, sid, bytes(buf), [over, *case.cipher.backward(lay)], case.id)
@@ -255,24 +279,25 @@ class Answers(ContractBase):
     def test_D6_chains_are_their_parts_in_order(self, case: Pair) -> None:
         """One request of two descriptors gives what two requests of one give, in both orders."""
         with self.rig() as rig:
-            both = _open_pair(rig, case)
-            ciphering, authenticating = rig.open(case.cipher.inis()), rig.open(case.mac.inis())
-            length = some_length(case.cipher, self.maxlen(case.cipher))
-            lay, buf, over = case.layout(length)
-            steps = {ciphering: case.cipher.forward(lay), authenticating: [over]}
-            for order in (steps, dict(reversed(steps.items()))):
+            lay, buf, over = case.layout(some_length(case.cipher, self.maxlen(case.cipher)))
+            parts = [(case.cipher, case.cipher.forward(lay)), (case.mac, [over])]
+            for order in (parts, parts[::-1]):
+                chain = [crd for _, desc in order for crd in desc]
                 single, chained = bytearray(buf), bytearray(buf)
-                for sid, desc in order.items():
+                sid = open_pair(rig, case)
+                rig.good("D6", "in one chain", sid, chained, chain)
+                rig.free(sid)
+                for part, desc in order:
+                    sid = rig.open(part.inis())
                     rig.good("D6", "one by one", sid, single, desc)
-                chain = [crd for desc in order.values() for crd in desc]
-                rig.good("D6", "in one chain", both, chained, chain)
+                    rig.free(sid)
                 require(chained == single, "D6", "a chain gives other bytes than its parts")
 
     @clause("D6", pairs)
     def test_D6_encrypt_then_mac_and_back(self, case: Pair) -> None:
         """Encrypt and authenticate in one request, verify and decrypt in another."""
         with self.rig() as rig:
-            sid = _open_pair(rig, case)
+            sid = open_pair(rig, case)
             length = some_length(case.cipher, self.maxlen(case.cipher))
             lay, buf, over = case.layout(length)
             before = bytes(buf)
@@ -323,14 +348,6 @@ def _session(rig: Rig, known: Known) -> Iterator[int]:
     sid = rig.open(known.case.inis_with(known.vector.key), "D2")
     yield sid
     rig.free(sid)
-
-
-def _open_pair(rig: Rig, pair: Pair) -> int:
-    """Open a session for both; a driver may refuse chains, and then has nothing to show here."""
-    try:
-        return rig.newsession([*pair.cipher.inis(), *pair.mac.inis()])
-    except CryptoError as error:
-        raise unittest.SkipTest(f"the driver refuses {pair.id}: {error.strerror}") from error
 
 
 def _with(data: bytes, at: int, part: bytes) -> bytes:

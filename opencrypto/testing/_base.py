@@ -5,15 +5,18 @@ What the clauses share: the driver under test, and the trials its capabilities g
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+import threading
+import unittest
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from opencrypto.driver import Capability, Driver
 from opencrypto.exceptions import DriverUnavailable
-from opencrypto.testing._rig import Rig
+from opencrypto.testing._bounded import at_once
+from opencrypto.testing._rig import Rig, most_sessions
 from opencrypto.testing._samples import Case, Layout, all_cases, some_length, usual_cases
-from opencrypto.testing.clauses import Trial, Unclaimed
+from opencrypto.testing.clauses import Absent, Trial, Unclaimed
 
 NO_GROUND = "not claimed by this driver"
 
@@ -31,36 +34,114 @@ class Chosen:
         return f"{self.case.id}-{self.kind}"
 
 
+@dataclass(frozen=True)
+class Claimed:
+    """
+    What a driver says of itself.
+
+    Attributes:
+        capabilities: What it can do with each algorithm.
+        keyops: Its key operations.
+        exclusive: Whether only one may be open at a time.
+        max_sessions: How many sessions it has at a time; None if it does not say.
+    """
+
+    capabilities: Mapping[int, Capability]
+    keyops: frozenset[int]
+    exclusive: bool
+    max_sessions: int | None
+
+
+_turns: dict[type[Driver], threading.Lock] = {}  # of exclusive drivers: whoever has one open
+
+
 class ContractBase:
     """See `opencrypto.testing.DriverContract`, which is this with all clauses."""
 
     driver_class: type[Driver]
     deviations: ClassVar[Mapping[str, str]] = {}
+    may_be_absent: str = ""
     patience: float = 5.0
+    soak: float = 0.0
+    quick: bool = False
+
+    _read: Claimed | None = None  # what the driver claims, once it was read
 
     def make_driver(self) -> Driver:
         """Make a driver, not yet attached; override it if the class takes arguments."""
         return self.driver_class()
 
+    @property
+    def seen(self) -> bool:
+        """Whether the driver has been there, in this run."""
+        return self._read is not None
+
+    def claimed(self) -> Claimed:
+        """Read what a driver claims, once for all, from one that is made for that."""
+        cls = type(self)
+        if "_read" not in vars(cls):
+            with self.bare() as driver:
+                cls._read = Claimed(
+                    dict(driver.capabilities),
+                    frozenset(driver.keyops),
+                    exclusive=bool(getattr(driver, "exclusive", False)),
+                    max_sessions=most_sessions(driver),
+                )
+        assert cls._read is not None
+        return cls._read
+
     def capabilities(self) -> Mapping[int, Capability]:
-        """Read what a driver claims, from one that is made for that."""
-        driver = self.make_driver()
-        try:
-            return dict(driver.capabilities)
-        finally:
-            driver.close()
+        """Return what the driver can do with each algorithm."""
+        return self.claimed().capabilities
 
     def keyops(self) -> frozenset[int]:
-        """Read which key operations a driver claims, likewise."""
-        driver = self.make_driver()
-        try:
-            return frozenset(driver.keyops)
-        finally:
-            driver.close()
+        """Return which key operations the driver claims."""
+        return self.claimed().keyops
 
-    def rig(self, driver: Driver | None = None) -> Rig:
-        """Attach a new driver, or the one given, to a new framework."""
-        return Rig(driver or self.make_driver(), self.patience)
+    def needs_sessions(self, count: int) -> None:
+        """Skip a test that has so many sessions at a time, if the driver has not."""
+        most = self.claimed().max_sessions
+        if most is not None and most < count:
+            raise unittest.SkipTest(f"the driver has {most} sessions at a time, this needs {count}")
+
+    @contextlib.contextmanager
+    def bare(self) -> Iterator[Driver]:
+        """Have a driver that is not attached, and is closed at the end."""
+        with self._alone():
+            driver = self._made()
+            try:
+                yield driver
+            finally:
+                at_once(self.patience, "D19", "close", driver.close)
+
+    def rig(self, adapt: Callable[[Driver], object] = lambda driver: None) -> Rig:
+        """Attach a new driver to a new framework; `adapt` gets to see it before."""
+        turn = contextlib.ExitStack()
+        turn.enter_context(self._alone())
+        try:
+            driver = self._made()
+            adapt(driver)
+            return Rig(driver, self.patience, turn.close)
+        except BaseException:
+            turn.close()
+            raise
+
+    def _made(self) -> Driver:
+        return at_once(self.patience, "D1", "making the driver", self.make_driver)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Wait until an exclusive driver is nobody else's in this process."""
+        if not getattr(self.driver_class, "exclusive", False):
+            yield
+            return
+        lock = _turns.setdefault(self.driver_class, threading.Lock())
+        if not lock.acquire(timeout=self.patience):
+            raise DriverUnavailable("it is exclusive, and an earlier trial has not let it go")
+        try:
+            yield
+        finally:
+            lock.release()
 
     @contextlib.contextmanager
     def session(self, case: Case, blocks: int = 3) -> Iterator[tuple[Rig, int, Layout]]:
@@ -93,7 +174,7 @@ class ContractBase:
         try:
             return list(test.each(self)) or [Unclaimed("none", NO_GROUND)]
         except DriverUnavailable as error:
-            return [Unclaimed("unavailable", error.reason)]
+            return [Absent("unavailable", error.reason)]
 
 
 # Where the trials of a test come from: functions of the contract, given to `clause(each=...)`.

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
-from dataclasses import dataclass
-
-from opencrypto import Cryptodesc, Cryptoini
 from opencrypto.constants import (
-    CRD_F_ENCRYPT,
-    CRD_F_IV_EXPLICIT,
-    CRD_F_IV_PRESENT,
     CRYPTOCAP_F_ACCEL_SOFTWARE,
     CRYPTOCAP_F_SOFTWARE,
     CRYPTOCAP_F_SYNC,
     Kop,
 )
-from opencrypto.driver import Capability, Driver, Profile
-from opencrypto.exceptions import CryptoError
+from opencrypto.driver import Capability, Driver, Pace, Profile
+from opencrypto.exceptions import CryptoError, DriverUnavailable
 from opencrypto.testing._base import ContractBase, a_few, each_algorithm, each_key
-from opencrypto.testing._samples import Case, sample, usual_cases
-from opencrypto.testing.clauses import CLAUSES, ContractBroken, Trial, clause, require
+from opencrypto.testing._bounded import at_once
+from opencrypto.testing._chains import Combination, combinations
+from opencrypto.testing._samples import Case, usual_cases
+from opencrypto.testing.clauses import CLAUSES, ContractBroken, clause, require
 from opencrypto.xform import AEAD_PARTNERS, FACTS, Kind
 
 FLAGS = CRYPTOCAP_F_SOFTWARE | CRYPTOCAP_F_SYNC | CRYPTOCAP_F_ACCEL_SOFTWARE
@@ -31,50 +25,6 @@ PROFILES = tuple(
     for ordered in (False, True)
 )
 """All that a session may promise."""
-
-REGION = 96
-"""Bytes that a region of every granule can have."""
-
-
-@dataclass(frozen=True)
-class Combination:
-    """Several algorithms in one chain."""
-
-    cases: tuple[Case, ...]
-
-    @property
-    def id(self) -> str:
-        """The algorithms in order."""
-        return "+".join(case.alg.name for case in self.cases)
-
-    def inis(self) -> list[Cryptoini]:
-        """Make the session's parameters, with a key of its own for each."""
-        return [ini for at, case in enumerate(self.cases) for ini in case.inis(f"key {at}")]
-
-    def request(self) -> tuple[bytearray, list[Cryptodesc]]:
-        """Make a request that runs the chain over one region, every MAC in a place of its own."""
-        buf = bytearray(sample(REGION, "combination"))
-        desc: list[Cryptodesc] = []
-        for case in self.cases:
-            lay = case.layout(REGION)
-            for crd in case.forward(lay, flags=CRD_F_IV_EXPLICIT | CRD_F_IV_PRESENT):
-                ciphers = bool(crd.flags & CRD_F_ENCRYPT)
-                crd.skip, crd.len = 0, 0 if ciphers and case.payload_is_aad else REGION
-                if not ciphers:
-                    # The tag of an authenticated cipher goes over no additional data here.
-                    crd.len = 0 if case.partner is not None else REGION
-                    crd.inject = len(buf)
-                    buf += bytes(case.mac)
-                desc.append(crd)
-        return buf, desc
-
-
-def combinations(contract: ContractBase) -> Iterator[Trial]:
-    """Give pairs of each two kinds that the driver has, both orders, and each with itself."""
-    few = list(a_few(contract))
-    for one, other in itertools.product(few, repeat=2):
-        if not (one.partner is not None and other.partner is not None):
-            yield Combination((one, other))
 
 
 class Claims(ContractBase):
@@ -96,8 +46,8 @@ class Claims(ContractBase):
     @clause("D1")
     def test_D1_capabilities_are_of_known_algorithms(self) -> None:
         """What is claimed exists: algorithms, key lengths, MAC lengths, key operations."""
-        driver = self.make_driver()
-        driver.close()
+        with self.bare() as driver:
+            pass
         for alg, capability in driver.capabilities.items():
             require(alg in FACTS, "D1", f"there is no algorithm {alg!r}")
             facts, name = FACTS[alg], FACTS[alg].name
@@ -119,12 +69,38 @@ class Claims(ContractBase):
     @clause("D1")
     def test_D1_flags_agree(self) -> None:
         """Flags are CRYPTOCAP_F_*; ACCEL_SOFTWARE stands beside SOFTWARE."""
-        driver = self.make_driver()
-        driver.close()
-        flags = driver.flags
+        with self.bare() as driver:
+            flags = driver.flags
         require(not flags & ~FLAGS, "D1", f"flags {flags:#x} are not all CRYPTOCAP_F_*")
         if flags & CRYPTOCAP_F_ACCEL_SOFTWARE:
             require(flags & CRYPTOCAP_F_SOFTWARE, "D1", "ACCEL_SOFTWARE without SOFTWARE")
+
+    @clause("D1")
+    def test_D1_two_may_be_open_unless_it_says_exclusive(self) -> None:
+        """A second one works beside the first; or `exclusive` is set, and it is refused cleanly."""
+        exclusive = self.claimed().exclusive
+        with self.rig() as first:
+            try:
+                second = at_once(self.patience, "D1", "making a second one", self.make_driver)
+            except (DriverUnavailable, CryptoError) as error:
+                says = "a second one cannot be made while the first is open: say exclusive = True"
+                require(exclusive, "D1", f"{says} ({error})")
+            else:
+                at_once(self.patience, "D19", "close", second.close)
+            for case in list(a_few(self))[:1]:
+                lay = self.layout(case)
+                sid = first.open(case.inis())
+                first.good("D1", "beside a second", sid, case.buffer(lay), case.forward(lay))
+
+    @clause("D1")
+    def test_D1_a_pace_of_its_own_has_a_reason(self) -> None:
+        """Whoever lets process take longer than drivers may says why."""
+        with self.bare() as driver:
+            pace, usual = driver.pace, Pace()
+        wider = pace.median > usual.median or pace.worst > usual.worst
+        require(
+            pace.reason.strip() or not wider, "D1", "a wider pace needs a reason: Pace(reason=)"
+        )
 
     @clause("D1", each_algorithm)
     def test_D1_sync_means_done_before_process_returns(self, case: Case) -> None:
@@ -183,19 +159,21 @@ class Claims(ContractBase):
     @clause("D3", combinations)
     def test_D3_refusal_is_a_sentence(self, case: Combination) -> None:
         """refusal() says why in words, or says nothing; asked again, it says the same."""
-        driver = self.make_driver()
-        try:
+        with self.bare() as driver:
             for profile in PROFILES:
                 said = [self._says(driver, case, profile) for _ in range(2)]
                 wrong = [each for each in said if not isinstance(each, str)]
                 require(not wrong, "D3", f"refusal() returned {wrong[:1]}, not a string")
                 require(said[0] == said[1], "D3", "refusal() says another thing the second time")
-        finally:
-            driver.close()
 
     def _says(self, driver: Driver, case: Combination, profile: Profile) -> object:
-        try:
+        def ask() -> object:
             return driver.refusal(case.inis(), profile)
+
+        try:
+            return at_once(self.patience, "D3", "refusal", ask)
+        except ContractBroken:
+            raise
         except Exception as error:
             raise ContractBroken("D3", f"refusal() raised {type(error).__name__}") from error
 

@@ -7,10 +7,12 @@ them. So each thing that may go wrong on the way is tried here, once for both.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gc
 import threading
 import time
+import unittest
 import weakref
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -18,18 +20,22 @@ from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
 from opencrypto import Cryptkop, CryptoError, Cryptop, Framework
 from opencrypto.chain import gather, segments
-from opencrypto.testing.clauses import ContractBroken, require
+from opencrypto.constants import CRYPTO_F_CBIMM
+from opencrypto.testing.clauses import ContractBroken, Hung, require
 
 R = TypeVar("R", Cryptop, Cryptkop)
 
 Made: TypeAlias = tuple[R, Sequence[object]]
 """A request, and what it was made of."""
 
+HANDED_BACK: Final = 50
+"""How often a key request is handed back before the kit gives up."""
+
 PAUSE: Final = 0.002
 """Seconds between two looks at something that is to happen."""
 
 LONG_AFTER: Final = 0.01
-"""Seconds in which a second answer, if there is one, comes."""
+"""Seconds in which a second answer, if there is one, comes; and whatever else is too late."""
 
 
 class Bench(Protocol):
@@ -40,6 +46,9 @@ class Bench(Protocol):
 
     def call(self, work: Callable[[], object], patience: float) -> bool:
         """Make a call that may hang; tell whether it came back."""
+
+    def late(self, what: str) -> str:
+        """Say that a call is late, and where it stands."""
 
     def check_bugs(self) -> None:
         """Raise what the framework has noted as the driver's bug."""
@@ -126,6 +135,13 @@ def describe(request: Cryptop | Cryptkop) -> str:
     return f"{name} {request.error}".rstrip()
 
 
+WRITTEN_LATE: Final = (
+    "the buffer changed after done was called: call done only when the last byte is written, "
+    "and write nothing afterwards"
+)
+"""What the author of a driver is told that answers first and writes then."""
+
+
 UNTOUCHED: Final = frozenset({errno.EAGAIN, errno.ENODEV, errno.ENXIO})
 """What says that nothing was done: the request is carried out by another driver, or not at all."""
 
@@ -146,12 +162,15 @@ class Ticket(Generic[R]):
     def __init__(self, request: R) -> None:
         self.request: R = request
         self.before = b""  # what was in its buffer when it was dispatched
+        self.at_done = b""  # and when it was answered
         self.calls = 0
         self.answered = threading.Event()
         self.answered_on_return = False
         request.callback = self
 
     def __call__(self, request: R) -> None:
+        if not self.calls:
+            self.at_done = _content(request)
         self.calls += 1
         self.answered.set()
 
@@ -170,6 +189,7 @@ class Exchange(Generic[R]):
         self.give: Callable[[R], object] = give
         self._bench = bench
         self._rules = rules
+        self._last: Ticket[R] | None = None  # that was waited for
 
     # One request, or a few.
 
@@ -185,8 +205,7 @@ class Exchange(Generic[R]):
         # The patience is with one call; of many, each may take a little of it.
         patience = self._bench.patience
         if not self._bench.call(work, patience * (1 + len(tickets) / 50)):
-            late = f"{self._rules.process} did not return within {patience} s"
-            raise ContractBroken(self._rules.returns, late)
+            raise Hung(self._rules.returns, self._bench.late(self._rules.process))
 
     def wait(self, ticket: Ticket[R]) -> R:
         """Wait until a request is called back."""
@@ -194,8 +213,28 @@ class Exchange(Generic[R]):
         self._bench.check_bugs()
         if not answered:
             raise self._unanswered()
+        self._last = ticket
+        require(_content(ticket.request) == ticket.at_done, self._rules.kept, WRITTEN_LATE)
         self.require_untouched(ticket.request, ticket.before)
         return ticket.request
+
+    def written_late(self) -> str:
+        """Try the last request again, and say whether its buffer changes behind done; "" if not."""
+        last = self._last
+        if last is None or not isinstance(last.request, Cryptop) or last.request.etype:
+            return ""
+        again = Cryptop(
+            last.request.sid, bytearray(last.before), last.request.desc, flags=CRYPTO_F_CBIMM
+        )
+        ticket: Ticket[Any] = Ticket(again)
+        give: Callable[[Any], object] = self.give
+        with contextlib.suppress(CryptoError, TypeError):
+            if self._bench.call(lambda: give(again), self._bench.patience):
+                ticket.answered.wait(self._bench.patience)
+                time.sleep(LONG_AFTER)
+                if ticket.calls and _content(again) != ticket.at_done:
+                    return WRITTEN_LATE
+        return ""
 
     def require_untouched(self, request: R, before: bytes) -> None:
         """Require that a request whose end says that nothing was done has its buffer as it was."""
@@ -205,9 +244,26 @@ class Exchange(Generic[R]):
             require(_content(request) == before, self._rules.untouched, sentence)
 
     def run(self, request: R) -> R:
-        """Dispatch a request and wait for its answer, whatever that is."""
-        self.dispatch(ticket := Ticket(request))
-        return self.wait(ticket)
+        """
+        Dispatch a request and wait for its answer, whatever that is.
+
+        A key request that the driver hands back, as it may, comes again some times.
+
+        Raises:
+            SkipTest: it was handed back each time.
+        """
+        for _ in range(HANDED_BACK):
+            self.dispatch(ticket := Ticket(request))
+            self.wait(ticket)
+            if not self.handed_back(request):
+                return request
+            time.sleep(PAUSE)
+        raise unittest.SkipTest(f"the driver handed it back with EAGAIN, {HANDED_BACK} times")
+
+    def handed_back(self, request: R) -> bool:
+        """Tell whether a key request has found nobody else who takes it: there is one driver."""
+        gone = isinstance(request, Cryptkop) and request.status == errno.ENODEV
+        return gone and bool(self._bench.framework.drivers)
 
     def run_here(self, request: R) -> R:
         """Do the same in the calling thread, which may hang."""
@@ -246,9 +302,17 @@ class Exchange(Generic[R]):
         tickets = [Ticket(request) for request in requests]
         self.dispatch(*tickets)
         served = [self.wait(ticket) for ticket in tickets]
+        for request in filter(self.handed_back, served):
+            self.run(request)
         for request in served:
             require(not outcome(request), self._rules.flooded, f"in a flood: {describe(request)}")
         return served
+
+    def run_all(self, requests: Sequence[R]) -> list[R]:
+        """Dispatch requests one after the other, and wait for each answer, whatever that is."""
+        tickets = [Ticket(request) for request in requests]
+        self.dispatch(*tickets)
+        return [self.wait(ticket) for ticket in tickets]
 
     def chained(self, requests: Sequence[R], between: Callable[[], object] | None = None) -> None:
         """
@@ -301,6 +365,7 @@ class Exchange(Generic[R]):
     def _run_and_forget(self, make: Callable[[], Made[R]]) -> list[weakref.ref[object]]:
         made: Made[R] = make()
         self.run(made[0])
+        self._last = None
         return [weakref.ref(made[0]), *map(weakref.ref, made[1])]
 
 
@@ -327,7 +392,7 @@ class _Chain(Generic[R]):
 
     def __call__(self, request: R) -> None:
         """Note what went wrong, and dispatch the next request, if there is one."""
-        if outcome(request):
+        if outcome(request) and not self._exchange.handed_back(request):
             self.wrong.append(describe(request))
         try:
             self._exchange.require_untouched(request, self._before)

@@ -7,17 +7,19 @@ if it does not come back, and every wait has an end. What goes wrong is named by
 
 from __future__ import annotations
 
-import queue
+import atexit
+import errno
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 from opencrypto import Cryptkop, Cryptodesc, Cryptoini, Cryptop, Framework
 from opencrypto.constants import CRYPTO_F_CBIMM
-from opencrypto.driver import Driver, Rule
+from opencrypto.driver import Driver, Process, Rule
 from opencrypto.exceptions import CryptoError, DriverBug, UsageError
+from opencrypto.testing._bounded import Caller, late, within
 from opencrypto.testing._exchange import (
     KEY_REQUESTS,
     PAUSE,
@@ -26,18 +28,47 @@ from opencrypto.testing._exchange import (
     Ticket,
     describe,
 )
-from opencrypto.testing.clauses import ContractBroken, require
+from opencrypto.testing.clauses import ContractBroken, Hung, require
+
+T = TypeVar("T")
 
 OUR_THREADS: Final = ("opencrypto-requests", "opencrypto-returns", "contract-")
 """How the names begin of the framework's own threads, and of the kit's, on whatever bench."""
 
 
-class Rig:
-    """One driver attached to a framework of its own. A context manager."""
+FULL: Final = (
+    errno.EBUSY, errno.ENOSPC, errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENOBUFS,
+)  # fmt: skip
+"""How newsession may say that there is no room for one more now."""
 
-    def __init__(self, driver: Driver, patience: float) -> None:
+
+def most_sessions(driver: Driver) -> int | None:
+    """Return how many sessions a driver says it has at a time; None if it does not say."""
+    most: int | None = getattr(driver, "max_sessions", None)
+    return most or None
+
+
+GRACE: Final = 0.5
+"""Seconds that the framework itself may take to put things away."""
+
+
+class Rig:
+    """
+    One driver attached to a framework of its own. A context manager.
+
+    Args:
+        driver: The driver, not yet attached.
+        patience: Seconds to wait for anything, before it counts as never.
+        closed: What is called when the driver has gone.
+    """
+
+    def __init__(
+        self, driver: Driver, patience: float, closed: Callable[[], None] = lambda: None
+    ) -> None:
         self.driver = driver
         self.patience = patience
+        self._closed = closed
+        self._hung = False
         self.framework = Framework(plugins=False)
         self._broken: list[Rule] = []
         self._unlisten = self.framework.driver_bugs.listen(self._note)
@@ -47,9 +78,13 @@ class Rig:
         _benches.add(self)
         try:
             # Without the known answers that attaching may run: what fails them is ours to name.
-            self.hid = self.framework.attach(driver, selftest=False)
-        except CryptoError as error:
+            self.hid = self.within(
+                "D1", "attaching it", lambda: self.framework.attach(driver, selftest=False)
+            )
+        except (CryptoError, Hung) as error:
             self.close()
+            if isinstance(error, Hung):
+                raise
             raise ContractBroken("D1", f"the driver cannot be attached: {error}") from error
         self._threads = set(threading.enumerate())
 
@@ -70,10 +105,35 @@ class Rig:
         except CryptoError as error:
             raise ContractBroken(clause, f"newsession refused {chain}: {error}") from error
 
+    def open_some(self, chains: Iterable[Iterable[Cryptoini]]) -> list[int]:
+        """
+        Open a session for each chain, or for as many of them as the driver has room for.
+
+        One that says how many it has (`max_sessions`) must have them; of one that does not, a
+        refusal such as EBUSY behind the first session says that there is no room.
+        """
+        wanted, most = list(chains), most_sessions(self.driver)
+        sids: list[int] = []
+        for chain in wanted if most is None else wanted[:most]:
+            try:
+                sids.append(self.newsession(chain))
+            except CryptoError as error:
+                refusal = error.__cause__ or error
+                full = getattr(refusal, "errno", None) in FULL
+                if most is None and sids and full:
+                    break
+                room = f" with {len(sids)} open"
+                claim = f", though max_sessions is {most}" if most is not None else ""
+                raise ContractBroken("D2", f"newsession refused{room}{claim}: {error}") from error
+        return sids
+
     def newsession(self, inis: Iterable[Cryptoini]) -> int:
         """Open a session; a refusal is the caller's to judge, a bug is not."""
+        chain = list(inis)
         try:
-            return self.framework.newsession(list(inis), driver=self.hid)
+            return self.within(
+                "D3", "newsession", lambda: self.framework.newsession(chain, driver=self.hid)
+            )
         except CryptoError as error:
             self.check_bugs()
             # The framework names the refusal of a driver as cause, a driver's bug among them.
@@ -84,8 +144,16 @@ class Rig:
 
     def free(self, sid: int) -> None:
         """Free a session."""
-        self.framework.freesession(sid)
+        self.within("D18", "freesession", lambda: self.framework.freesession(sid))
         self.check_bugs()
+
+    def within(self, clause: str, what: str, call: Callable[[], T]) -> T:
+        """Make a call, with an end; one that does not come back breaks `clause`."""
+        try:
+            return within(self._caller, self.patience, clause, what, call)
+        except Hung:
+            self._hung = True
+            raise
 
     # Requests.
 
@@ -121,7 +189,13 @@ class Rig:
 
     def call(self, work: Callable[[], object], patience: float) -> bool:
         """Make a call into the framework from a thread of its own; tell whether it came back."""
-        return self._caller.run(work, patience)
+        back = self._caller.run(work, patience)
+        self._hung |= not back
+        return back
+
+    def late(self, what: str) -> str:
+        """Say that a call is late, and where it stands."""
+        return late(self._caller, self.patience, what)
 
     def check_bugs(self) -> None:
         """Raise what the framework has noted as the driver's bug since the last call."""
@@ -133,7 +207,20 @@ class Rig:
 
     def detach(self) -> None:
         """Have the driver leave; what it keeps longer than our patience is taken from it."""
-        self.framework.detach(self.hid, timeout=self.patience)
+        self._bounded_end(lambda: self.framework.detach(self.hid, timeout=self.patience))
+
+    def _bounded_end(self, end: Callable[[], object]) -> None:
+        """Make a call that ends something, by a thread that has not hung yet."""
+        with Caller() as caller:
+            # It may wait for requests as long as our patience, and then has its own to do. Where
+            # something hangs already, that may end with close, or never will.
+            patience = self.patience / 2 if self._hung else 2 * self.patience + GRACE
+            if caller.run(end, patience):
+                return
+            self._hung = True
+            freeing = any(name == "freesession" for name, _ in caller.calls())
+            clause, what = ("D18", "freesession") if freeing else ("D19", "close")
+            raise Hung(clause, late(caller, self.patience, what))
 
     def threads_left(self) -> list[str]:
         """
@@ -155,17 +242,26 @@ class Rig:
         return {thread for thread in come if not thread.name.startswith(OUR_THREADS)}
 
     def close(self) -> None:
-        """Put everything away."""
+        """Put everything away, or leave behind what hangs."""
+        try:
+            self._bounded_end(self._end)
+        except Hung:
+            atexit.unregister(self.framework.close)  # it would hang again
+            raise
+        finally:
+            self._caller.stop()
+            self._unlisten()
+            _benches.discard(self)
+            self._closed()
+
+    def _end(self) -> None:
         try:
             if hasattr(self, "hid"):
-                self.detach()
+                self.framework.detach(self.hid, timeout=self.patience)
         except UsageError:
             pass  # the test has detached it already
         finally:
             self.framework.close()
-            self._caller.stop()
-            self._unlisten()
-            _benches.discard(self)
 
     def __enter__(self) -> Self:
         return self
@@ -176,12 +272,31 @@ class Rig:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
+        wrong = isinstance(error, ContractBroken) and not self._hung
+        found = self.sym.written_late() if wrong else ""
+        try:
+            self.close()
+        except Hung:
+            if error is None:
+                raise
+        if found:
+            raise ContractBroken("D15", f"{found} (found by: {error})") from error
         if error is None:
             self.check_bugs()
 
 
 _benches: set[Rig] = set()  # those that are open
+
+
+def intercept(driver: Driver, wrap: Callable[[Process], Process]) -> None:
+    """Have each call of a driver's process, and of each session's own, go through what wraps it."""
+    newsession, process = driver.newsession, driver.process
+
+    def wrapped(ini: Sequence[Cryptoini]) -> int | tuple[int, Process]:
+        answer = newsession(ini)
+        return answer if isinstance(answer, int) else (answer[0], wrap(answer[1]))
+
+    vars(driver).update(newsession=wrapped, process=wrap(process))
 
 
 def only_changed(
@@ -192,49 +307,3 @@ def only_changed(
     allowed = {at for start, length in places for at in range(start, start + length)}
     changed = [at for at in range(len(before)) if before[at] != after[at] and at not in allowed]
     require(not changed, "D12", f"{what}: bytes {changed[:8]} outside the regions were changed")
-
-
-class Caller:
-    """A thread that makes calls for us, so that one which never returns does not stop the test."""
-
-    def __init__(self) -> None:
-        self._calls: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
-        self._returned = threading.Semaphore(0)
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._loop, name="contract-caller", daemon=True)
-        self._thread.start()
-        self._stuck = False
-
-    def run(self, call: Callable[[], object], patience: float) -> bool:
-        """Make a call; tell whether it returned in time. What it raises is raised here."""
-        if self._stuck:
-            return False
-        self._calls.put(call)
-        self._stuck = not self._returned.acquire(timeout=patience)
-        if self._stuck:
-            return False
-        error, self._error = self._error, None
-        if error is not None:
-            raise error
-        return True
-
-    def _loop(self) -> None:
-        while (call := self._calls.get()) is not None:
-            try:
-                call()
-            except BaseException as error:
-                self._error = error
-            call = None  # what it closes over must not live until the next call
-            self._returned.release()
-
-    def stop(self) -> None:
-        """End the thread; one that is stuck ends with its call, or never."""
-        self._calls.put(None)
-        if not self._stuck:
-            self._thread.join()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()

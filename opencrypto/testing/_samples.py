@@ -123,6 +123,11 @@ class Case:
             return [Cryptoini(self.alg, key, mlen=maclen if self.facts.authenticates else 0)]
         return [Cryptoini(self.alg, key), Cryptoini(self.partner, key, mlen=maclen)]
 
+    def takes(self, key: bytes) -> bool:
+        """Whether a key of the right length may be used: XTS wants two halves that differ."""
+        half = len(key) // 2
+        return self.alg != Alg.AES_XTS or key[:half] != key[half:]
+
     def layout(self, length: int, aad: int = AAD, guard: int = GUARD) -> Layout:
         """Lay a buffer out for `length` bytes of payload."""
         if self.partner is None:
@@ -240,6 +245,12 @@ def some_length(case: Case, maxlen: int, blocks: int = 3) -> int:
     if maxlen:
         length = min(length, maxlen - maxlen % granule)
     return length
+
+
+def rounded(case: Case, length: int, maxlen: int) -> int:
+    """Return the greatest payload length up to `length` that the algorithm, and the driver, has."""
+    length = min(length, maxlen) if maxlen else length
+    return length - length % case.facts.granule
 
 
 def written(case: Case, lay: Layout) -> list[tuple[int, int]]:

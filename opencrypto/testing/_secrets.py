@@ -30,19 +30,30 @@ _OPAQUE = (type, types.ModuleType, types.CodeType, types.FrameType, types.Builti
 
 def reachable(driver: Driver) -> Iterator[Any]:
     """Yield what can be reached from a driver, its classes, and the globals of its package."""
+    return _reached([value for _, value in _roots(driver)], set())
+
+
+def _roots(driver: Driver) -> Iterator[tuple[str, Any]]:
+    """Yield where to begin, each with its name."""
     package = type(driver).__module__
-    pending: deque[Any] = deque()
-    pending.extend(value for name, value in vars(driver).items() if name not in Driver.ports)
+    for name, value in list(vars(driver).items()):
+        if name not in Driver.ports:
+            yield f"self.{name}", value
     for cls in type(driver).__mro__:
         if not cls.__module__.startswith("opencrypto.") and cls is not object:
-            pending.extend(vars(cls).values())
-    for name, module in list(sys.modules.items()):
-        if name == package or (
+            yield from ((f"{cls.__name__}.{name}", value) for name, value in vars(cls).items())
+    for module_name, module in list(sys.modules.items()):
+        if module_name == package or (
             package.startswith("opencrypto_")
-            and name.partition(".")[0] == package.partition(".")[0]
+            and module_name.partition(".")[0] == package.partition(".")[0]
         ):
-            pending.extend(vars(module).values())
-    seen: set[int] = set()
+            for name, value in list(vars(module).items()):
+                yield f"{module_name}.{name}", value
+
+
+def _reached(roots: Iterable[Any], seen: set[int]) -> Iterator[Any]:
+    """Yield what can be reached from some objects, apart from what has been seen already."""
+    pending: deque[Any] = deque(roots)
     kept: list[Any] = []  # so that no id is used twice while we look
     while pending and len(seen) < LIMIT:
         each = pending.popleft()
@@ -77,13 +88,16 @@ def holds(driver: Driver, secret: bytes) -> str:
     return ""
 
 
-def population(driver: Driver) -> int:
-    """Count the elements of all containers that a driver reaches."""
-    return sum(
-        len(each)
-        for each in reachable(driver)
-        if isinstance(each, (dict, list, set, deque)) and not isinstance(each, type)
-    )
+def population(driver: Driver) -> dict[str, int]:
+    """Count the elements of all containers that a driver reaches, by the attribute that leads."""
+    seen: set[int] = set()
+    kept = list(_roots(driver))  # as long as ids are compared
+    return {name: sum(map(_elements, _reached([value], seen))) for name, value in kept}
+
+
+def _elements(each: Any) -> int:
+    containers = (dict, list, set, deque)
+    return len(each) if isinstance(each, containers) else 0
 
 
 def shows(text: str, secrets: Iterable[bytes], width: int) -> bool:

@@ -1,97 +1,51 @@
 """
 The contract without a test file, and without pytest: what ``opencrypto check`` prints.
+
+`run` tries, `opencrypto.testing.report` makes a report of what came of it. They are two, since the
+one may happen in another process: see `opencrypto.testing.isolated`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypedDict
 
 from opencrypto.driver import Driver
-from opencrypto.testing.clauses import CLAUSES, ContractBroken, Fate, Outcome, Trial, tried
+from opencrypto.exceptions import DriverUnavailable, UsageError
+from opencrypto.testing.clauses import (
+    CLAUSES,
+    Absent,
+    ContractBroken,
+    Fate,
+    Hung,
+    Outcome,
+    Trial,
+    tried,
+)
 from opencrypto.testing.contract import DriverContract
+from opencrypto.testing.report import Report, Tally, Tried
 
 PATIENCE = 5.0
 """Seconds to wait for anything, before it counts as never."""
 
+HUNG_IN_A_TEST = 2
+"""Trials of one test that may hang before the rest of it is left out."""
 
-@dataclass(slots=True)
-class Result:
-    """
-    What became of one clause.
+HUNG_AT_ALL = 6
+"""Trials that may hang before the rest of the contract is left out."""
 
-    Attributes:
-        clause: Its id.
-        title: What it says, in one sentence.
-        passed: How many trials it passed.
-        excused: How many failed as a deviation says.
-        skipped: How many the driver offers no ground for.
-        failures: For each trial that failed, the test, the trial, and what broke.
-        blamed: How many tests, of whatever clause, found this one broken.
-    """
-
-    clause: str
-    title: str
-    passed: int = 0
-    excused: int = 0
-    skipped: int = 0
-    failures: list[str] = field(default_factory=list)
-    blamed: int = 0
-
-    @property
-    def outcome(self) -> str:
-        """``failed``, ``excused``, ``passed`` or ``skipped``, in that order of precedence."""
-        if self.failures or self.blamed:
-            return "failed"
-        if self.excused:
-            return "excused"
-        return "passed" if self.passed else "skipped"
+FEW = 4
+"""Trials of each test, if it must be quick."""
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """The clauses of the contract with what became of each, in order."""
+class Options(TypedDict, total=False):
+    """How the contract is run: the arguments that `check_driver` and `check_isolated` share."""
 
-    driver: str
-    results: tuple[Result, ...]
-
-    @property
-    def ok(self) -> bool:
-        """Whether no clause is broken, deviations apart."""
-        return all(result.outcome != "failed" for result in self.results)
-
-    @property
-    def broken(self) -> frozenset[str]:
-        """The clauses that tests found broken: the rules, not the tests that found out."""
-        return frozenset(result.clause for result in self.results if result.blamed)
-
-    @property
-    def document(self) -> dict[str, Any]:
-        """All of it, as JSON has it."""
-        return {
-            "driver": self.driver,
-            "ok": self.ok,
-            "clauses": [
-                {
-                    "clause": each.clause,
-                    "title": each.title,
-                    "outcome": each.outcome,
-                    "passed": each.passed,
-                    "excused": each.excused,
-                    "skipped": each.skipped,
-                    "failures": each.failures,
-                }
-                for each in self.results
-            ],
-        }
-
-    def __str__(self) -> str:
-        lines = [f"driver {self.driver}: {'keeps' if self.ok else 'breaks'} the contract"]
-        for each in self.results:
-            lines.append(f"{each.clause:>4}  {each.outcome:<8} {each.passed:>4}  {each.title}")
-            lines += [f"      {failure}" for failure in each.failures]
-        return "\n".join(lines)
+    clauses: Collection[str]
+    patience: float
+    quick: bool
+    soak: float
 
 
 def check_driver(
@@ -101,9 +55,15 @@ def check_driver(
     deviations: Mapping[str, str] | None = None,
     clauses: Collection[str] = (),
     patience: float = PATIENCE,
+    quick: bool = False,
+    soak: float = 0.0,
 ) -> Report:
     """
     Run the contract on a driver and report clause by clause.
+
+    A call into the driver that does not come back ends its trial; the thread that made it is left
+    behind, and the report says so. A driver that may end the interpreter is for
+    `opencrypto.testing.isolated.check_isolated`.
 
     Args:
         driver_class: The driver.
@@ -111,37 +71,114 @@ def check_driver(
         deviations: As those of `DriverContract`.
         clauses: Run only the tests of these; all if empty.
         patience: Seconds to wait for anything, before it counts as never.
+        quick: Try each clause with few of its trials, in seconds.
+        soak: Seconds that each long run goes on for.
 
     Raises:
         UsageError: a clause named does not exist.
     """
-    unknown = sorted(set(clauses) - set(CLAUSES))
-    if unknown:
-        from opencrypto.exceptions import UsageError
+    contract = contract_of(driver_class, make_driver, deviations, patience, quick=quick, soak=soak)
+    tally = Tally(driver_class.name)
+    for one in run(contract, clauses, tally.leave_out):
+        if isinstance(one, Tried):
+            tally.add(one)
+    return tally.report()
 
-        raise UsageError(f"no clauses {', '.join(unknown)}; there are {', '.join(CLAUSES)}")
+
+def contract_of(
+    driver_class: type[Driver],
+    make_driver: Callable[[], Driver] | None = None,
+    deviations: Mapping[str, str] | None = None,
+    patience: float = PATIENCE,
+    *,
+    quick: bool = False,
+    soak: float = 0.0,
+) -> type[DriverContract]:
+    """Make the contract of a driver, as a subclass in a test file would be."""
     make = make_driver or driver_class
-    contract = type(
+    return type(
         f"{driver_class.__name__}Contract",
         (DriverContract,),
         {
             "driver_class": driver_class,
             "deviations": deviations or {},
             "patience": patience,
+            "quick": quick,
+            "soak": soak,
             "make_driver": lambda self: make(),
         },
     )
-    results = {ident: Result(ident, title) for ident, title in CLAUSES.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A trial begins: what is known of it if it takes the interpreter with it."""
+
+    clause: str
+    where: str
+
+
+def run(
+    contract: type[DriverContract],
+    clauses: Collection[str] = (),
+    leave_out: Callable[[str, int], None] = lambda clause, count: None,
+    after: str = "",
+) -> Iterator[Begun | Tried]:
+    """
+    Try the clauses one by one, and give each trial as it begins, and what became of it.
+
+    Args:
+        contract: The contract of the driver.
+        clauses: Try only these; all if empty.
+        leave_out: Is told of how many trials are left out because it has to be quick.
+        after: Begin after this trial.
+
+    Raises:
+        UsageError: a clause named does not exist.
+    """
+    unknown = sorted(set(clauses) - set(CLAUSES))
+    if unknown:
+        raise UsageError(f"no clauses {', '.join(unknown)}; there are {', '.join(CLAUSES)}")
+    if (absence := _absence(contract)) is not None:
+        for ident in CLAUSES:
+            if not clauses or ident in clauses:
+                yield Tried(ident, "", Fate.ABSENT.value, absence)
+        return
+    hung = 0
     for name, test in _tests(contract):
         if clauses and test.clause not in clauses:
             continue
-        for trial in _trials(contract(), test):
-            outcome = tried(test, contract(), trial)
+        hung_here = 0
+        for trial in _trials(contract(), test, leave_out):
             where = name if trial is None else f"{name}[{trial.id}]"
-            _count(results[test.clause], where, outcome)
-            if outcome.fate is Fate.BROKEN:
-                results[_blamed(test, outcome)].blamed += 1
-    return Report(driver_class.name, tuple(results.values()))
+            if after:
+                after = "" if where == after else after
+                continue
+            if hung_here >= HUNG_IN_A_TEST or hung >= HUNG_AT_ALL:
+                yield Tried(test.clause, where, Fate.UNTRIED.value, "since others have hung")
+                continue
+            yield Begun(test.clause, where)
+            outcome = tried(test, contract(), trial)
+            stuck = isinstance(outcome.error, Hung)
+            hung_here += stuck
+            hung += stuck
+            reason = (outcome.reason.splitlines() or [""])[0]
+            yield Tried(
+                test.clause, where, outcome.fate.value, reason, _blamed(test, outcome), stuck
+            )
+
+
+def _absence(contract: type[DriverContract]) -> str | None:
+    """Say why there is nothing to try, or return None."""
+    try:
+        claimed = contract().claimed()
+    except DriverUnavailable as error:
+        return f"not tried: {error.reason}"
+    except ContractBroken:
+        return None  # its own clause says more of it
+    if not claimed.capabilities and not claimed.keyops:
+        return "not tried: the driver claims no algorithm and no key operation"
+    return None
 
 
 def _tests(contract: type[DriverContract]) -> Iterator[tuple[str, Any]]:
@@ -156,24 +193,26 @@ def _marked(test: Any) -> bool:
     return hasattr(test, "clause")
 
 
-def _trials(contract: DriverContract, test: Any) -> list[Trial | None]:
-    return [None] if test.each is None else list(contract.trials(test))
+def _trials(
+    contract: DriverContract, test: Any, leave_out: Callable[[str, int], None]
+) -> list[Trial | None]:
+    if test.each is None:
+        return [None]
+    try:
+        found = list(contract.trials(test))
+    except ContractBroken as error:
+        return [Absent("none", str(error).splitlines()[0])]
+    if not contract.quick or len(found) <= FEW:
+        return [*found]
+    # The first and the last, and some from in between: of each kind of algorithm, mostly.
+    chosen = sorted({n * (len(found) - 1) // (FEW - 1) for n in range(FEW)})
+    leave_out(test.clause, len(found) - len(chosen))
+    return [found[n] for n in chosen]
 
 
 def _blamed(test: Any, outcome: Outcome) -> str:
-    """Return the clause that is broken, which need not be the one that was tried."""
+    """Return the clause that is broken, which need not be the one that was tried; "" if none."""
+    if outcome.fate is not Fate.BROKEN:
+        return ""
     error = outcome.error
     return error.clause if isinstance(error, ContractBroken) else str(test.clause)
-
-
-def _count(result: Result, where: str, outcome: Outcome) -> None:
-    """Add the outcome of a trial to what is known of its clause."""
-    match outcome.fate:
-        case Fate.KEPT:
-            result.passed += 1
-        case Fate.EXCUSED:
-            result.excused += 1
-        case Fate.UNTRIED:
-            result.skipped += 1
-        case Fate.BROKEN | Fate.STALE:
-            result.failures.append(f"{where}: {outcome.reason.splitlines()[0]}")

@@ -14,14 +14,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from fnmatch import fnmatchcase
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 from opencrypto.exceptions import DriverUnavailable
 
 CLAUSES: Final[Mapping[str, str]] = {
     "D1": "the name is one token, capabilities name known algorithms, flags tell the truth",
     "D2": "each algorithm works with every key length claimed, and with no other",
-    "D3": "what cannot be served is refused by newsession with a CryptoError, not by process",
+    "D3": "newsession soon opens a session or refuses with a CryptoError; process refuses no chain",
     "D4": "known answers come out, both directions",
     "D5": "what does not verify ends with EBADMSG, its payload untouched",
     "D6": "a chain does what its parts do one after the other, in the order of the request",
@@ -36,11 +36,14 @@ CLAUSES: Final[Mapping[str, str]] = {
     "D15": "nothing of a request is kept after done",
     "D16": "sessions do not leak into one another",
     "D17": "many threads may use one session, and many sessions",
-    "D18": "freesession may come twice, and leaves neither keys nor memory behind",
+    "D18": "freesession soon returns, may come twice, and leaves neither keys nor memory behind",
     "D19": "a driver leaves with sessions open and requests in flight: all end, no thread is left",
     "D20": "no key is in a repr, a log line, an exception or a request",
     "D21": "every length works: 0, 1, about a block, over 64 KiB; every byte counts",
     "D22": "after a fork, the child is served or gets a clean refusal; the parent goes on",
+    "D23": "a batch, of whatever sizes and sessions, gives what its requests give one by one",
+    "D24": "in the long run: the five-thousandth answer is as right as the first",
+    "D25": "of a request only data, MAC and outcome change: opaque, desc, flags, olen stay",
     "K1": "a key operation takes its parameters in NetBSD's order, and its answer is right",
     "K2": "lengths are in bits: none beyond is read or written; too little room is ERANGE",
     "K3": "0, 1, m - 1, an even m have their answers; what has none ends with an errno",
@@ -68,6 +71,14 @@ class ContractBroken(AssertionError):
         self.clause = clause
 
 
+class Hung(ContractBroken):
+    """A call into the driver did not come back; the thread that made it is left behind."""
+
+
+class NotTried(AssertionError):
+    """A clause could not be tried, and nobody has said that this may be so."""
+
+
 def require(condition: object, clause: str, message: str) -> None:
     """Raise `ContractBroken` unless the condition holds."""
     if not condition:
@@ -90,10 +101,24 @@ class Unclaimed:
     reason: str
 
 
+@dataclass(frozen=True)
+class Absent:
+    """A trial that stands for all of its test, since there is no driver to try it on."""
+
+    id: str
+    reason: str
+
+
 class Contract(Protocol):
     """What is tried: the contract for one driver, which carries its deviations."""
 
-    deviations: Mapping[str, str]
+    deviations: ClassVar[Mapping[str, str]]
+    may_be_absent: str
+    driver_class: Any
+
+    @property
+    def seen(self) -> bool:
+        """Whether the driver has been there, in this run."""
 
 
 Each = Callable[[Any], Iterable[Trial]]
@@ -106,7 +131,8 @@ class Fate(Enum):
     BROKEN = "broken"
     EXCUSED = "excused"
     STALE = "kept, though excused"
-    UNTRIED = "not tried"
+    UNTRIED = "skipped"
+    ABSENT = "not tried"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +183,8 @@ def tried(test: Any, contract: Contract, case: Trial | None) -> Outcome:
         _attempt(test.__wrapped__, contract, case)
     except unittest.SkipTest as error:
         return Outcome(Fate.UNTRIED, str(error), error)
+    except DriverUnavailable as error:
+        return _absent(contract, error)
     except Exception as error:
         if excuse is not None:
             return Outcome(Fate.EXCUSED, excuse)
@@ -169,18 +197,32 @@ def tried(test: Any, contract: Contract, case: Trial | None) -> Outcome:
 
 
 def _attempt(test: Callable[..., None], contract: Contract, case: Trial | None) -> None:
-    """Run a test; skip what is not claimed, and what is not available."""
+    """Run a test; skip what is not claimed."""
     if isinstance(case, Unclaimed):
         raise unittest.SkipTest(case.reason)
-    try:
-        if case is None:
-            test(contract)
-        else:
-            test(contract, case=case)
-    except DriverUnavailable as error:
-        if required(getattr(contract, "driver_class", None)):
-            raise
-        raise unittest.SkipTest(error.reason) from error
+    if isinstance(case, Absent):
+        raise DriverUnavailable(case.reason)
+    if case is None:
+        test(contract)
+    else:
+        test(contract, case=case)
+
+
+def _absent(contract: Contract, error: DriverUnavailable) -> Outcome:
+    """Say what becomes of a trial whose driver is not there: a skip only if that was declared."""
+    if contract.seen:
+        reason = (
+            f"not tried: the driver was here and is not any more: {error.reason}; if only one may "
+            "be open at a time, say exclusive = True in the driver"
+        )
+        return Outcome(Fate.ABSENT, reason, NotTried(reason))
+    reason = f"not tried: {error.reason}"
+    if not contract.may_be_absent:
+        reason += "; where that may be so, say why in may_be_absent of the contract"
+    elif not required(contract.driver_class):
+        reason += f" ({contract.may_be_absent})"
+        return Outcome(Fate.ABSENT, reason, unittest.SkipTest(reason))
+    return Outcome(Fate.ABSENT, reason, NotTried(reason))
 
 
 def required(driver: object) -> bool:

@@ -7,12 +7,13 @@ from __future__ import annotations
 from opencrypto.testing._answers import Answers
 from opencrypto.testing._claims import Claims
 from opencrypto.testing._completion import Completion
+from opencrypto.testing._endurance import Endurance
 from opencrypto.testing._key_clauses import KeyOperations
 from opencrypto.testing._life import Life
 from opencrypto.testing._places import Places
 
 
-class DriverContract(Claims, Answers, Completion, Places, Life, KeyOperations):
+class DriverContract(Claims, Answers, Completion, Places, Life, Endurance, KeyOperations):
     """
     Every clause of `opencrypto.testing.CLAUSES`, tried on one driver. Subclass it::
 
@@ -29,5 +30,9 @@ class DriverContract(Claims, Answers, Completion, Places, Life, KeyOperations):
         driver_class: The driver; `make_driver` calls it.
         deviations: Clause (``"D14"``), or clause and trials (``"D14:AES_CBC-*"``), to the reason
             why the driver may fail it. The tests must then fail: a stale excuse is an error.
+        may_be_absent: Why the driver may not be here, where that is so: its tests then skip with
+            the reason; without it, DriverUnavailable is a failure.
         patience: Seconds to wait for anything, before it counts as never.
+        quick: Whether long runs are to be shorter.
+        soak: Seconds that each long run goes on for.
     """

@@ -42,7 +42,8 @@ def targets(text: str) -> list[Target]:
             or a function that returns a driver or several: ``opencrypto_card:CardDriver``.
 
     Raises:
-        UsageError: it cannot be imported, brings no driver, or none on this host.
+        UsageError: it cannot be imported, or brings no driver.
+        DriverUnavailable: there is none on this host.
     """
     module, _, attribute = text.partition(":")
     offer = _factory(_imported(module), attribute) if attribute else _hook(_imported(module))
@@ -77,7 +78,7 @@ def _hook(plugin: Any) -> Callable[[], list[Driver]]:
         drivers = plugins.drivers()
         if not drivers:
             reasons = [failure.reason for failure in plugins.failures]
-            raise UsageError(f"{name} has no driver here: {'; '.join(reasons) or 'it offers none'}")
+            raise DriverUnavailable("; ".join(reasons) or f"{name} offers no driver here")
         return drivers
 
     return offer
@@ -92,12 +93,12 @@ def _factory(module: Any, attribute: str) -> Callable[[], list[Driver]]:
     def offer() -> list[Driver]:
         try:
             made = make()
-        except DriverUnavailable as error:
-            raise UsageError(f"{where} has no driver here: {error.reason}") from None
         except CryptoError as error:
             raise UsageError(f"{where}: {error.strerror}") from error
         drivers = list(made) if isinstance(made, Iterable) else [made]
-        if not drivers or not all(isinstance(driver, Driver) for driver in drivers):
+        if not drivers:
+            raise DriverUnavailable(f"{where} offers no driver here")
+        if not all(isinstance(driver, Driver) for driver in drivers):
             raise UsageError(f"{where} makes {type(made).__name__}, which is no driver")
         return drivers
 

@@ -20,7 +20,7 @@ from opencrypto import (
     UsageError,
     hookimpl,
 )
-from opencrypto._state import SessionState, SlotEvent, SlotState
+from opencrypto._state import IllegalTransition, SessionEvent, SessionState, SlotEvent, SlotState
 from opencrypto.testing import ManualInterrupt
 from tests.toy import (
     KEY,
@@ -42,6 +42,21 @@ def test_a_framework_says_whether_it_is_closed() -> None:
     with stepped() as fw:
         assert not fw.closed
     assert fw.closed
+
+
+@pytest.mark.parametrize("hard", ["hardware", 1.0, None, True])
+def test_the_class_of_drivers_is_a_number(hard: Any) -> None:
+    """A truth might have been meant for "hardware only", and would have been, by its value."""
+    with stepped(Toy()) as fw, pytest.raises(UsageError, match="hard is a number"):
+        newsession(fw, hard=hard)
+
+
+def test_a_session_takes_no_step_that_is_not_in_the_table() -> None:
+    with stepped(Toy()) as fw:
+        session = the_session(fw, newsession(fw))
+        with pytest.raises(IllegalTransition, match="LIVE has no transition DRAINED"):
+            session.move(SessionEvent.DRAINED)
+        assert session.state is SessionState.LIVE
 
 
 def test_the_driver_of_a_session_is_named_before_and_after_it_moves() -> None:

@@ -14,7 +14,7 @@ from opencrypto import (
     Capability,
 )
 from opencrypto.testing import CLAUSES, DriverContract, check_driver
-from opencrypto.testing.check import Report
+from opencrypto.testing.report import Report
 from opencrypto_swcrypto._driver import SwcryptoDriver
 from tests.kit.correct_drivers import Honest, HonestPlain, HonestThreaded
 
@@ -96,4 +96,4 @@ def test_the_command_runs_the_same(report: Report) -> None:
 def test_the_table_shows_every_clause(report: Report) -> None:
     lines = str(report).splitlines()
     assert lines[0] == "driver honest: keeps the contract"
-    assert [line.split()[0] for line in lines[1:]] == list(CLAUSES)
+    assert [line.split()[0] for line in lines[1:] if line[:4].strip()] == list(CLAUSES)

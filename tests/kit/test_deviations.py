@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from opencrypto import DriverUnavailable, UsageError
+from opencrypto import Capability, DriverUnavailable, UsageError
 from opencrypto.testing import check_driver, faults
 from tests.kit.correct_drivers import Honest
 
@@ -26,9 +27,20 @@ class Unavailable(Honest):
         raise DriverUnavailable("no such card")
 
 
+class Leaves(Honest):
+    made = 0
+
+    def __init__(self):
+        type(self).made += 1
+        if self.made > 3:
+            raise DriverUnavailable("the card was pulled")
+        super().__init__()
+
+
 class TestIt(DriverContract):
     driver_class = {driver}
     deviations = {deviations}
+    may_be_absent = {absent!r}
     patience = {patience}
 """
 
@@ -39,12 +51,13 @@ def run(
     deviations: object,
     *options: str,
     patience: float = 5.0,
+    absent: str = "",
     **env: str,
 ) -> str:
     """Run the contract of a driver under pytest, as an outside author does; return the output."""
     (folder / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
     (folder / "test_it.py").write_text(
-        MODULE.format(driver=driver, deviations=deviations, patience=patience)
+        MODULE.format(driver=driver, deviations=deviations, patience=patience, absent=absent)
     )
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-ra", "-p", "no:cacheprovider", *options],
@@ -84,8 +97,8 @@ def test_a_deviation_is_an_expected_failure(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_stale_excuse_fails(tmp_path: Path) -> None:
-    out = run(tmp_path, "Honest", {"D15": "erratum 7"}, "-k", "D15")
-    assert "10 failed" in out, out
+    out = run(tmp_path, "Honest", {"D15": "erratum 7"}, "-k", "D15_buffers")
+    assert "5 failed" in out, out
     assert "take the deviation away (erratum 7)" in out
 
 
@@ -104,12 +117,30 @@ def test_what_is_not_claimed_is_shown(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_driver_that_is_not_available_skips_with_its_reason(tmp_path: Path) -> None:
+def test_a_driver_that_is_not_available_is_a_failure(tmp_path: Path) -> None:
     out = run(tmp_path, "Unavailable", {})
-    assert "no such card" in out, out
+    assert "not tried: no such card; where that may be so, say why in may_be_absent" in out, out
+    # What needs no driver passes: that deviations name what is there.
+    assert " failed" in out
+    assert "1 passed" in out
+    assert " skipped" not in out
+
+
+@pytest.mark.slow
+def test_a_driver_that_may_be_absent_skips_with_both_reasons(tmp_path: Path) -> None:
+    absent = "the card is in one machine only"
+    out = run(tmp_path, "Unavailable", {}, absent=absent)
+    assert f"not tried: no such card ({absent})" in out, out
     assert "failed" not in out
-    out = run(tmp_path, "Unavailable", {}, OPENCRYPTO_REQUIRE="afalg,honest")
+    out = run(tmp_path, "Unavailable", {}, absent=absent, OPENCRYPTO_REQUIRE="afalg,honest")
     assert " failed" in out, out
+
+
+@pytest.mark.slow
+def test_a_driver_that_leaves_in_the_middle_is_a_failure(tmp_path: Path) -> None:
+    out = run(tmp_path, "Leaves", {}, "-k", "D2", absent="it is somewhere else")
+    assert "not tried: the driver was here and is not any more: the card was pulled" in out, out
+    assert " failed" in out
 
 
 @pytest.mark.slow
@@ -133,8 +164,46 @@ def test_an_unavailable_driver_without_pytest() -> None:
         raise DriverUnavailable("no such card")
 
     report = check_driver(Honest, make_driver=make)
-    assert report.ok
-    assert {result.outcome for result in report.results} == {"skipped"}
+    assert not report.ok
+    assert report.verdict == "not tried: no such card"
+    assert {result.outcome for result in report.results} == {"not tried"}
+
+
+def test_a_driver_that_leaves_in_the_middle_without_pytest() -> None:
+    made = []
+
+    def make() -> Honest:
+        made.append(1)
+        if len(made) > 4:
+            raise DriverUnavailable("the card was pulled")
+        return Honest()
+
+    report = check_driver(Honest, make_driver=make, clauses={"D2", "D4"})
+    assert not report.ok
+    assert not report.broken
+    assert "was here and is not any more: the card was pulled" in report.verdict
+    assert any(result.passed for result in report.results)
+
+
+class Nothing(Honest):
+    """Claims nothing."""
+
+    capabilities: Mapping[int, Capability] = {}
+
+
+def test_a_driver_that_claims_nothing_does_not_keep_the_contract() -> None:
+    report = check_driver(Nothing)
+    assert not report.ok
+    assert report.verdict == "not tried: the driver claims no algorithm and no key operation"
+
+
+def test_clauses_for_which_there_is_no_ground_are_not_kept() -> None:
+    report = check_driver(Honest, clauses={"K1"})
+    assert not report.ok
+    assert report.verdict == "not tried: not claimed by this driver"
+    (result,) = (result for result in report.results if result.clause == "K1")
+    assert "skipped, not claimed by this driver: test_K1_known_answers" in str(report)
+    assert result.skipped == 3
 
 
 @pytest.mark.slow

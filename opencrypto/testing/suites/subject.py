@@ -25,7 +25,7 @@ from opencrypto.constants import (
 )
 from opencrypto.driver import KOPS, Driver
 from opencrypto.exceptions import CryptoError, DriverBug
-from opencrypto.testing._rig import Caller
+from opencrypto.testing._bounded import Caller
 from opencrypto.xform import AEAD_PARTNERS, FACTS, Kind
 
 PATIENCE: Final = 5.0
