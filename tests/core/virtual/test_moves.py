@@ -218,7 +218,7 @@ def test_observers_hear_of_a_session_that_goes_to_one_driver() -> None:
         framework.attach(driver("mac", CRYPTO_SHA1_HMAC))
         sid = framework.newsession(ETM)
         framework.attach(driver("both", CRYPTO_AES_CBC, CRYPTO_SHA1_HMAC))
-        crp = perform(framework, Cryptop(sid, bytearray(52), seal()))
+        crp = perform(framework, Cryptop(sid, bytearray(52), sealing(32)))
         assert moves == [(sid, crp.sid)]
         assert crp.sid != sid
 
