@@ -29,6 +29,7 @@ class Bench:
             self.hand_over,
             self.kick,
             Plugins().observers(),
+            lambda: None,
         )
 
     def kick(self) -> None:
