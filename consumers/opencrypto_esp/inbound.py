@@ -21,7 +21,6 @@ from opencrypto_esp.results import Drop, Reason, Result
 from opencrypto_esp.sa import Mode, SecurityAssociation
 from opencrypto_esp.state import Numbers
 
-
 _new: Final = tuple.__new__  # makes a named tuple at a third of its own call's cost
 
 
