@@ -103,6 +103,7 @@ _REMEDIES: Final = {
     Reason.NO_LENGTH: "record with offloads off: ethtool -K DEVICE tso off gso off gro off",
     Reason.FRAGMENT: "use tunnel mode outbound, and put fragments together before unprotecting",
     Reason.TOO_BIG: "record with a smaller MTU",
+    Reason.UNKNOWN_ROUTE: "protect what has such a route with ESP",
     Reason.NO_DRIVER: "see: opencrypto drivers",
     Reason.NOT_KEPT: "make room for the state file",
 }
