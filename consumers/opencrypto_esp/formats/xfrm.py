@@ -7,7 +7,8 @@ Source: ip/ipxfrm.c, xfrm_state.c and xfrm_policy.c of iproute2, and ip-xfrm(8).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from ipaddress import ip_network
 from typing import Any, Final
 
@@ -30,7 +31,10 @@ TITLE: Final = "ip xfrm"
 
 _PROTOCOLS: Final = {
     "esp": Protocol.ESP, "50": Protocol.ESP, "ah": Protocol.AH, "51": Protocol.AH,
+    "comp": Protocol.IPCOMP, "108": Protocol.IPCOMP,
 }  # fmt: skip
+_BESIDE_IPCOMP: Final = ("4", "41", "ipip", "ipv6")
+"""What the kernel makes beside an SA of IPComp, for packets that were too short to compress."""
 _MODES: Final = {mode.value: mode for mode in (Mode.TRANSPORT, Mode.TUNNEL)}
 _FLAGS: Final = frozenset({
     "noecn", "decap-dscp", "nopmtudisc", "wildrecv", "icmp", "af-unspec", "align4", "esn",
@@ -183,7 +187,7 @@ class _State(_Entry):
         self._reqid = 0
         self._values: dict[str, Any] = {"keys": WRITTEN, "replay_window": 0}
         self._selected: list[Network] = []
-        self._authentic = False
+        self._suited = self._authentic = False
         self._numbers = dict.fromkeys(("seq", "seq-hi", "oseq", "oseq-hi"), 0)
         self._words |= {
             "src": lambda words: self._end("src", words),
@@ -215,13 +219,15 @@ class _State(_Entry):
         """Add the SA."""
         if not self._ends or not self._proto:
             raise UsageError(f"{self._where}: the SA has no addresses, or no protocol")
+        if self._proto in _BESIDE_IPCOMP:
+            return
         protocol = _PROTOCOLS.get(self._proto)
         if protocol is None:
             self._remark(f"SAs of {_shown(self._proto)}")
             return
         values = self._values
         values["protocol"] = protocol
-        if "spi" not in values or not ({"encryption", "integrity"} & values.keys()):
+        if "spi" not in values or not self._suited:
             self._remark("SAs that have no keys yet")
             return
         mode = _MODES.get(self._mode)
@@ -266,7 +272,7 @@ class _State(_Entry):
 
     def _set_suite(self) -> None:
         values = self._values
-        if values["protocol"] is Protocol.AH:
+        if values["protocol"] is not Protocol.ESP:
             return
         values.setdefault("encryption", "null")
         if not self._authentic:
@@ -336,13 +342,14 @@ class _State(_Entry):
         name = self._name(words)
         self._values["encryption"] = _known(names.LINUX_ENCRYPTIONS.get(name), words)
         self._values["encryption_key"] = self._key(words)
+        self._suited = True
 
     def _aead(self, words: Words) -> None:
         name, key = self._name(words), words.key()
         found = names.LINUX_AEADS.get((name, words.number()))
         self._values["encryption"] = _known(found, words)
         self._values["encryption_key"] = key
-        self._authentic = True
+        self._authentic = self._suited = True
 
     def _auth(self, words: Words) -> None:
         name = self._name(words)
@@ -358,10 +365,13 @@ class _State(_Entry):
         found = names.LINUX_INTEGRITIES.get((name, bits))
         self._values["integrity"] = _known(found, words)
         self._values["integrity_key"] = key
-        self._authentic = True
+        self._authentic = self._suited = True
 
     def _comp(self, words: Words) -> None:
+        if words.take() != "deflate":
+            raise words.bad("names a compression that IPComp is not known with")
         words.skip()
+        self._suited = True
 
     def _encap(self, words: Words) -> None:
         if words.next_is("type"):
@@ -424,9 +434,9 @@ class _Policy(_Entry):
             return
         if not self._direction:
             raise UsageError(f"{self._where}: the policy has no direction")
-        templates = tuple(each.made() for each in self._templates if each.proto in _PROTOCOLS)
+        templates = _within(each.made() for each in self._templates if each.proto in _PROTOCOLS)
         if not templates:
-            self._remark("policies without ESP or AH")
+            self._remark("policies that ask for nothing that is known")
             return
         direction = Direction.OUT if self._direction == "out" else Direction.IN
         source, destination = self._selected
@@ -496,6 +506,17 @@ class _Template:
             self._numbers["reqid"],
             self._mode,
         )
+
+
+def _within(templates: Iterable[Template]) -> tuple[Template, ...]:
+    """Return templates, each with the ends of the tunnel before it if it names none itself."""
+    found: list[Template] = []
+    for template in templates:
+        if found and template.source.is_unspecified and template.destination.is_unspecified:
+            before = found[-1]
+            template = replace(template, source=before.source, destination=before.destination)
+        found.append(template)
+    return tuple(found)
 
 
 def _selector(words: Words, remark: Callable[[str], None], *, begun: bool = False) -> list[Network]:
