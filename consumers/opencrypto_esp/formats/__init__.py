@@ -85,8 +85,9 @@ def load_sas(
     sas = joined(content)
     if not sas:
         raise UsageError(f"{named} has no SA with keys; give the listing of SAs too: ip xfrm state")
-    for what, times in content.remarks.items():
-        _heard(f"{named}: {what} ({times}) are left out", remark)
+    if content.remarks:
+        listed = ", ".join(f"{what} ({times})" for what, times in content.remarks.items())
+        _heard(f"{named}: left out is what cannot be taken: {listed}", remark)
     return sas
 
 
@@ -143,11 +144,19 @@ def _read(path: Path) -> Content:
 
 def _refuse_keys(path: Path) -> None:
     """Refuse keys in the place of a file that has them, and do not show them once more."""
-    if _KEY.search(str(path)) and not path.exists():
+    word = str(path)
+    if (_KEY.search(word) or tcpdump.recognised(word)) and not _is_there(path):
         raise UsageError(
             "a key is no file: all users see it on a command line; write the line into a file, "
             "run chmod 600 on that, and name it here"
         )
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # longer than any name
+        return False
 
 
 __all__ = [

@@ -277,7 +277,6 @@ class _State(_Entry):
         values.setdefault("encryption", "null")
         if not self._authentic:
             values["unauthenticated"] = True
-            self._remark("SAs that encrypt without integrity")
 
     def _counted(self, words: Words) -> bool:
         if words.next_is("seq-hi", "oseq-hi"):
