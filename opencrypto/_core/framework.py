@@ -748,6 +748,7 @@ class Framework:
         self._dispatcher.after_fork()
         self._key_requests.after_fork()
         self._sessions.after_fork()
+        self._attachments.after_fork()
 
     def __enter__(self) -> Self:
         return self

@@ -95,7 +95,7 @@ def test_a_driver_refuses_what_it_cannot_chain() -> None:
         picky = driver("picky", CRYPTO_AES_CBC, CRYPTO_SHA1_HMAC)
         picky.flags = 0  # hardware: it would be chosen first
 
-        def refusal(ini: Sequence[Cryptoini], profile: Profile) -> str:
+        def refusal(ini: Sequence[Cryptoini], profile: Profile, named: bool = False) -> str:
             ciphers_first = ini[0].alg == CRYPTO_AES_CBC
             return "" if profile.ordered and ciphers_first else "encrypts first, in that order only"
 

@@ -22,6 +22,7 @@ from opencrypto import (
     Framework,
     Profile,
     UsageError,
+    hookimpl,
 )
 from tests.core.virtual.support import (
     ETM,
@@ -112,7 +113,7 @@ def test_the_whole_moves_where_no_part_can() -> None:
         framework.detach("part0")
         whole = driver("whole", CRYPTO_AES_CBC, CRYPTO_SHA1_HMAC)
         whole.refusal = (  # type: ignore[method-assign]  # a stand-in
-            lambda ini, profile: "" if len(ini) == 2 else "takes the whole or nothing"
+            lambda ini, profile, named=False: "" if len(ini) == 2 else "takes the whole or nothing"
         )
         framework.attach(whole)
         buf = bytearray(52)
@@ -153,7 +154,7 @@ def test_a_session_of_which_a_driver_has_all_is_not_left_in_parts() -> None:
     both, late = (driver(name, CRYPTO_AES_CBC, CRYPTO_SHA1_HMAC) for name in ("both", "late"))
     with Framework(plugins=False) as framework:
 
-        def refusal(ini: Sequence[Cryptoini], profile: Profile) -> str:
+        def refusal(ini: Sequence[Cryptoini], profile: Profile, named: bool = False) -> str:
             if not any(info.name == "late" for info in framework.drivers):
                 framework.attach(late)
             return "is about to leave"
@@ -211,6 +212,26 @@ def test_what_ends_before_any_part_has_it_is_counted_once() -> None:
         assert ask(32).etype == errno.EAGAIN  # the old number leads to the driver, which counts
         assert counted() == (2, 2, 104, 3)
         assert framework.sysctl["opencrypto.algs.AES_CBC.ops"] == 4
+
+
+def test_observers_hear_of_a_session_that_goes_to_one_driver() -> None:
+    moves: list[tuple[int, int]] = []
+
+    class Watcher:
+        name = "watcher"
+
+        @hookimpl
+        def opencrypto_migrated(self, sid: int, new_sid: int) -> None:
+            moves.append((sid, new_sid))
+
+    with Framework(plugins=[Watcher()]) as framework:
+        framework.attach(driver("cipher", CRYPTO_AES_CBC))
+        framework.attach(driver("mac", CRYPTO_SHA1_HMAC))
+        sid = framework.newsession(ETM)
+        framework.attach(driver("both", CRYPTO_AES_CBC, CRYPTO_SHA1_HMAC))
+        crp = perform(framework, Cryptop(sid, bytearray(52), seal()))
+        assert moves == [(sid, crp.sid)]
+        assert crp.sid != sid
 
 
 def test_one_that_has_moved_is_not_moved_once_more() -> None:

@@ -163,13 +163,17 @@ class Link:
         ends = (OURS, KERNEL) if direction == "in" else (KERNEL, OURS)
         source, destination = (end[version] for end in ends)
         mixed = inner != version
+        # What would not become smaller comes without IPComp.
+        optional = " level use" if direction == "in" else ""
         states = [self._state(sa, source, destination, mixed=mixed) for sa in sas]
         templates = " ".join(
             f"tmpl src {source} dst {destination} proto {_PROTOCOLS[sa.protocol]} reqid {sa.spi} "
-            f"mode {sa.mode}" + (" level use" if sa.protocol is Protocol.IPCOMP else "")
+            f"mode {sa.mode}" + optional * (sa.protocol is Protocol.IPCOMP)
             for sa in sas
         )
-        selector = f"src {ends[0][inner]} dst {ends[1][inner]}"
+        # Not what else comes from there: of ESP in UDP the UDP would have to be protected, too.
+        ports = f"proto udp sport {_PORT} dport {_PORT}"
+        selector = f"src {ends[0][inner]} dst {ends[1][inner]} {ports}"
         self._run(*states, f"xfrm policy add {selector} dir {direction} {templates}")
 
     @staticmethod
