@@ -113,7 +113,7 @@ def gateway(
         outer = held.enter_context(Outer(udp=udp, mark=mark))
         with acting_as(who):
             _check_readable(user)
-            sas = load_sas(sa)
+            sas = load_sas(sa, remark=show.warn)
             journal = Journal(state)
         held.callback(journal.close)
         device.set_up(mtu or outer.fitting(sas))
@@ -124,7 +124,8 @@ def gateway(
         work = held.enter_context(
             Gateway(
                 framework, device, outer, sas, journal,
-                reload=lambda: load_sas(sa), say=show.warn, test_keys=test_keys, grace=grace,
+                reload=lambda: load_sas(sa, remark=show.warn), say=show.warn,
+                test_keys=test_keys, grace=grace,
             )
         )  # fmt: skip
         held.enter_context(_told_by_signals(work))
