@@ -66,12 +66,18 @@ def check(
     except DriverUnavailable as error:
         show.say(f"driver {driver}: not tried: {error.reason}")
         raise typer.Exit(1) from None
+    vectors = wycheproof is not None or acvp is not None
+    if (subject or vectors) and (clause or quick or soak or isolated):
+        raise UsageError(
+            "--clause, --quick, --soak and --isolated are of the contract, which is not tried "
+            "where vectors are asked; leave them out"
+        )
     if subject:
+        if vectors:
+            raise UsageError("a subject is asked by stdin; leave --wycheproof and --acvp out")
         _answer(found, patience)
         return
-    if wycheproof is not None or acvp is not None:
-        if clause:
-            raise UsageError("a clause is of the contract, which vectors are asked instead of")
+    if vectors:
         _tell(
             (
                 check_suites(
