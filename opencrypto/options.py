@@ -387,5 +387,5 @@ def _variable(token: str) -> str:
 
 def _place(error: Exception) -> str:
     """Return what is wrong with a file without a word of what is in it."""
-    found = re.search(r"\(at line \d+, column \d+\)", str(error))
+    found = re.search(r"\(at (?:line \d+, column \d+|end of document)\)", str(error))
     return found[0].strip("()") if found else type(error).__name__

@@ -61,6 +61,14 @@ class End(ABC):
             Drop: why it must not be handed on.
         """
 
+    def _unserved(self, packet: bytes, octets: int) -> Result:
+        """Return a packet that no driver had to do with, and count it."""
+        with self.channel.lock:
+            self.flow.packets += 1
+            self.flow.octets_in += octets
+            self.flow.octets_out += len(packet)
+        return Result(packet, None, self.sa)
+
     def snapshot(self) -> Flow:
         """Return the counts as they are now."""
         flow = Flow()

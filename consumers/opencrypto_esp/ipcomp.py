@@ -33,7 +33,7 @@ _HEADER: Final = Struct("!BBH")
 
 
 class CompOutbound(SendingEnd):
-    """The end that compresses."""
+    """The end that compresses. Of a job's `seq` it makes how much there is to compress."""
 
     def __init__(
         self, framework: Framework, sa: SecurityAssociation, numbers: Numbers, *, batch: bool
@@ -53,16 +53,15 @@ class CompOutbound(SendingEnd):
         else:
             # What is in a tunnel begins at 0, and its number comes with its version.
             place = ip.Place(0, 0, ip.length(packet))
-        if place.head == place.end:
-            raise Drop(Reason.NO_PAYLOAD)
         job = self.channel.take()
         job.packet = packet
         job.place = place
         job.octets = place.end
         crp = job.crp
         crp.buf = self._buffer(job)
-        crp.ilen = crp.desc[0].len = place.end - place.head
-        self.channel.start(job)
+        crp.ilen = crp.desc[0].len = job.seq = place.end - place.head
+        if job.seq:
+            self.channel.start(job)
         return job
 
     def _buffer(self, job: Job) -> bytearray:
@@ -72,6 +71,8 @@ class CompOutbound(SendingEnd):
         """Wait for the compressed payload, and return the packet with it if it is smaller."""
         channel = self.channel
         try:
+            if not job.seq:
+                return self._unserved(job.packet[: job.octets], job.octets)
             channel.wait(job)
             packet = self._packet(job)
             with channel.lock:
@@ -106,7 +107,7 @@ class CompOutbound(SendingEnd):
 
 
 class CompInbound(ReceivingEnd):
-    """The end that decompresses."""
+    """The end that decompresses. Of a job's `seq` it makes the protocol that came."""
 
     number = ip.IPCOMP
 
@@ -144,7 +145,8 @@ class CompInbound(ReceivingEnd):
         channel = self.channel
         try:
             if job.seq != ip.IPCOMP:
-                return self._left(job)
+                left = self.bare(job.packet).packet or b""
+                return self._unserved(left, job.place.end)
             self._wait(job)
             packet, place = job.packet, job.place
             assert isinstance(job.crp.buf, Mbuf)
@@ -160,16 +162,6 @@ class CompInbound(ReceivingEnd):
             return Result(inner, None, self.sa)
         finally:
             channel.give(job)
-
-    def _left(self, job: Job) -> Result:
-        """Return a packet that was left uncompressed; no driver had to do with it."""
-        result = self.bare(job.packet)
-        assert result.packet is not None
-        with self.channel.lock:
-            self.flow.packets += 1
-            self.flow.octets_in += job.place.end
-            self.flow.octets_out += len(result.packet)
-        return result
 
     def _wait(self, job: Job) -> None:
         try:

@@ -112,6 +112,20 @@ class KeptNumbers(Numbers):
         # Only now: whatever interrupts the saving, none is used that is not on the disk.
         self.reserved = claimed
 
+    def is_low(self) -> bool:
+        """Tell whether half of what was reserved ahead is used, so that more is wanted soon."""
+        left = self.reserved - self._highest()
+        return self._claimed is not None and not self._stopped and left < self._ahead // 2
+
+    def claim(self) -> int:
+        """Have more of them in the next record, and return up to which; not to be used yet."""
+        ahead = min(self._sa.last_sequence, self._highest() + self._next_ahead())
+        self._claimed = ahead if self._claimed is None else max(ahead, self._claimed)
+        return self._claimed
+
+    def _highest(self) -> int:
+        return self.top if self._sa.direction is Direction.OUT else self.window.top
+
     def _next_ahead(self) -> int:
         now = time.monotonic()
         quick = now - self._when < QUICK

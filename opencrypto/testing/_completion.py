@@ -64,7 +64,7 @@ class Completion(ContractBase):
         hints = Hints()
         with self.rig(hints.stand_before) as rig:
             (sid,) = case.open(rig, ["key"])
-            length = some_length(case.case, self.maxlen(case.case))
+            length = some_length(case.case, case.longest(self))
             hints.more = True
             rig.sym.once(
                 rig.request(sid, case.buffer(length, f"data {n}"), case.forward(length, "iv"))
@@ -92,7 +92,7 @@ class Completion(ContractBase):
         hints = Hints()
         with self.rig(hints.stand_before) as rig:
             (sid,) = case.open(rig, ["key"])
-            length = some_length(case.case, self.maxlen(case.case))
+            length = some_length(case.case, case.longest(self))
             hints.more = True
             rig.sym.chained(
                 [
@@ -120,7 +120,7 @@ class Completion(ContractBase):
             (sid,) = case.open(rig, ["key"])
             for hints.more in (False, True):
                 for size in SIZES:
-                    length = rounded(case.case, size, self.maxlen(case.case))
+                    length = rounded(case.case, size, case.longest(self))
                     buf = case.buffer(length, "data")
                     rig.run(sid, buf, case.forward(length, "iv"))
                     rig.run(sid, buf, case.backward(length))
@@ -164,7 +164,7 @@ class Completion(ContractBase):
         hints = Hints()
         with self.rig(hints.stand_before) as rig:
             (sid,) = case.open(rig, ["key"])
-            length = some_length(case.case, self.maxlen(case.case))
+            length = some_length(case.case, case.longest(self))
 
             def request() -> tuple[int, bytearray, Any]:
                 return sid, case.buffer(length, "data"), case.forward(length, "iv")
@@ -205,7 +205,7 @@ class Batches:
     def __init__(self, contract: ContractBase, work: Work) -> None:
         self._hints = Hints()
         self._work = work
-        maxlen = contract.maxlen(work.case)
+        maxlen = work.longest(contract)
         self._lengths = [rounded(work.case, size, maxlen) for size in BATCH_SIZES]
         self._contract = contract
 

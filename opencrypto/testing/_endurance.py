@@ -48,7 +48,7 @@ class Endurance(ContractBase):
         """Thousands of requests on one session, each answer compared with the first of its data."""
         with self.rig() as rig:
             (sid,) = case.open(rig, ["key"])
-            length = some_length(case.case, self.maxlen(case.case))
+            length = some_length(case.case, case.longest(self))
             expected: dict[int, bytes] = {}
 
             def ask(first: int) -> None:

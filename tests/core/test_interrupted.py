@@ -522,7 +522,7 @@ def test_finalizers_free_sessions_in_the_midst_of_everything(
                     fw.unblock(0, CRYPTO_SYMQ | CRYPTO_ASYMQ)
                 elif choice == 2:
                     assert fw.stats.ops
-                    assert dict(fw.sysctl)
+                    assert dict(fw.sysctl.items())
                 elif choice == 3:
                     fw.freereq(fw.getreq(2))
                     fw.kfreereq(fw.kgetreq())
@@ -604,7 +604,7 @@ def test_a_signal_handler_may_call_anything_in_the_midst_of_anything(
         assert fw.stats.ops >= 0
         assert fw.drivers
         with contextlib.suppress(CryptoError):  # of a driver that goes meanwhile
-            assert dict(fw.sysctl)
+            assert dict(fw.sysctl.items())
 
     def time_it() -> None:
         fw.sysctl["opencrypto.timing"] = int(not fw.sysctl["opencrypto.timing"])

@@ -305,11 +305,7 @@ class _State(_Entry):
             self._values["replay_window"] = size
 
     def _long_window(self, words: Words) -> None:
-        # Behind it is a comma.
-        digits = words.take().rstrip(",")
-        if not digits.isdecimal():
-            raise words.bad("must be a number of packets")
-        self._values["replay_window"] = int(digits)
+        self._values["replay_window"] = words.number()
         words.skip()
 
     def _number(self, name: str, words: Words) -> None:
@@ -324,9 +320,10 @@ class _State(_Entry):
         """Take names with their numbers, commas behind."""
         while words:
             name = words.take()
-            value = words.take().rstrip(",")
             if name in self._numbers:
-                self._numbers[name] = int(value, 16)
+                self._numbers[name] = words.number()
+            elif words:
+                words.take()
 
     def _name(self, words: Words) -> str:
         name = words.take()

@@ -22,6 +22,7 @@ from opencrypto import (
     Framework,
     Profile,
     UsageError,
+    hookimpl,
 )
 from tests.core.virtual.support import (
     ETM,
@@ -211,6 +212,26 @@ def test_what_ends_before_any_part_has_it_is_counted_once() -> None:
         assert ask(32).etype == errno.EAGAIN  # the old number leads to the driver, which counts
         assert counted() == (2, 2, 104, 3)
         assert framework.sysctl["opencrypto.algs.AES_CBC.ops"] == 4
+
+
+def test_observers_hear_of_a_session_that_goes_to_one_driver() -> None:
+    moves: list[tuple[int, int]] = []
+
+    class Watcher:
+        name = "watcher"
+
+        @hookimpl
+        def opencrypto_migrated(self, sid: int, new_sid: int) -> None:
+            moves.append((sid, new_sid))
+
+    with Framework(plugins=[Watcher()]) as framework:
+        framework.attach(driver("cipher", CRYPTO_AES_CBC))
+        framework.attach(driver("mac", CRYPTO_SHA1_HMAC))
+        sid = framework.newsession(ETM)
+        framework.attach(driver("both", CRYPTO_AES_CBC, CRYPTO_SHA1_HMAC))
+        crp = perform(framework, Cryptop(sid, bytearray(52), seal()))
+        assert moves == [(sid, crp.sid)]
+        assert crp.sid != sid
 
 
 def test_one_that_has_moved_is_not_moved_once_more() -> None:
