@@ -66,7 +66,7 @@ HAS_GIL: Final = bool(getattr(sys, "_is_gil_enabled", lambda: True)())
 
 def is_held(lock: threading.RLock) -> bool:
     """Tell whether the calling thread holds a re-entrant lock."""
-    return lock._is_owned()  # type: ignore[attr-defined, no-any-return]
+    return lock._is_owned()  # type: ignore[attr-defined, no-any-return]  # typeshed has it not
 
 
 class Latch:

@@ -208,6 +208,10 @@ def in_one_piece(parts: Segments, work: Callable[[memoryview], object]) -> None:
     A region of several segments is copied together, worked on, and copied back; the copy is
     wiped, since one of the two is plaintext. It raises nothing of its own; what `work` raises comes
     out, with the region as it was if that is of several segments.
+
+    Args:
+        parts: The segments of the region.
+        work: What changes a view of it in place, and leaves its length.
     """
     if len(parts) == 1:
         work(parts[0])
@@ -229,6 +233,9 @@ def request_iv(crd: Cryptodesc, cri: Cryptoini, ivlen: int, parts: Segments) -> 
         cri: The session's parameters of its algorithm; fresh IVs come from there.
         ivlen: The **bytes** of IV that it takes.
         parts: The request's buffer.
+
+    Returns:
+        The IV, of that many bytes; empty if it takes none.
 
     Raises:
         UsageError: the IV's place is not inside the buffer.
@@ -380,9 +387,9 @@ class ChainSession:
         aad = region(parts, tag.crd.skip, tag.length)
         payload = region(parts, crd.skip, step.length)
         if _encrypts(crd):
-            return transform.seal(iv, aad, payload, self.chain.macs[tag.position])  # type: ignore[no-any-return]
+            return transform.seal(iv, aad, payload, self.chain.macs[tag.position])  # type: ignore[no-any-return]  # by its kind
         place = self._mac_place(crp, tag, parts)
-        return transform.open(iv, aad, payload, b"".join(place))  # type: ignore[no-any-return]
+        return transform.open(iv, aad, payload, b"".join(place))  # type: ignore[no-any-return]  # by its kind
 
     def _end(self, crp: Cryptop, step: Step, plan: Plan, answer: Any) -> bool:
         """Put what a transform has answered where it belongs; False if a MAC did not verify."""

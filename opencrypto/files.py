@@ -474,7 +474,7 @@ def _target(path: Path, name: str, folder: int) -> str:
 def _own_descriptor(folder: int, name: str) -> int | None:
     """Return the descriptor of this process that a link of /proc stands for, if it does."""
     try:
-        where = os.readlink(f"/proc/self/fd/{folder}")  # noqa: PTH115 - beside its like
+        where = os.readlink(f"/proc/self/fd/{folder}")  # noqa: PTH115 - a name in /proc, not a path that is opened
     except OSError:
         return None  # there is no /proc, and so no such link
     if name.isdecimal() and re.fullmatch(rf"/proc/{os.getpid()}(/task/\d+)?/fd", where):

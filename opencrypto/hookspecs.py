@@ -29,12 +29,12 @@ hookspec: Final = pluggy.HookspecMarker(PROJECT)
 
 
 @hookspec
-def opencrypto_options() -> Iterable[Option[Any]]:  # type: ignore[empty-body]
+def opencrypto_options() -> Iterable[Option[Any]]:  # type: ignore[empty-body]  # a specification has none
     """Return what an operator can set of the plugin's drivers; see `opencrypto.options`."""
 
 
 @hookspec
-def opencrypto_drivers(options: Options) -> Iterable[Driver]:  # type: ignore[empty-body]
+def opencrypto_drivers(options: Options) -> Iterable[Driver]:  # type: ignore[empty-body]  # a specification has none
     """
     Return the drivers that this host can offer, not yet attached.
 

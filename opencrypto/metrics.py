@@ -29,7 +29,8 @@ from prometheus_client.registry import Collector as _Collector
 
 from opencrypto._core.tree import LEVELS
 from opencrypto._measure.counters import COUNTED
-from opencrypto._measure.timing import BOUNDS, PHASES
+from opencrypto._measure.histogram import COARSE_BOUNDS, coarse
+from opencrypto._measure.timing import PHASES
 from opencrypto.sysctl import Node, Value, sentence
 
 if TYPE_CHECKING:
@@ -208,21 +209,21 @@ class Collector(_Collector):
         )  # fmt: skip
 
     def _times(self, values: Mapping[str, Value]) -> Iterator[Metric]:
-        bounds = tuple(bound / NS for bound in BOUNDS)
+        bounds = tuple(bound / NS for bound in COARSE_BOUNDS)
         for phase in PHASES:
             prefix = f"opencrypto.timing.{phase}"
             total = _number(values, f"{prefix}.sum") / NS
             yield self._histogram(
                 f"opencrypto_request_{phase}_seconds",
                 f"Time {PHASES[phase]}, while opencrypto.timing is 1",
-                ((), (bounds, values[f"{prefix}.histogram"], total)),
+                ((), (bounds, _coarse(values, prefix), total)),
             )
         drivers = _between(values, "opencrypto.drivers.", ".hid")
         series = []
         for driver in drivers:
             prefix = f"opencrypto.drivers.{driver}.latency"
             total = _number(values, f"{prefix}.sum") / NS
-            series.append(((driver,), (bounds, values[f"{prefix}.histogram"], total)))
+            series.append(((driver,), (bounds, _coarse(values, prefix), total)))
         yield self._histogram(
             "opencrypto_driver_latency_seconds",
             f"Time {PHASES['done']}, while opencrypto.timing is 1",
@@ -253,6 +254,12 @@ class _Claim(Metric):
             "Collector(framework, name=...)"
         )
         self.type = "unknown"
+
+
+def _coarse(values: Mapping[str, Value], prefix: str) -> list[int]:
+    histogram = values[f"{prefix}.histogram"]
+    assert isinstance(histogram, tuple), prefix
+    return coarse(histogram)
 
 
 def _number(values: Mapping[str, Value], name: str) -> float:

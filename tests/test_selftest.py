@@ -86,9 +86,25 @@ def test_what_answers_wrongly_is_not_offered(caplog: pytest.LogCaptureFixture) -
         assert "ZeroDivisionError" in dict(info.failed)["SHA1_HMAC"]
         lines = [r.getMessage() for r in caplog.records if "selftest_failed" in r.getMessage()]
         assert len(lines) == 2
-        with pytest.raises(NoDriverError, match="broken: has no AES_CBC"):
+        with pytest.raises(NoDriverError, match="broken: is not trusted with AES_CBC"):
             fw.newsession(Cryptoini(CRYPTO_AES_CBC, bytes(16)))
         fw.newsession(Cryptoini(CRYPTO_NULL_CBC))
+
+
+def test_who_asks_is_told_why_it_is_missing() -> None:
+    """Not that the driver has no such algorithm, which it claims."""
+    with Framework(plugins=False) as fw:
+        fw.attach(Broken(), selftest=True)
+        with pytest.raises(NoDriverError) as caught:
+            fw.newsession([Cryptoini(CRYPTO_AES_CBC, bytes(16))])
+        assert caught.value.reasons == {
+            "broken": "is not trusted with AES_CBC: its known answer is wrong"
+        }
+        with pytest.raises(NoDriverError) as caught:
+            fw.newsession([Cryptoini(CRYPTO_AES_CBC, bytes(16)), Cryptoini(CRYPTO_SHA1)])
+        assert caught.value.reasons["broken"] == (
+            "has no SHA1, and is not trusted with AES_CBC: its known answer is wrong"
+        )
 
 
 class Harmed(ChainDriver):

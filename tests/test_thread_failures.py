@@ -17,6 +17,7 @@ import threading
 import time
 from asyncio import CancelledError
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import FrameType
 
 import pytest
@@ -105,7 +106,7 @@ def test_a_refused_start_leaves_no_job_to_be_done_later(refusals: Refusals) -> N
     refusals.left = 3
     ran: list[int] = []
     for n in range(3):
-        assert pool.submit(lambda n=n: ran.append(n))  # type: ignore[misc]
+        assert pool.submit(partial(ran.append, n))
         assert ran == list(range(n + 1))
     pool.close()
     assert ran == [0, 1, 2]
@@ -315,7 +316,7 @@ def test_a_signal_handler_may_submit_in_the_midst_of_a_submit() -> None:
     done: list[int] = []
     with alarms(0.0003, lambda: pool.submit(lambda: done.append(-1))) as count:
         for n in range(20_000):
-            assert pool.submit(lambda n=n: done.append(n))  # type: ignore[misc]
+            assert pool.submit(partial(done.append, n))
     pool.close()
     assert count
     assert len(done) == 20_000 + len(count)

@@ -8,6 +8,7 @@ Usage: tools/draw_operators.py [FOLDER]   (needs tmux and prometheus; takes a mi
 from __future__ import annotations
 
 import html
+import io
 import json
 import re
 import sys
@@ -22,15 +23,15 @@ ROOT = Path(__file__).parents[1]
 for part in (".", "drivers", "consumers"):
     sys.path.insert(0, str(ROOT / part))
 
-from prometheus_client import start_http_server  # noqa: E402 - after the path
-from rich.console import Console  # noqa: E402
-from rich.text import Text  # noqa: E402
+from prometheus_client import start_http_server
+from rich.console import Console
+from rich.text import Text
 
-from opencrypto import CRYPTO_F_BATCH, Framework  # noqa: E402
-from tests.operators.live_process import watched  # noqa: E402
-from tests.operators.load import Hardware, Instant, Load  # noqa: E402
-from tests.operators.test_metrics import Server, registry  # noqa: E402
-from tests.operators.test_top import Terminal  # noqa: E402
+from opencrypto import CRYPTO_F_BATCH, Framework
+from tests.operators.live_process import watched
+from tests.operators.load import Hardware, Instant, Load
+from tests.operators.test_metrics import Server, registry
+from tests.operators.test_top import Terminal
 
 COLOURS = ("#3274d9", "#e0752d", "#3f9142", "#b877d9", "#c4162a", "#806eb7", "#148a8a")
 WIDTH, HEIGHT, COLUMN = 1200, 170, 400
@@ -55,7 +56,7 @@ def draw_top(folder: Path, width: int, height: int) -> None:
                 screen = terminal.screen(colours=True)
             finally:
                 terminal("kill-server")
-    console = Console(record=True, width=width, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    console = Console(record=True, width=width, file=io.StringIO())
     for line in screen.split("\n")[:height]:
         console.print(Text.from_ansi(line), no_wrap=True, overflow="crop")
     text = console.export_svg(title="opencrypto top")

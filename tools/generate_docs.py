@@ -16,17 +16,18 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
 
-from opencrypto import _state, exceptions  # noqa: E402 - found through the line above
-from opencrypto.testing import CLAUSES  # noqa: E402
+from opencrypto import _state, exceptions
+from opencrypto.testing import CLAUSES
 
 DOCS = ROOT / "docs"
 
 
-def states(table: _state.Table) -> str:  # type: ignore[type-arg]
+def states(table: _state.Table[Any, Any]) -> str:
     """Draw a table of transitions."""
     lines = ["```mermaid", "stateDiagram-v2"]
     first = next(iter(table))

@@ -21,6 +21,7 @@ from opencrypto import (
     Cryptoini,
     Cryptop,
     Framework,
+    Mbuf,
     NoDriverError,
     UnknownSession,
 )
@@ -78,7 +79,7 @@ class Channel:
         framework: Framework,
         inis: Sequence[Cryptoini],
         fill: Callable[[Sequence[Cryptodesc]], None],
-        remake: Callable[[Job], bytearray],
+        remake: Callable[[Job], bytearray | Mbuf],
         flow: Flow,
         *,
         batch: bool = False,

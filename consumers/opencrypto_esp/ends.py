@@ -6,10 +6,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from typing import ClassVar, Final
 
-from opencrypto import Cryptodesc, Cryptoini, Framework
+from opencrypto import Cryptodesc, Cryptoini, Framework, Mbuf
+from opencrypto_esp import ip
 from opencrypto_esp.channel import Channel, Job
-from opencrypto_esp.ip import Place
 from opencrypto_esp.policy import Policy
 from opencrypto_esp.results import Drop, Flow, Reason, Result
 from opencrypto_esp.sa import SecurityAssociation
@@ -48,7 +49,7 @@ class End(ABC):
         """Fill in what no packet changes."""
 
     @abstractmethod
-    def _buffer(self, job: Job) -> bytearray:
+    def _buffer(self, job: Job) -> bytearray | Mbuf:
         """Make a request's buffer of what its job has of the packet."""
 
     @abstractmethod
@@ -59,6 +60,21 @@ class End(ABC):
         Raises:
             Drop: why it must not be handed on.
         """
+
+    def _unserved(self, packet: bytes, octets: int) -> Result:
+        """Return a packet that no driver had to do with, and count it."""
+        with self.channel.lock:
+            self.flow.packets += 1
+            self.flow.octets_in += octets
+            self.flow.octets_out += len(packet)
+        return Result(packet, None, self.sa)
+
+    def snapshot(self) -> Flow:
+        """Return the counts as they are now."""
+        flow = Flow()
+        with self.channel.lock:
+            flow.add(self.flow)
+        return flow
 
 
 class SendingEnd(End):
@@ -87,7 +103,14 @@ class SendingEnd(End):
 
 
 class ReceivingEnd(End):
-    """The end that receives, with its window, and the selectors that what comes out must match."""
+    """
+    The end that receives, with its window, and the selectors that what comes out must match.
+
+    Attributes:
+        number: The protocol's number in IP.
+    """
+
+    number: ClassVar[int]
 
     def __init__(
         self,
@@ -103,13 +126,44 @@ class ReceivingEnd(End):
         self._policy = Policy([(sa, True)]) if sa.source or sa.destination else None
 
     @abstractmethod
-    def submit(self, packet: bytes, place: Place) -> Job:
+    def submit(self, packet: bytes, place: ip.Place) -> Job:
         """
         Send what stands at `place` of a packet through the framework.
 
         Raises:
             Drop: why that cannot be.
         """
+
+    def receive(self, packet: bytes) -> Result:
+        """
+        Receive what has come out of another SA.
+
+        Raises:
+            Drop: why it must not be handed on.
+        """
+        try:
+            place = ip.locate(packet)
+        except Drop:
+            return self.bare(packet)
+        if packet[place.nh_at] != self.number:
+            return self.bare(packet)
+        if spi_of(self.number, packet, place) != self.sa.spi:
+            raise Drop(Reason.UNKNOWN_SPI)
+        return self.finish(self.submit(packet, place))
+
+    def bare(self, packet: bytes) -> Result:
+        """
+        Receive a packet that is not of this protocol, if that may be.
+
+        Raises:
+            Drop: it may not.
+        """
+        raise Drop(Reason.POLICY)
+
+    def _agree(self, packet: bytes) -> None:
+        """See that what came out is what the SA is for (RFC 4301 §5.2)."""
+        if self._policy is not None and not self._policy.find(packet):
+            raise Drop(Reason.POLICY)
 
     def _check(self, low: int) -> int:
         """Return the whole sequence number, if the window has room for it."""
@@ -128,3 +182,21 @@ class ReceivingEnd(End):
             reason = self.window.update(seq)
         if reason is not None:
             raise Drop(reason)
+
+
+def spi_of(number: int, packet: bytes, place: ip.Place) -> int:
+    """
+    Return the SPI of ESP, AH or IPComp, whose SPI is its CPI; `number` says which of them it is.
+
+    Raises:
+        Drop: the packet ends before it.
+    """
+    at = place.head
+    start, size, least = _SPIS[number]
+    if place.end - at < least:
+        raise Drop(Reason.TRUNCATED)
+    return int.from_bytes(packet[at + start : at + start + size])
+
+
+_SPIS: Final = {ip.ESP: (0, 4, 8), ip.AH: (4, 4, 12), ip.IPCOMP: (2, 2, 4)}
+"""Where each protocol has it, how long it is, and how long its header is at least."""

@@ -7,22 +7,25 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self, TypeAlias
+from typing import Any, Final, Self, TypeAlias
 
 from opencrypto import Framework, UsageError
 from opencrypto.driver import renew_after_fork
 from opencrypto_esp import ip, nat_t
-from opencrypto_esp.channel import Job
-from opencrypto_esp.ends import ReceivingEnd, SendingEnd
+from opencrypto_esp.ah import AhInbound, AhOutbound
+from opencrypto_esp.bundle import ReceivingBundle, SendingBundle, chains
+from opencrypto_esp.ends import ReceivingEnd, SendingEnd, spi_of
+from opencrypto_esp.forms import NUMBERS, Forms
 from opencrypto_esp.inbound import Inbound
+from opencrypto_esp.ipcomp import CompInbound, CompOutbound
 from opencrypto_esp.outbound import Outbound
 from opencrypto_esp.policy import Policy
-from opencrypto_esp.receivers import Receivers
+from opencrypto_esp.receivers import Receiver, Receivers
 from opencrypto_esp.results import Counters, Drop, Flow, Reason, Result
-from opencrypto_esp.sa import NAT_T_PORT, Direction, SecurityAssociation
+from opencrypto_esp.sa import Direction, Protocol, SecurityAssociation
 from opencrypto_esp.state import Keeper, Numbers, State
 from opencrypto_esp.together import check_readable, check_sendable, check_together
 
@@ -30,8 +33,20 @@ DEPTH: Final = 64
 """How many packets `Esp.protect_many` and `Esp.unprotect_many` keep in flight."""
 
 Packet: TypeAlias = bytes | bytearray | memoryview
-_End: TypeAlias = SendingEnd | ReceivingEnd
-_Started: TypeAlias = tuple[_End, Job] | Result
+_Sender: TypeAlias = SendingEnd | SendingBundle
+_End: TypeAlias = _Sender | Receiver
+_Started: TypeAlias = tuple[_End, Any] | Result
+
+_SENDING: Final[Mapping[Protocol, type[Outbound | AhOutbound | CompOutbound]]] = {
+    Protocol.ESP: Outbound,
+    Protocol.AH: AhOutbound,
+    Protocol.IPCOMP: CompOutbound,
+}
+_RECEIVING: Final[Mapping[Protocol, type[Inbound | AhInbound | CompInbound]]] = {
+    Protocol.ESP: Inbound,
+    Protocol.AH: AhInbound,
+    Protocol.IPCOMP: CompInbound,
+}
 
 
 class Esp:
@@ -79,34 +94,48 @@ class Esp:
         check_readable(self.sas, old_ciphers=old_ciphers, unverified=unverified)
         if not test_keys:
             check_sendable(self.sas)
+        numbered = [sa for sa in self.sas if sa.numbered]
         self._state: State | None = None
-        keep: Callable[[SecurityAssociation], Numbers] = Numbers
         if isinstance(state, str | os.PathLike):
-            self._state = State(Path(state), self.sas)
-            keep = self._state.numbers
-        elif state is not None:
-            keep = state.numbers
-        self._outbound = [
-            Outbound(framework, sa, keep(sa), batch=batch)
+            self._state = State(Path(state), numbered)
+            self._keeper: Keeper | None = self._state
+        else:
+            self._keeper = state
+        self._sending: list[SendingEnd] = [
+            _SENDING[sa.protocol](framework, sa, self._numbers(sa), batch=batch)
             for sa in self.sas
             if sa.direction is Direction.OUT
         ]
-        self._inbound = Receivers(
-            Inbound(framework, sa, keep(sa), batch=batch)
+        self._receiving: list[ReceivingEnd] = [
+            _RECEIVING[sa.protocol](framework, sa, self._numbers(sa), batch=batch)
             for sa in self.sas
             if sa.direction is Direction.IN
-        )
-        self.udp_ports = frozenset(
-            {NAT_T_PORT}.union(
-                *({sa.encap_source_port, sa.encap_destination_port} for sa in self.sas if sa.encap)
+        ]
+        self._outbound: list[_Sender] = [
+            SendingBundle(chain) if len(chain) > 1 else chain[0] for chain in chains(self._sending)
+        ]
+        self._inbound: list[Receiver] = [
+            ReceivingBundle(chain) if len(chain) > 1 else chain[0]
+            for chain in chains(self._receiving)
+        ]
+        self.forms = Forms.of(end.sa for end in self._inbound)
+        """What packets look like that are received."""
+        self._receivers = {
+            NUMBERS[protocol]: Receivers(
+                end for end in self._inbound if end.sa.protocol is protocol
             )
-        )
-        """The UDP ports on which packets with ESP are received (NAT-T)."""
+            for protocol in Protocol
+        }
+        self._esp = self._receivers[ip.ESP]
         self._policy = Policy([(end.sa, end) for end in self._outbound])
         self._lock = threading.Lock()  # guards both; they count packets that belong to no SA
         self._stray_out = Flow()
         self._stray_in = Flow()
         renew_after_fork(self)
+
+    def _numbers(self, sa: SecurityAssociation) -> Numbers:
+        """Return where an SA's numbers are kept."""
+        return Numbers(sa) if self._keeper is None or not sa.numbered else self._keeper.numbers(sa)
 
     def after_fork(self) -> None:
         """Renew the lock in a forked child; each channel sees to its own."""
@@ -136,23 +165,38 @@ class Esp:
         end = None
         try:
             place = ip.locate(packet)
-            if packet[place.nh_at] != ip.ESP:
-                packet, place = self._out_of_udp(packet, place)
-            if place.end - place.head < 8:
-                raise Drop(Reason.TRUNCATED)
-            spi = int.from_bytes(packet[place.head : place.head + 4])
-            end = self._inbound.find(packet, spi)
+            if packet[place.nh_at] == ip.ESP:
+                if place.end - place.head < 8:
+                    raise Drop(Reason.TRUNCATED)
+                spi = int.from_bytes(packet[place.head : place.head + 4])
+                end = self._esp.find(packet, spi)
+            else:
+                packet, place, end = self._find_other(packet, place)
             if end is None:
                 raise Drop(Reason.UNKNOWN_SPI)
             return end, end.submit(packet, place)
         except Drop as drop:
             return self._dropped(drop.reason, end, self._stray_in)
 
-    def _out_of_udp(self, packet: bytes, place: ip.Place) -> tuple[bytes, ip.Place]:
-        """Return a packet without the UDP around its ESP; every SA is received on either way."""
-        if packet[place.nh_at] != ip.UDP or self.udp_ports.isdisjoint(nat_t.ports(packet, place)):
+    def _find_other(
+        self, packet: bytes, place: ip.Place
+    ) -> tuple[bytes, ip.Place, Receiver | None]:
+        """Find the end of ESP in UDP, AH, IPComp, or what that has left as it is."""
+        number = packet[place.nh_at]
+        # Every SA is received on in UDP too: RFC 7296 §2.23.
+        if number == ip.UDP and not self.forms.udp_ports.isdisjoint(nat_t.ports(packet, place)):
+            packet, place = nat_t.strip(packet, place)
+            number = ip.ESP
+        if number in self.forms.protocols:
+            return (
+                packet,
+                place,
+                self._receivers[number].find(packet, spi_of(number, packet, place)),
+            )
+        end = self._receivers[ip.IPCOMP].find_by_addresses(packet) if self.forms.bare else None
+        if end is None:
             raise Drop(Reason.NOT_ESP)
-        return nat_t.strip(packet, place)
+        return packet, place, end
 
     def _finish(self, started: _Started) -> Result:
         if isinstance(started, Result):
@@ -216,15 +260,20 @@ class Esp:
             with self._lock:
                 out.add(self._stray_out)
                 back.add(self._stray_in)
-        for end in self._ends():
-            if spi is None or end.sa.spi == spi:
-                with end.channel.lock:
-                    (out if isinstance(end, SendingEnd) else back).add(end.flow)
+        # Of SAs that packets go through together the bundle counts, or all packets count twice.
+        senders = self._outbound if spi is None else self._sending
+        receivers = self._inbound if spi is None else self._receiving
+        for sender in senders:
+            if spi in (None, sender.sa.spi):
+                out.add(sender.snapshot())
+        for receiver in receivers:
+            if spi in (None, receiver.sa.spi):
+                back.add(receiver.snapshot())
         return Counters(out, back)
 
-    def _ends(self) -> Iterator[_End]:
-        yield from self._outbound
-        yield from self._inbound
+    def _ends(self) -> Iterator[SendingEnd | ReceivingEnd]:
+        yield from self._sending
+        yield from self._receiving
 
     # Beginning and end.
 

@@ -31,6 +31,8 @@ _new: Final = tuple.__new__  # makes a named tuple at a third of its own call's 
 class Inbound(ReceivingEnd):
     """The receiving end of an ESP SA."""
 
+    number = ip.ESP
+
     def __init__(
         self, framework: Framework, sa: SecurityAssociation, numbers: Numbers, *, batch: bool
     ) -> None:
@@ -138,6 +140,5 @@ class Inbound(ReceivingEnd):
                 packet = with_checksum(packet)
         else:
             packet = decapsulate(job.packet, inner_packet(payload, following))
-        if self._policy is not None and not self._policy.find(packet):
-            raise Drop(Reason.POLICY)
+        self._agree(packet)
         return packet

@@ -23,6 +23,7 @@ class Reason(StrEnum):
     TRUNCATED = "truncated"
     NO_LENGTH = "no length (segmentation offload or jumbogram)"
     FRAGMENT = "fragment in transport mode"
+    UNKNOWN_ROUTE = "routing header that AH cannot foresee"
     NO_DRIVER = "no driver"
     MOVING = "session kept moving"
     BUSY = "no request free"

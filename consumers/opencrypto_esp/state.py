@@ -25,7 +25,7 @@ from opencrypto import CryptoError, UsageError
 from opencrypto.driver import renew_after_fork
 from opencrypto.files import HeldFile
 from opencrypto_esp.results import Drop, Reason
-from opencrypto_esp.sa import MAX_WINDOW, Direction, Mode, Protocol, SecurityAssociation
+from opencrypto_esp.sa import MAX_WINDOW, Direction, Mode, SecurityAssociation
 from opencrypto_esp.window import ReplayWindow
 
 Name: TypeAlias = "tuple[str, int, str]"
@@ -111,6 +111,20 @@ class KeptNumbers(Numbers):
             raise Drop(Reason.NOT_KEPT) from None
         # Only now: whatever interrupts the saving, none is used that is not on the disk.
         self.reserved = claimed
+
+    def is_low(self) -> bool:
+        """Tell whether half of what was reserved ahead is used, so that more is wanted soon."""
+        left = self.reserved - self._highest()
+        return self._claimed is not None and not self._stopped and left < self._ahead // 2
+
+    def claim(self) -> int:
+        """Have more of them in the next record, and return up to which; not to be used yet."""
+        ahead = min(self._sa.last_sequence, self._highest() + self._next_ahead())
+        self._claimed = ahead if self._claimed is None else max(ahead, self._claimed)
+        return self._claimed
+
+    def _highest(self) -> int:
+        return self.top if self._sa.direction is Direction.OUT else self.window.top
 
     def _next_ahead(self) -> int:
         now = time.monotonic()
@@ -315,8 +329,8 @@ def _names(sas: Sequence[SecurityAssociation]) -> dict[SecurityAssociation, Name
 def _ends(sa: SecurityAssociation) -> str:
     tunnel = (sa.tunnel_source,), (sa.tunnel_destination,)
     ends = tunnel if sa.mode is not Mode.TRANSPORT else (sa.source, sa.destination)
-    named = " to ".join(",".join(str(each or "*") for each in end) or "*" for end in ends)
-    return named if sa.protocol is Protocol.ESP else f"{sa.protocol} {named}"
+    named = (",".join(str(each or "*") for each in end) or "*" for end in ends)
+    return f"{sa.protocol} {' to '.join(named)}"
 
 
 def sound(record: dict[str, Any]) -> bool:

@@ -37,13 +37,48 @@ def check_together(sas: Sequence[SecurityAssociation]) -> None:
                 f"SA {sending[_keys(sa)].label} (out) and SA {sa.label} (in) have the same keys: "
                 "what is sent would be taken when it comes back; agree on keys for each direction"
             )
+    _check_order(sas)
+
+
+def _check_order(sas: Sequence[SecurityAssociation]) -> None:
+    """See that each SA that is named by `then` is there, goes the same way, and follows one."""
+    for sa in sas:
+        if not sa.then:
+            continue
+        after = [each for each in sas if each.label == sa.then and each.direction is sa.direction]
+        if len(after) != 1:
+            raise UsageError(
+                f"SA {sa.label}: then names {sa.then!r}, and of that name there is not one SA "
+                f'with direction = "{sa.direction}"; give SAs names of their own'
+            )
+    for direction in Direction:
+        named = [sa.then for sa in sas if sa.then and sa.direction is direction]
+        twice = {name for name in named if named.count(name) > 1}
+        if twice:
+            raise UsageError(
+                f"SA {min(twice)} follows several SAs (then); each can follow one alone"
+            )
+        _check_end(sas, direction)
+
+
+def _check_end(sas: Sequence[SecurityAssociation], direction: Direction) -> None:
+    following = {sa.label: sa.then for sa in sas if sa.direction is direction}
+    for label in following:
+        seen = [label]
+        while following.get(seen[-1]):
+            seen.append(following[seen[-1]])
+            if seen[-1] == label:
+                raise UsageError(f"SAs follow each other in a circle: {', then '.join(seen)}")
+            if len(seen) > len(following):
+                break  # round a circle that this one only leads to
 
 
 def _place(sa: SecurityAssociation) -> tuple[object, ...]:
     """Return what tells it from others on the wire."""
+    ends: tuple[object, ...] = sa.tunnel_source, sa.tunnel_destination
     if sa.mode is Mode.TRANSPORT:
-        return sa.direction, sa.protocol, sa.spi, sa.source, sa.destination
-    return sa.direction, sa.protocol, sa.spi, sa.tunnel_source, sa.tunnel_destination
+        ends = sa.source, sa.destination
+    return sa.direction, sa.protocol, sa.spi, ends
 
 
 def _keys(sa: SecurityAssociation) -> tuple[str, bytes, str, bytes]:

@@ -53,13 +53,13 @@ def _gcm(session: ChainSession, gcm: Gcm) -> Quick:
         nonce = gcm.salt + iv
         whole = view[start : end + TAG]
         if encrypting:
-            gcm.encrypt_into(nonce, view[start:end], view[aad:aad_end], whole)  # type: ignore[misc]
+            gcm.encrypt_into(nonce, view[start:end], view[aad:aad_end], whole)  # type: ignore[misc]  # there, as compile_session has seen
             return True
         length = end - start
         private = SCRATCH.take(length)
         try:
             plain = memoryview(private)[:length]
-            gcm.decrypt_into(nonce, whole, view[aad:aad_end], plain)  # type: ignore[misc]
+            gcm.decrypt_into(nonce, whole, view[aad:aad_end], plain)  # type: ignore[misc]  # there, as compile_session has seen
             view[start:end] = plain
         except InvalidTag:
             crp.fail(errno.EBADMSG, UNVERIFIED)

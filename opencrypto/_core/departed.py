@@ -1,5 +1,6 @@
 """
-The counts of drivers that left: the latest each of its own, those of earlier ones added up by name.
+What is kept of drivers that left: why, and their counts, the latest each of its own, those of
+earlier ones added up by name.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from opencrypto._core.origins import Origin
 from opencrypto._core.slots import Slot
 from opencrypto._measure.counters import Counts
 
@@ -27,12 +29,23 @@ class Departed:
         slots: The latest, oldest first. They are summed late: a request that met its session while
             that was being freed may still be counted.
         changes: Goes up with each change.
+        reasons: Why drivers left that have said so and not come back, by name, and where they came
+            from; the latest `MAX_NAMES` of them.
     """
 
     def __init__(self) -> None:
         self.slots: deque[Slot] = deque()
         self._long_gone: dict[str, Counts] = {}
         self.changes = 0
+        self.reasons: dict[str, tuple[str, Origin]] = {}
+
+    def note(self, slot: Slot) -> None:
+        """Note that a driver leaves, and why."""
+        reasons = self.reasons
+        reasons.pop(slot.name, None)
+        reasons[slot.name] = slot.reason, slot.origin
+        for name in list(reasons)[:-MAX_NAMES]:
+            reasons.pop(name, None)
 
     def named(self) -> list[tuple[str, Counts]]:
         """Return what is kept, by the drivers' names."""

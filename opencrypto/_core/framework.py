@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from opencrypto._core import tree as _tree
 from opencrypto._core import views as _views
-from opencrypto._core.attach import Attachments
+from opencrypto._core.attach import DETACH_TIMEOUT, Attachments
 from opencrypto._core.bugs import DriverBugs
 from opencrypto._core.driver_table import DriverTable
 from opencrypto._core.key_requests import KeyRequests
@@ -59,9 +59,6 @@ if TYPE_CHECKING:
 
 SELFTEST_TIMEOUT = 2.0
 """Seconds that a driver may keep its attachment waiting for its known answers, all together."""
-
-DETACH_TIMEOUT = 10.0
-"""Seconds that a driver has to answer what it has taken, when it is detached."""
 
 
 class Framework:
@@ -130,6 +127,7 @@ class Framework:
             observers,
             callbacks,
             wires.errands,
+            wires.leave,
             wires.kick_requests,
             wires.kick_returns,
         )
@@ -147,11 +145,12 @@ class Framework:
             observers,
             callbacks,
             wires.errands,
+            wires.leave,
             wires.kick_requests,
             wires.kick_returns,
             wires.user_class,
         )
-        self._attachments = Attachments(
+        self._attachments = wires.attachments = Attachments(
             self._drivers,
             self._sessions,
             self._dispatcher,
@@ -749,6 +748,7 @@ class Framework:
         self._dispatcher.after_fork()
         self._key_requests.after_fork()
         self._sessions.after_fork()
+        self._attachments.after_fork()
 
     def __enter__(self) -> Self:
         return self

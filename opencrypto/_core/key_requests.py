@@ -19,7 +19,7 @@ a choice per request do not matter here, and there they would.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, NoReturn
 
 from opencrypto._core import selection as _select
@@ -29,7 +29,7 @@ from opencrypto._core.errands import Errands
 from opencrypto._core.lane import DEEPEST, Lane
 from opencrypto._core.plugins import Observers
 from opencrypto._core.queues import QUEUED, SUBMITTED, RequestQueue
-from opencrypto._core.returns import Callbacks, ReturnQueue, at_once
+from opencrypto._core.returns import GONE, HANDED_BACK, Callbacks, ReturnQueue, at_once
 from opencrypto._core.slots import Slot
 from opencrypto._measure.counters import Counts, LocalCounts, LockedCount
 from opencrypto._request.key import KOPS, Cryptkop, kop_name, refusal, too_many
@@ -56,16 +56,18 @@ class Routing:
         pinned: The one driver that may, if the consumer named one.
         tried: The drivers that had it and did not answer it.
         slot: The driver that has it, or has it queued.
+        reasons: Why drivers that have the operation were passed over, by name.
         kept: A driver, its queue or the consumer has it, so that nothing is left to be done if an
             exception comes.
     """
 
-    __slots__ = ("hard", "kept", "pinned", "slot", "tried")
+    __slots__ = ("hard", "kept", "pinned", "reasons", "slot", "tried")
 
     def __init__(self, hard: int, pinned: Slot | None) -> None:
         self.hard = hard
         self.pinned = pinned
         self.kept = False
+        self.reasons: dict[str, str] = {}
         self.tried: set[Slot] = set()  # a driver that comes back has another
         self.slot: Slot | None = None
 
@@ -80,12 +82,14 @@ class KeyRequests:
         observers: Observers,
         callbacks: Callbacks,
         errands: Errands,
+        leave: Callable[[Slot, str], None],
         kick_requests: Callable[[], None],
         kick_returns: Callable[[], None],
         user_class: Callable[[], int | None],
     ) -> None:
         self._drivers = drivers
         self._errands = errands
+        self._let_leave = leave
         self.returns: ReturnQueue[Cryptkop] = ReturnQueue(kick_returns)
         self._return = self.returns.append
         self._user_class = user_class  # `hard` for user programs; None if they may do nothing
@@ -138,6 +142,7 @@ class KeyRequests:
             slot = self._choose(krp, routing)
         if slot is None:
             why = "the driver that had it left" if routing.tried else "none is attached"
+            why = "; ".join(f"{name} {said}" for name, said in routing.reasons.items()) or why
             krp.fail(errno.ENODEV, f"no driver for {kop_name(krp.op)}: {why}; attach one")
             self._complete(krp, routing, sync=False)
 
@@ -150,12 +155,25 @@ class KeyRequests:
             if krp.op in slot.keys.ops
             and slot not in routing.tried
             and slot.state is SlotState.ACTIVE
-            and not _select.class_refusal(slot.tier, routing.hard)
+            and not self._passed_over(slot, krp, routing)
         ]
         chosen = min(slots, key=_rank, default=None)
         if chosen is not None and routing.pinned is None:
             chosen.announce(kop_name(krp.op))
         return chosen
+
+    def _passed_over(self, slot: Slot, krp: Cryptkop, routing: Routing) -> bool:
+        """Tell whether a driver that has the operation may not serve a request, and note why."""
+        reason = _select.class_refusal(slot.tier, routing.hard)
+        driver = slot.driver  # once: it may be leaving meanwhile
+        if not reason and driver is not None:
+            if driver.only_if_named and routing.pinned is None:
+                reason = "is used only if it is named"
+            elif isinstance(driver.keyops, Mapping):
+                reason = driver.keyops[krp.op].refusal(krp)
+        if reason:
+            routing.reasons[slot.name] = reason
+        return bool(reason)
 
     def _enter(self, krp: Cryptkop, routing: Routing, slot: Slot) -> bool:
         """Hand a request to a driver, or queue it there; False if that driver has just left."""
@@ -282,8 +300,7 @@ class KeyRequests:
         inflight = slot.keys.inflight
         if krp.state != SUBMITTED or (by is not None and by is not inflight):
             self._done_twice(krp, slot)
-        again = krp.status == errno.EAGAIN
-        go_on = self._move_on if again else self._finish
+        go_on = self._hand_on if krp.status in HANDED_BACK else self._finish
         try:
             inflight.remove(krp)  # whoever fails at that was second
         except KeyError:
@@ -340,6 +357,12 @@ class KeyRequests:
             slot.local.counts.kerrs += 1
         self._complete(krp, routing, sync=slot.sync)
         self._drivers.check_drained(slot)
+
+    def _hand_on(self, krp: Cryptkop, routing: Routing, slot: Slot) -> None:
+        """Give another driver a request that was handed back; this one leaves if it is gone."""
+        if krp.status != errno.EAGAIN:
+            self._let_leave(slot, krp.error or GONE)
+        self._move_on(krp, routing, slot)
 
     def _move_on(self, krp: Cryptkop, routing: Routing, slot: Slot) -> None:
         """Give another driver a request that this one did not answer."""
@@ -409,7 +432,7 @@ class KeyRequests:
             krp.holder = None
             krp.state = IDLE
             try:
-                krp.callback(krp)  # type: ignore[misc]
+                krp.callback(krp)  # type: ignore[misc]  # dispatch has looked
             except BaseException as error:
                 self.callbacks.failed(error)
             return
@@ -438,7 +461,10 @@ class KeyRequests:
         """Return the mask of the operations that drivers of the classes asked for have."""
         mask = 0
         for slot in self._drivers:
-            if slot.state is SlotState.ACTIVE and not _select.class_refusal(slot.tier, hard):
+            named = slot.driver is not None and slot.driver.only_if_named
+            if named or slot.state is not SlotState.ACTIVE:
+                continue
+            if not _select.class_refusal(slot.tier, hard):
                 for op in slot.keys.ops:
                     mask |= KOPS[op].feature
         return mask

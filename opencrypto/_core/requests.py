@@ -32,7 +32,7 @@ from opencrypto._core.lane import DEEPEST, Lane
 from opencrypto._core.moving import Moving
 from opencrypto._core.plugins import Observers
 from opencrypto._core.queues import QUEUED, SUBMITTED, RequestQueue
-from opencrypto._core.returns import Callbacks, ReturnQueue, at_once
+from opencrypto._core.returns import GONE, HANDED_BACK, Callbacks, ReturnQueue, at_once
 from opencrypto._core.sessions import Sessions
 from opencrypto._core.slots import Session, Slot
 from opencrypto._log import Limited
@@ -86,6 +86,7 @@ class Dispatcher:
         observers: Observers,
         callbacks: Callbacks,
         errands: Errands,
+        leave: Callable[[Slot, str], None],
         kick_requests: Callable[[], None],
         kick_returns: Callable[[], None],
     ) -> None:
@@ -93,6 +94,7 @@ class Dispatcher:
         self._moving = moving
         self._table = sessions.table
         self._errands = errands
+        self._let_leave = leave
         self.returns: ReturnQueue[Cryptop] = ReturnQueue(kick_returns)
         self._return = self.returns.append
         self.lane: Lane[Cryptop] = Lane(
@@ -341,7 +343,7 @@ class Dispatcher:
             crp.state = IDLE
             try:
                 del due[:]
-                crp.callback(crp)  # type: ignore[misc]
+                crp.callback(crp)  # type: ignore[misc]  # dispatch has looked
             except BaseException as error:
                 self.callbacks.failed(error)
 
@@ -376,7 +378,7 @@ class Dispatcher:
 
     def _leave(self, crp: Cryptop, session: Session) -> None:
         """Count a request that no driver answers, and see to the session that it leaves."""
-        if session.slot.counted:
+        if session.slot.is_driver:
             session.slot.local.counts.errs += 1
         else:
             self.strayed(crp, session.kind)
@@ -563,11 +565,11 @@ class Dispatcher:
         try:
             if crp.etype:
                 session.slot.local.counts.errs += 1
-                if crp.etype == EAGAIN:
+                if crp.etype in HANDED_BACK:
                     if not self._sessions.may_wait():
                         self._put_off(self._finish, crp, session)
                         return
-                    self._moving.hand_back(crp, session)
+                    self._hand_back(crp, session)
             flags = crp.flags
             now = flags & CRYPTO_F_CBIMM or (flags & CRYPTO_F_CBIFSYNC and session.slot.sync)
             if not session.straight:
@@ -593,16 +595,24 @@ class Dispatcher:
             crp.holder = None
             crp.state = IDLE
             try:
-                crp.callback(crp)  # type: ignore[misc]
+                crp.callback(crp)  # type: ignore[misc]  # dispatch has looked
             except BaseException as error:
                 self.callbacks.failed(error)
+
+    def _hand_back(self, crp: Cryptop, session: Session) -> None:
+        """Take a request back that a driver has not touched, and the driver if it is gone."""
+        if crp.etype != EAGAIN:
+            if not session.slot.is_driver:
+                return  # a virtual session, of which a part is left without a driver
+            self._let_leave(session.slot, crp.error or GONE)
+        self._moving.hand_back(crp, session)
 
     def _finish(self, crp: Cryptop, session: Session, due: list[Cryptop]) -> None:
         """Complete a request whose ``done`` was broken off after it had been taken from there."""
         if not due:
             return
-        if crp.etype == EAGAIN:
-            self._moving.hand_back(crp, session)
+        if crp.etype in HANDED_BACK:
+            self._hand_back(crp, session)
         self._sessions.settle(session)
         self._give_back(crp, due, now=at_once(crp, sync=session.slot.sync))
 

@@ -7,6 +7,7 @@ so a consumer whose callbacks do not keep up stops itself.
 
 from __future__ import annotations
 
+import errno
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Generic, Protocol, TypeVar
@@ -15,6 +16,12 @@ from opencrypto._log import log, where
 from opencrypto._measure.counters import LockedCount
 from opencrypto._state import RequestState
 from opencrypto.constants import CRYPTO_F_CBIFSYNC, CRYPTO_F_CBIMM, CRYPTO_F_ONRETQ
+
+HANDED_BACK: Final = frozenset({errno.EAGAIN, errno.ENODEV, errno.ENXIO})
+"""What a driver answers of which it has done nothing: the last two say that its device is gone."""
+
+GONE: Final = "its device is gone"
+"""Why a driver left that has said nothing else."""
 
 
 class Request(Protocol):

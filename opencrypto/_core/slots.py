@@ -10,9 +10,10 @@ held for single steps that such a one cannot come between. No driver or consumer
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from opencrypto._core.depth import Depth
 from opencrypto._core.lineage import Lineage
 from opencrypto._core.origins import Origin
 from opencrypto._core.queues import RequestQueue
@@ -221,7 +222,10 @@ class Slot:
         sym: What it has for requests of sessions.
         keys: What it has for key requests.
         origin: Where its driver comes from.
-        counted: Its counts are in the totals. Those of virtual sessions are not: their parts' are.
+        is_driver: Whether it is a driver's, and no virtual sessions': one that may leave, and
+            whose counts are in the totals, as those of the virtual ones' parts are.
+        reason: Why its driver left, if it has said that it does.
+        depth: The places that its driver has for requests; None if it has any number.
     """
 
     __slots__ = (
@@ -229,17 +233,19 @@ class Slot:
         "calls",
         "closed",
         "closing",
-        "counted",
         "counts",
+        "depth",
         "drained",
         "driver",
         "flags",
         "hid",
+        "is_driver",
         "keys",
         "local",
         "lock",
         "name",
         "origin",
+        "reason",
         "seen_off",
         "state",
         "straight",
@@ -264,11 +270,13 @@ class Slot:
         self.drained = Latch()
         self.seen_off = Latch()
         self.counts = Counts()
-        self.counted = True
         self.local = LocalCounts(self.counts)
         self.sym = SymmetricSide()
         self.keys = KeySide()
         self.origin = Origin()
+        self.is_driver = True
+        self.reason = ""
+        self.depth: Depth | None = None
         self._announced = False
 
     def announce(self, what: object) -> None:
@@ -292,23 +300,55 @@ class Slot:
         """Work out `straight` anew, after a change of state or of blocking."""
         self.straight = self.state is SlotState.ACTIVE and not self.sym.queue.blocked
 
-    def refusal(self, chain: Chain) -> str:
-        """Say why this driver cannot serve a chain, or return an empty string."""
+    def _lacks(self, missing: Iterable[int]) -> str:
+        """Say which algorithms this driver does not have, and which it is not trusted with."""
+        failed = self.sym.failed
+        never = ", ".join(alg_name(alg) for alg in missing if alg not in failed)
+        said = [f"has no {never}"] if never else []
+        said += [
+            f"is not trusted with {alg_name(alg)}: {failed[alg]}"
+            for alg in missing
+            if alg in failed
+        ]
+        return ", and ".join(said)
+
+    def refusal(self, chain: Chain, *, named: bool = False) -> str:
+        """
+        Say why this driver cannot serve a chain, or return an empty string.
+
+        Args:
+            chain: The chain.
+            named: Whether the consumer has named this driver.
+        """
         if self.state is not SlotState.ACTIVE or self.sym.newsession is None:
             return "is leaving" if self.state is SlotState.CLEANUP else "serves no algorithm"
-        missing = [alg_name(alg) for alg in chain.positions if alg not in self.sym.algs]
+        missing = [alg for alg in chain.positions if alg not in self.sym.algs]
         if missing:
-            return f"has no {', '.join(missing)}"
+            return self._lacks(missing)
         driver = self.driver  # once: it may be leaving meanwhile
         if any(map(key_serial, chain.inis)) and not (driver and driver.key_serials):
             return "takes no key by its serial number"
         if driver is None:
             return ""
+        if driver.only_if_named and not named:
+            return f"is used only if it is named: driver={self.name!r}"
+        if self.is_full:
+            return f"has as many sessions as it takes, {driver.max_sessions}"
         for cri in chain.inis:
-            refusal = driver.capabilities[cri.alg].refusal(cri)
+            capability = driver.capabilities[cri.alg]
+            refusal = capability.refusal(cri)
             if refusal:
                 return f"{refusal} for {alg_name(cri.alg)}"
-        return driver.refusal(chain.inis, chain.profile)
+            if capability.direction not in ("", chain.profile.direction):
+                way = capability.direction
+                return f"can only {way} by {alg_name(cri.alg)}; promise Profile(direction={way!r})"
+        return driver.refusal(chain.inis, chain.profile, named)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the driver takes no more sessions; those being opened and freed count."""
+        most = self.driver.max_sessions if self.driver is not None else 0
+        return 0 < most <= len(self.sym.sessions) + len(self.calls)
 
     def after_fork(self, lock: threading.RLock) -> None:
         """Begin, in a forked child, with no request and no call: they are the parent's."""
@@ -321,6 +361,8 @@ class Slot:
         for krp in self.keys.inflight:
             let_go(krp)
         self.keys.inflight.clear()
+        if self.depth is not None:
+            self.depth.after_fork()
 
     def __repr__(self) -> str:
         return f"<Slot {self.hid} {self.name} {self.state} sessions={len(self.sym.sessions)}>"

@@ -23,7 +23,8 @@ from opencrypto._measure.counters import (
     ThreadCounts,
     size_class,
 )
-from opencrypto._measure.timing import BOUNDS, PHASES, Phase
+from opencrypto._measure.histogram import BOUNDS
+from opencrypto._measure.timing import PHASES, Phase
 from opencrypto._request.symmetric import alg_name
 from opencrypto.driver import CLASS_NAMES
 from opencrypto.sysctl import Node, Sysctl, Value
@@ -167,7 +168,7 @@ def timing_branch(look: Snapshot) -> Iterator[Node]:
     )
     yield Node(
         "opencrypto.timing.bounds",
-        "upper bounds of the histograms' buckets; one more holds what is longer",
+        "what the histograms' buckets end below; one more holds what is longer",
         lambda: BOUNDS,
         type="integers",
         unit="ns",

@@ -4,7 +4,7 @@ What a framework shows of itself: its drivers and its counters; by name they are
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,7 +13,7 @@ from opencrypto._core.slots import Slot
 from opencrypto._measure.counters import Stats, ThreadCounts, sum_counts
 from opencrypto._measure.timing import Phase
 from opencrypto._request.key import KOPS
-from opencrypto.driver import CLASS_NAMES, Capability
+from opencrypto.driver import CLASS_NAMES, Capability, Driver
 from opencrypto.xform import FACTS
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 class DriverInfo(NamedTuple):
     """
-    A driver as an operator sees it; one that could not be attached has a `reason` and no `hid`.
+    A driver as an operator sees it. One that could not be attached, or has left by itself, has a
+    `reason` and no `hid`.
 
     Attributes:
         name: Its token.
@@ -38,10 +39,12 @@ class DriverInfo(NamedTuple):
         failed: Names of what it is not trusted with, and why: its known answers failed, or it
             withholds a key operation itself.
         remarks: What it says of itself, such as why it hands sessions back.
+        facts: What it is bound to, where that is not the usual: the word of `opencrypto.Driver`, or
+            the name of an algorithm or key operation, and what it says of it.
         sessions: How many it has open.
         queued: How many requests wait for it.
         blocked: Whether it takes none for now.
-        reason: Why it could not be attached; empty if it is.
+        reason: Why it could not be attached, or left; empty if it is attached.
         distribution: The distribution that it comes with; empty if a program has brought it.
         version: That distribution's version.
         file: Where the plugin's code is.
@@ -57,6 +60,7 @@ class DriverInfo(NamedTuple):
     absent: tuple[tuple[str, str], ...] = ()
     failed: tuple[tuple[str, str], ...] = ()
     remarks: tuple[str, ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()
     sessions: int = 0
     queued: int = 0
     blocked: bool = False
@@ -76,11 +80,18 @@ class Settings:
 
 
 def driver_infos(drivers: DriverTable, failures: Iterable[Failure]) -> list[DriverInfo]:
-    """List what is attached, by id, then what could not be."""
-    attached = [_info(slot) for slot in drivers if slot.sym.algs or slot.keys.ops or slot.driver]
-    return attached + [
-        DriverInfo(each.name, reason=each.reason, **each.origin.words) for each in failures
+    """List what is attached, by id, then what could not be, then what left by itself."""
+    attached = [_info(slot) for slot in drivers if _is_there(slot)]
+    failed = [DriverInfo(each.name, reason=each.reason, **each.origin.words) for each in failures]
+    left = [
+        DriverInfo(name, reason=f"left: {reason}", **origin.words)
+        for name, (reason, origin) in drivers.departed.reasons.copy().items()
     ]
+    return attached + failed + left
+
+
+def _is_there(slot: Slot) -> bool:
+    return not slot.reason and bool(slot.sym.algs or slot.keys.ops or slot.driver)
 
 
 def _info(slot: Slot) -> DriverInfo:
@@ -95,11 +106,29 @@ def _info(slot: Slot) -> DriverInfo:
         absent=_known(slot, lambda capability: capability.absence),
         failed=_failed(slot),
         remarks=tuple(slot.driver.remarks) if slot.driver is not None else (),
+        facts=tuple(_facts(slot.driver)) if slot.driver is not None else (),
         sessions=len(slot.sym.sessions),
         queued=len(slot.sym.queue),
         blocked=slot.sym.queue.blocked,
         **slot.origin.words,
     )
+
+
+def _facts(driver: Driver) -> Iterator[tuple[str, str]]:
+    """Yield what a driver is bound to, in the order of the words of `Driver`."""
+    for word in ("max_sessions", "max_inflight"):
+        if most := getattr(driver, word):
+            yield word, str(most)
+    for word in ("exclusive", "only_if_named"):
+        if getattr(driver, word):
+            yield word, "yes"
+    for alg, capability in driver.capabilities.items():
+        if capability.direction:
+            yield FACTS[alg].name, f"{capability.direction} only"
+    if isinstance(driver.keyops, Mapping):
+        for op, bounds in driver.keyops.items():
+            if str(bounds):
+                yield KOPS[op].name, str(bounds)
 
 
 def _failed(slot: Slot) -> tuple[tuple[str, str], ...]:

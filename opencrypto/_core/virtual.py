@@ -101,8 +101,8 @@ class Virtual:
         self._parts: dict[int, list[Part]] = {}
         self.slot = Slot(HID, sessions.lock)
         self.slot.name = "virtual"
-        self.slot.counted = False
         self.slot.tier = SOFTWARE
+        self.slot.is_driver = False
         self.slot.sym.freesession = self._freesession
         self.slot.sym.frees_again = True
         self.slot.move(SlotEvent.GET_DRIVERID)

@@ -4,11 +4,12 @@ Wires: what the rooms of a framework call of each other, before those that they 
 
 from __future__ import annotations
 
+from opencrypto._core.attach import Attachments
 from opencrypto._core.errands import Errands
 from opencrypto._core.key_requests import KeyRequests
 from opencrypto._core.lineage import Lineage
 from opencrypto._core.requests import Dispatcher
-from opencrypto._core.slots import Session
+from opencrypto._core.slots import Session, Slot
 from opencrypto._core.views import Settings
 from opencrypto._core.virtual import Virtual
 from opencrypto._request.symmetric import Cryptop
@@ -23,6 +24,7 @@ class Wires:
     program has dropped is found by the garbage collector, and ends.
     """
 
+    attachments: Attachments
     dispatcher: Dispatcher
     key_requests: KeyRequests
     virtual: Virtual
@@ -61,6 +63,10 @@ class Wires:
     def done(self, crp: Cryptop) -> None:
         """Complete a request."""
         self.dispatcher.done(crp)
+
+    def leave(self, slot: Slot, reason: str) -> None:
+        """Have a driver leave."""
+        self.attachments.leave(slot, reason)
 
     def compose(self, lineage: Lineage[Session]) -> Session | None:
         """Open a virtual session."""

@@ -230,7 +230,7 @@ class LocalCounts(threading.local):
         self.all_threads = counts
 
 
-LocalCounts.counts = _FirstUse()  # type: ignore[assignment]
+LocalCounts.counts = _FirstUse()  # type: ignore[assignment]  # a descriptor that gives them
 
 
 class Counts:

@@ -69,7 +69,7 @@ def own_arguments(struct: type, named: Mapping[str, Any]) -> tuple[dict[str, Any
     Raises:
         TypeError: one of them is no field of the structure.
     """
-    own = set(struct.__init__.__code__.co_varnames)  # type: ignore[misc]
+    own = set(struct.__init__.__code__.co_varnames)  # type: ignore[misc]  # of a class of ours
     before: dict[str, Any] = {}
     after: dict[str, Any] = {}
     for name, value in named.items():

@@ -8,6 +8,7 @@ grow. Nothing is copied until a caller asks for a region in one piece.
 from __future__ import annotations
 
 import operator
+import re
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, TypeAlias
@@ -22,6 +23,9 @@ Segments: TypeAlias = list[memoryview]
 
 PRIVATE: Final = (bytearray, bytes, array)
 """Whose memory is this process' own; any other's may be a mapping, or shared."""
+
+_FIELD_NAMES: Final = re.compile(":[^:]*:")
+"""In the format of a view whose items are structures: ``T{i:one:O:other:}``."""
 
 _WITHOUT_GAPS: Final = "give it in segments, or a copy of it"
 
@@ -131,20 +135,43 @@ def _whole(number: int, what: str) -> int:
         raise UsageError(f"the {what} must be a whole number, not {kind}") from None
 
 
-def byteview(obj: Any, *, writable: bool = True, what: str = "buffer") -> memoryview:
+def viewed(obj: Any) -> memoryview | str:
     """
-    View memory that is worked on in place as bytes; `what` names it in refusals.
+    View a value's memory, whatever its items; or say why that cannot be used as bytes.
 
-    Raises:
-        UsageError: it is no buffer, is read-only although `writable` is asked for, or is not
-            contiguous in memory.
+    Items that are Python objects (numpy has such arrays) are addresses in memory: enciphered in
+    place they end the process, and a MAC of them means nothing.
     """
     try:
         view = memoryview(obj)
     except TypeError:
-        raise UsageError(
-            f"a {what} must be bytes-like, not {type(obj).__name__}; give a bytearray"
-        ) from None
+        return f"must be bytes-like, not {type(obj).__name__}"
+    except (ValueError, BufferError):
+        return "has no bytes: it is a view that was released, or of items that are none"
+    if view.format != "B" and "O" in _FIELD_NAMES.sub("", view.format):
+        return "holds Python objects, of which it has the addresses alone"
+    return view
+
+
+def byteview(obj: Any, *, writable: bool = True, what: str = "buffer") -> memoryview:
+    """
+    View memory that is worked on in place as bytes.
+
+    Args:
+        obj: A bytes-like object, of whatever items and shape.
+        writable: Whether it must be possible to write into it.
+        what: What it is called in refusals.
+
+    Returns:
+        The same memory, as a view of single bytes.
+
+    Raises:
+        UsageError: it is no buffer, is read-only although `writable` is asked for, or is not
+            contiguous in memory; or it has no bytes, as a view that was released.
+    """
+    view = viewed(obj)
+    if isinstance(view, str):
+        raise UsageError(f"a {what} {view}; give a bytearray")
     if writable and view.readonly:
         raise UsageError(f"the {what} is read-only; give a bytearray or a writable memoryview")
     if not view.c_contiguous:
@@ -162,20 +189,25 @@ def flat(obj: Any, what: str) -> bytes | memoryview:
     Return all bytes of a value that is only read, in order; what has gaps is copied together.
 
     Every bytes-like argument that is no buffer goes through here, so that nobody counts items
-    where bytes are meant. `what` names it in the refusal.
+    where bytes are meant.
+
+    Args:
+        obj: A bytes-like object, of whatever items and shape.
+        what: What it is called in refusals.
+
+    Returns:
+        Its bytes, or a view of them.
 
     Raises:
-        UsageError: it is not bytes-like.
+        UsageError: it is not bytes-like, or has no bytes, as a view that was released.
     """
     if type(obj) is bytes:
         return obj
-    try:
-        view = memoryview(obj)
-    except TypeError:
-        kind = type(obj).__name__
+    view = viewed(obj)
+    if isinstance(view, str):
+        hint = "; encode it first" if isinstance(obj, str) else ""
         del obj  # a traceback may show locals, and this may be a key
-        hint = "; encode it first" if kind == "str" else ""
-        raise UsageError(f"{what} must be bytes-like, not {kind}{hint}") from None
+        raise UsageError(f"{what} {view}{hint}")
     if not view.c_contiguous:
         return view.tobytes()
     return view if view.format == "B" and view.ndim == 1 else view.cast("B")
@@ -185,7 +217,14 @@ def segments(buf: Any, flags: int = 0, *, writable: bool = True) -> Segments:
     """
     Return a request's buffer as views of its segments, in order.
 
-    Only a request that writes nothing into the buffer may do without `writable`.
+    Args:
+        buf: A bytes-like object, a list or tuple of them, or an `Mbuf`.
+        flags: The request's: ``CRYPTO_F_IOV`` or ``CRYPTO_F_IMBUF`` if it names the kind.
+        writable: Whether each must be writable: only a request that writes nothing into the
+            buffer may do without.
+
+    Returns:
+        A view of single bytes of each segment; together they are the buffer.
 
     Raises:
         UsageError: there is none, it contradicts the kind that `flags` name, or is unusable.
@@ -212,7 +251,15 @@ def total(parts: Sequence[memoryview]) -> int:
 
 def region(parts: Sequence[memoryview], offset: int, length: int) -> Segments:
     """
-    Return views of `length` bytes from `offset`; no empty views.
+    Return views of a part of a buffer; no empty views.
+
+    Args:
+        parts: The segments of the buffer.
+        offset: Where the part begins, in **bytes** from the start of the first segment.
+        length: How many **bytes** it has.
+
+    Returns:
+        Views of the same memory, in order, that have so many bytes together.
 
     Raises:
         UsageError: the region is not inside the buffer.
@@ -239,12 +286,29 @@ def _walk(parts: Sequence[memoryview], offset: int, length: int) -> Iterator[mem
 
 
 def gather(parts: Sequence[memoryview]) -> bytearray:
-    """Copy segments into one new piece."""
+    """
+    Copy segments into one new piece.
+
+    Args:
+        parts: The segments, in order.
+
+    Returns:
+        Their bytes, one after the other; it is the caller's to wipe.
+    """
     return bytearray().join(parts)
 
 
 def scatter(parts: Sequence[memoryview], data: BytesLike) -> None:
-    """Copy one piece back over segments that together have its length."""
+    """
+    Copy one piece back over segments.
+
+    Args:
+        parts: The segments, in order; they are written.
+        data: As many **bytes** as they have together.
+
+    Raises:
+        UsageError: `data` is not bytes-like.
+    """
     view = memoryview(flat(data, "data"))
     start = 0
     for part in parts:

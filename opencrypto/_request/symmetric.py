@@ -115,7 +115,7 @@ class Cryptoini(CryptoiniNames):
     ) -> None:
         self.alg = alg
         # Drivers that take no serial numbers, nearly all, are never given one.
-        self.key: BytesLike | None = key  # type: ignore[assignment]
+        self.key: BytesLike | None = key  # type: ignore[assignment]  # as if there were none
         self.klen = klen or (0 if key is None else _key_bits(key))
         self.rnd = rnd
         self.iv = iv
@@ -183,7 +183,7 @@ class Cryptodesc(CryptodescNames):
         self.inject = inject
         self.flags = flags
         self._own = Cryptoini(alg, iv=iv) if ini is None else None
-        self.ini: Cryptoini = self._own or ini  # type: ignore[assignment]
+        self.ini: Cryptoini = self._own or ini  # type: ignore[assignment]  # one of them is there
         self._next: Cryptodesc | None = None
 
     @property

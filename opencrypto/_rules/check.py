@@ -78,6 +78,14 @@ def check(crp: Cryptop, chain: Chain) -> Plan:
     """
     Resolve a request against its session's chain.
 
+    Args:
+        crp: The request.
+        chain: The session's.
+
+    Returns:
+        Its steps in order, each with its place in the chain and its region, and its buffer's
+        segments.
+
     Raises:
         UsageError: something does not fit; the buffer is untouched.
         LimitError: a region is longer than its algorithm, or the driver, takes; likewise.
@@ -109,6 +117,12 @@ def check(crp: Cryptop, chain: Chain) -> Plan:
 def settle(crp: Cryptop, chain: Chain, plan: Plan, step: Step) -> None:
     """
     Find out how long a late step's region is, now that the steps before it are done, and check it.
+
+    Args:
+        crp: The request.
+        chain: The session's.
+        plan: What `check` made of it; its segments are looked up anew.
+        step: One of its steps, whose ``late`` is set; its length is filled in, and its partner's.
 
     Raises:
         UsageError: it does not fit what those have left.

@@ -75,6 +75,14 @@ def lend(plan: Plan, chain: Chain) -> Loan | None:
     """
     Lend a copy to a request that `check` has found sound, if its memory may be shared.
 
+    Args:
+        plan: The request, as `check` has resolved it.
+        chain: The session's.
+
+    Returns:
+        The loan, on whose `parts` the request is to be carried out, and which is then given back
+        and ended; None if the request's own memory will do.
+
     Raises:
         UsageError: it compresses or decompresses among other steps, in such memory.
     """

@@ -43,11 +43,15 @@ def at_once(answer: Any) -> Any:
 
 def compile_quick(chain: Chain, transforms: Sequence[Any]) -> Quick | None:
     """
-    Return the quick way of a session, or None if its chain has no usual shape.
+    Return the quick way of a session, if its chain has a usual shape.
 
     Args:
         chain: The session's.
         transforms: One for each place of it; None for an authenticating half.
+
+    Returns:
+        What carries a request out and returns True; or returns False, with the request untouched,
+        if that has another shape. None if there is no quick way.
     """
     match shape_of(chain):
         case Shape.CIPHER:

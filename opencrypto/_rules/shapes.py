@@ -95,12 +95,28 @@ _SHAPES: Final = {
 
 
 def shape_of(chain: Chain) -> Shape | None:
-    """Return the usual shape of the requests of a session, or None if its chain has none."""
+    """
+    Tell which usual shape the requests of a session have.
+
+    Args:
+        chain: The session's.
+
+    Returns:
+        The shape, or None if its chain has no usual one.
+    """
     return _SHAPES.get(tuple(facts.kind for facts in chain.facts))
 
 
 def places_of(chain: Chain) -> tuple[int, int]:
-    """Return the places of a chain's cipher and authenticator; -1 for one that is missing."""
+    """
+    Tell where in a chain its cipher is, and where its authenticator.
+
+    Args:
+        chain: One with at most one of either.
+
+    Returns:
+        The place of each, from 0 on; -1 for one that is missing.
+    """
     cipher = mac = -1
     for position, facts in enumerate(chain.facts):
         if facts.authenticates:
@@ -111,7 +127,18 @@ def places_of(chain: Chain) -> tuple[int, int]:
 
 
 def settle_mac(crp: Cryptop, view: memoryview, at: int, mac: bytes, verifying: int) -> None:
-    """Write a MAC at `at`; or, `verifying`, fail the request if another one stands there."""
+    """
+    Write a MAC to its place; or fail the request if another one stands there, with EBADMSG.
+
+    The comparison takes as long wherever they differ.
+
+    Args:
+        crp: The request, which is not completed here.
+        view: Its buffer.
+        at: Where the MAC's place begins, in **bytes**.
+        mac: The right MAC, as long as it stands there.
+        verifying: Not 0 to compare, 0 to write.
+    """
     to = at + len(mac)
     if not verifying:
         view[at:to] = mac
@@ -247,8 +274,9 @@ aad = tag.skip
 at = tag.inject
 end = start + crd.len
 aad_end = aad + tag.len
+verifying = tag.flags
 size = len(buf)
-end | aad_end | at  # a TypeError, if one is no whole number
+end | aad_end | at | verifying  # a TypeError, if one is no whole number
 # Additional data behind the payload, or a tag before it, is for ChainSession.run.
 if not 0 <= aad <= aad_end <= start <= end <= at <= size - maclen:
     return False
@@ -257,7 +285,6 @@ if end > longest: return False  # where longest
 if start != end: return False  # where no payload
 flags = crd.flags
 encrypting = flags & CRD_F_ENCRYPT
-verifying = tag.flags
 if verifying and (encrypting or verifying & STRANGE_TO_MAC):
     return False
 view = memoryview(buf)  # where works
@@ -303,6 +330,9 @@ def cipher_and_mac(plan: Plan, chain: Chain) -> tuple[Step, Step] | None:
     Args:
         plan: The request, as `check` resolves it.
         chain: The session's, of one cipher and one MAC.
+
+    Returns:
+        The cipher's step and the MAC's, in this order; None if it has another shape.
     """
     if len(plan.steps) != 2:
         return None
@@ -332,6 +362,10 @@ def recognise_cipher(chain: Chain, exchange: CipherExchange, *, writes_iv: bool 
         writes_iv: Whether an IV is written into the buffer where that is asked for. False leaves
             such requests to `ChainSession.run`, so that nothing is touched before the exchange.
 
+    Returns:
+        What carries a request out and returns True; or returns False, with the request untouched,
+        if that has another shape: it is then `ChainSession.run`'s.
+
     Raises:
         UsageError: the chain is another.
     """
@@ -346,6 +380,10 @@ def recognise_mac(chain: Chain, exchange: MacExchange) -> Quick:
         chain: The session's.
         exchange: What works on the places found. Its region may be empty, and there is room for
             the session's MAC at `at`. `verifying` is 0 or not.
+
+    Returns:
+        What carries a request out and returns True; or returns False, with the request untouched,
+        if that has another shape: it is then `ChainSession.run`'s.
 
     Raises:
         UsageError: the chain is another.
@@ -367,6 +405,10 @@ def recognise_cipher_mac(
         exchange: What works on the places found. The cipher's region is not empty, and a whole
             number of its granules; the MAC's region and its place may lie anywhere.
         writes_iv: As for `recognise_cipher`.
+
+    Returns:
+        What carries a request out and returns True; or returns False, with the request untouched,
+        if that has another shape: it is then `ChainSession.run`'s.
 
     Raises:
         UsageError: the chain is another.
@@ -392,6 +434,10 @@ def recognise_aead(
         writes_iv: As for `recognise_cipher`.
         adjacent: Whether the tag must follow the payload at once: ``at == end``.
         longest: The greatest `end`, in **bytes**; 0 for any.
+
+    Returns:
+        What carries a request out and returns True; or returns False, with the request untouched,
+        if that has another shape: it is then `ChainSession.run`'s.
 
     Raises:
         UsageError: the chain is another.

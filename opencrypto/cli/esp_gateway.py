@@ -112,6 +112,7 @@ def gateway(
         device = held.enter_context(Device(tun))
         outer = held.enter_context(Outer(udp=udp, mark=mark))
         with acting_as(who):
+            _check_readable(user)
             sas = load_sas(sa)
             journal = Journal(state)
         held.callback(journal.close)
@@ -129,6 +130,15 @@ def gateway(
         held.enter_context(_told_by_signals(work))
         show.warn(_begun(sas, device.name))
         work.run()
+
+
+def _check_readable(user: str | None) -> None:
+    """See that whoever we become can go on importing: drivers are loaded when they are wanted."""
+    for path in (os.__file__, __file__):
+        if not os.access(path, os.R_OK, effective_ids=True):
+            raise UsageError(
+                f"{user} cannot read {path}; use a Python, and an opencrypto, that all can read"
+            )
 
 
 def _begun(sas: Sequence[SecurityAssociation], device: str) -> str:

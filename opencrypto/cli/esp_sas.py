@@ -61,7 +61,7 @@ def sa(
         return
     text = write_sas(sas, kind.value, remark=show.warn)
     if target == STREAM:
-        for line in text.splitlines():
+        for line in text.removesuffix("\n").split("\n"):
             show.say(line)
     else:
         with files.writing(target, files.PRIVATE) as file:
@@ -90,22 +90,31 @@ def _list(sas: list[SecurityAssociation], *, as_json: bool) -> None:
         show.lines(_COLUMNS, rows)
 
 
-_COLUMNS: Final = ("name", "spi", "direction", "mode", "from", "to", "suite", "numbers", "for")
+_COLUMNS: Final = (
+    "name", "spi", "protocol", "direction", "mode", "from", "to", "suite", "numbers", "for",
+)  # fmt: skip
+
+
+def _suite(sa: SecurityAssociation) -> str:
+    encryption = ""
+    if sa.encryption:
+        encryption = f"{sa.encryption}-{8 * (len(sa.encryption_key) - sa.cipher.salt)}"
+    return "+".join(filter(None, (encryption, sa.integrity))) or "-"
 
 
 def _row(sa: SecurityAssociation) -> list[str]:
     """Return what is shown of an SA: no key."""
-    suite = f"{sa.encryption}-{8 * (len(sa.encryption_key) - sa.cipher.salt)}"
     numbers = "64 bits" if sa.esn else "32 bits"
     selectors = (",".join(map(str, side)) or "*" for side in (sa.source, sa.destination))
     return [
         sa.name or "-",
         f"{sa.spi:#010x}" if sa.spi else "*",
+        f"{sa.protocol} in {sa.encap}" if sa.encap else str(sa.protocol),
         str(sa.direction or "either"),
         str(sa.mode),
         str(sa.tunnel_source or "*"),
         str(sa.tunnel_destination or "*"),
-        f"{suite}+{sa.integrity}" if sa.integrity else suite,
+        _suite(sa),
         f"{numbers}, from {sa.sequence + 1}" if sa.sequence else numbers,
         " to ".join(selectors),
     ]

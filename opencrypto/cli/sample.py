@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, Final
 
-from opencrypto._measure.timing import BOUNDS, quantile
+from opencrypto._measure.histogram import BUCKETS, quantile
 from opencrypto.cli.live import Values, driver_names
 from opencrypto.control import Client
 
@@ -67,7 +67,7 @@ class Change:
         """Estimate a quantile of a histogram's rise, in nanoseconds; None without samples."""
         now = self.new.values.get(name)
         before = self.old.values.get(name) if self.old is not None else None
-        if not isinstance(now, list) or len(now) != len(BOUNDS) + 1 or min(now) < 0:
+        if not isinstance(now, list) or len(now) != BUCKETS or min(now) < 0:
             return None
         if isinstance(before, list) and len(before) == len(now) and sum(now) >= sum(before):
             now = [max(0, b - a) for a, b in zip(before, now, strict=True)]

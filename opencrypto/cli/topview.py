@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
@@ -37,7 +37,7 @@ class Row:
     p99: float | None
 
 
-_ORDER: Final[Mapping[str, Callable[[Row], object]]] = {
+_ORDER: Final[Mapping[str, Callable[[Row], Any]]] = {
     "rate": lambda row: (-row.rate, row.name),
     "inflight": lambda row: (-row.inflight, row.name),
     "sessions": lambda row: (-row.sessions, row.name),
@@ -49,7 +49,7 @@ _ORDER: Final[Mapping[str, Callable[[Row], object]]] = {
 
 def rows(change: Change, sort: str) -> list[Row]:
     """Return the drivers' lines in the order asked for."""
-    return sorted((_row(change, name) for name in change.drivers()), key=_ORDER[sort])  # type: ignore[arg-type]
+    return sorted((_row(change, name) for name in change.drivers()), key=_ORDER[sort])
 
 
 def _row(change: Change, name: str) -> Row:

@@ -173,8 +173,8 @@ def clause(ident: str, each: Each | None = None) -> Callable[[Callable[..., None
             if outcome.error is not None:
                 raise outcome.error
 
-        run.clause = ident  # type: ignore[attr-defined]
-        run.each = each  # type: ignore[attr-defined]
+        run.clause = ident  # type: ignore[attr-defined]  # functions may have any
+        run.each = each  # type: ignore[attr-defined]  # as above
         return run
 
     return decorate

@@ -35,9 +35,8 @@ INI = Cryptoini(CRYPTO_NULL_CBC)
 class Idle(Driver):
     """Completes each request and does nothing else: what is left is the framework."""
 
-    capabilities = {CRYPTO_NULL_CBC: Capability()}  # noqa: RUF012 - read only
-
     def __init__(self, number: int = 0) -> None:
+        self.capabilities = {CRYPTO_NULL_CBC: Capability()}
         self.name = f"idle{number}"
 
     def newsession(self, ini: Sequence[Cryptoini]) -> tuple[int, Callable[[Cryptop, int], int]]:

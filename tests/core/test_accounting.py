@@ -69,6 +69,11 @@ def is_straight(session: Session) -> bool:
 # How many requests of a session are queued.
 
 
+def test_a_new_framework_has_counted_nothing() -> None:
+    with stepped() as fw:
+        assert not any(fw.stats)
+
+
 def test_batched_requests_are_counted_until_their_driver_has_them() -> None:
     """Each is one; the last one makes the way straight again."""
     with stepped(Toy()) as fw:

@@ -11,10 +11,20 @@ from typing import Any
 
 import pytest
 
-from opencrypto import Cryptoini, Cryptop, DriverBug, Framework, NoDriverError, UnknownSession
+from opencrypto import (
+    CRYPTO_NULL_CBC,
+    Cryptoini,
+    Cryptop,
+    DriverBug,
+    Framework,
+    NoDriverError,
+    UnknownSession,
+)
 from opencrypto._core import lineage
 from opencrypto._core.lineage import MAX_ALIASES, Lineage
 from opencrypto._core.slots import Session
+from opencrypto._rules.chain import Chain
+from opencrypto._state import SessionEvent, SessionState
 from tests.toy import (
     Log,
     Toy,
@@ -70,7 +80,7 @@ def test_a_consumer_far_behind_is_told_the_newest_sid_and_can_free() -> None:
         for former in (sid, middle):
             late = request(former, log)
             for driver in fw._drivers:
-                driver.driver.works = True  # type: ignore[union-attr]
+                driver.driver.works = True  # type: ignore[union-attr]  # it is attached
             fw.dispatch(late)
             assert (late.etype, late.sid) == (errno.EAGAIN, crp.sid)
             fw.dispatch(late)
@@ -255,6 +265,36 @@ def test_a_number_given_twice_is_a_bug_that_is_counted(by: str) -> None:
         assert log.etypes == [0]
         fw.freesession(opened[0])
         assert same.freed == [7]
+
+
+class Stub:
+    """As much of a session as its lineage knows."""
+
+    def __init__(self, sid: int, lineage: Lineage[Stub], table: dict[int, Stub]) -> None:
+        self.sid, self.lineage, self.table = sid, lineage, table
+        self.slot: object = None
+        self.state = SessionState.LIVE
+        table[sid] = self
+
+    def may(self, event: SessionEvent) -> bool:
+        return False
+
+    def stand_in(self) -> Stub:
+        return Stub(self.sid, self.lineage, {})
+
+
+def test_a_session_that_is_withdrawn_gives_a_former_number_back() -> None:
+    """A driver has given a number anew that the session had before, and then nothing came of it."""
+    table: dict[int, Stub] = {}
+    own: Lineage[Stub] = Lineage(Chain([Cryptoini(CRYPTO_NULL_CBC)]), 0)
+    own.first, old = 7, Stub(7, own, table)
+    old.state, own.newest = SessionState.ORPHANED, old
+    assert own.succeed(old, Stub(8, own, table), table)
+    assert own.is_alias(7, table)
+    own.withdraw(Stub(7, own, table), table)
+    assert own.is_alias(7, table)
+    own.withdraw(Stub(9, own, table), table)
+    assert sorted(table) == [7, 8]
 
 
 def alive() -> int:

@@ -30,7 +30,7 @@ def drop(count: int, **options: object) -> list[weakref.ref[Framework]]:
     """Use frameworks, threads and all, and drop them."""
     refs = []
     for _ in range(count):
-        fw = Framework(plugins=[Toy()], **options)  # type: ignore[arg-type]
+        fw = Framework(plugins=[Toy()], **options)  # type: ignore[arg-type]  # any of the options
         log = Log()
         fw.dispatch(request(newsession(fw), log, flags=CRYPTO_F_BATCH))
         assert log.event.wait(10)

@@ -82,6 +82,21 @@ def test_an_interruption_of_the_program_loses_no_turn(bench: Bench) -> None:
     assert bench.given == [(bench.one.hid, 1, 0)]
 
 
+def test_a_turn_whose_last_request_empties_the_queue_is_over(bench: Bench) -> None:
+    """A driver may have what waits handed over from within: then nobody is left to come next."""
+    bench.queue(bench.one, *range(TURN))
+
+    def hand_over(slot: Slot, krp: Cryptkop, hint: int, unblocks: int) -> None:
+        Bench.hand_over(bench, slot, krp, hint, unblocks)
+        if len(bench.given) == TURN:
+            assert bench.lane.run_turn()
+
+    bench.lane._hand_over = hand_over
+    assert bench.lane.run_turn()
+    assert [op for _, op, _ in bench.given] == list(range(TURN))
+    assert not bench.lane.pending()
+
+
 def test_a_blocked_driver_is_come_to_when_it_unblocks(bench: Bench) -> None:
     bench.queue(bench.one, 0)
     assert bench.lane.run_turn()

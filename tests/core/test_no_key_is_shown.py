@@ -106,7 +106,7 @@ REFUSED: dict[str, list[Cryptoini]] = {
         Cryptoini(CRYPTO_AES_GCM_16, key(20)),
         Cryptoini(CRYPTO_AES_128_GMAC, key(20, 3)),
     ],
-    "text": [Cryptoini(CRYPTO_AES_CBC, key(16).decode("latin-1"))],  # type: ignore[arg-type]
+    "text": [Cryptoini(CRYPTO_AES_CBC, key(16).decode("latin-1"))],  # type: ignore[arg-type]  # wrong on purpose
 }
 
 
@@ -216,7 +216,7 @@ def test_a_session_that_does_not_come_about_leaves_no_copy() -> None:
     """Where newsession fails, what was copied of the keys is wiped."""
     with stepped(Toy(algs=[CRYPTO_AES_CBC])) as fw:
         for ini in (REFUSED["nobody has it"], REFUSED["two keys"]):
-            shown(lambda ini=ini: fw.newsession(ini))  # type: ignore[misc]
+            shown(lambda ini=ini: fw.newsession(ini))  # type: ignore[misc]  # of this round
         left = [
             each
             for each in gc.get_objects()

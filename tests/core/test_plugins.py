@@ -26,7 +26,7 @@ from tests.toy import Log, Toy, newsession, request, step
 def offering(name: str, *drivers: object) -> types.ModuleType:
     """A module whose hook returns these."""
     module = types.ModuleType(name)
-    module.opencrypto_drivers = hookimpl(  # type: ignore[attr-defined]
+    module.opencrypto_drivers = hookimpl(  # type: ignore[attr-defined]  # of a module made here
         lambda: list(drivers), specname="opencrypto_drivers"
     )
     return module
@@ -39,7 +39,7 @@ def failing(name: str, error: BaseException) -> types.ModuleType:
     def hook() -> list[Driver]:
         raise error
 
-    module.opencrypto_drivers = hookimpl(hook, specname="opencrypto_drivers")  # type: ignore[attr-defined]
+    module.opencrypto_drivers = hookimpl(hook, specname="opencrypto_drivers")  # type: ignore[attr-defined]  # of a module made here
     return module
 
 
@@ -113,8 +113,8 @@ BROKEN: list[tuple[object, str, str]] = [
     (offering("class", Toy), "class", "offers type, which is no Driver"),
     (types.ModuleType("empty"), "empty", "implements no hook; mark its functions"),
     (offering("badname", Toy("two words")), "two words", "one token"),
-    (offering("noname", Toy(None)), "None", "one token"),  # type: ignore[arg-type]
-    (offering("badflags", Toy("bf", flags="x")), "bf", "CRYPTOCAP_F_"),  # type: ignore[arg-type]
+    (offering("noname", Toy(None)), "None", "one token"),  # type: ignore[arg-type]  # wrong on purpose
+    (offering("badflags", Toy("bf", flags="x")), "bf", "CRYPTOCAP_F_"),  # type: ignore[arg-type]  # wrong on purpose
     ("no-such-plugin", "no-such-plugin", "no plugin 'no-such-plugin' is installed"),
 ]
 
@@ -145,7 +145,7 @@ def test_a_constructor_or_a_generator_that_raises() -> None:
         raise OSError("half way")
 
     module = types.ModuleType("half")
-    module.opencrypto_drivers = hookimpl(some, specname="opencrypto_drivers")  # type: ignore[attr-defined]
+    module.opencrypto_drivers = hookimpl(some, specname="opencrypto_drivers")  # type: ignore[attr-defined]  # of a module made here
     with framework(Cannot, module) as fw:
         assert reasons(fw) == {"Cannot": "OSError: of the constructor", "half": "OSError: half way"}
         assert names(fw) == ["first"]

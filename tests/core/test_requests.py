@@ -14,6 +14,7 @@ from opencrypto import (
     CRYPTO_F_BATCH,
     CRYPTO_F_CBIFSYNC,
     CRYPTO_F_CBIMM,
+    CRYPTO_F_ONRETQ,
     CRYPTO_HINT_MORE,
     CRYPTO_SYMQ,
     CRYPTOCAP_F_SOFTWARE,
@@ -192,6 +193,44 @@ def test_freesession_waits_for_the_last_request() -> None:
         assert fw._sessions.table == {}
 
 
+@pytest.mark.parametrize("flags", [0, CBIMM])
+def test_a_callback_that_raises_at_a_refusal_is_counted(flags: int) -> None:
+    """Its request came to no driver; the error is the callback's all the same."""
+
+    def callback(crp: Cryptop) -> None:
+        raise ValueError(crp.etype)
+
+    with stepped(Toy()) as fw:
+        fw.dispatch(request(7, callback, flags=flags))
+        step(fw)
+        assert fw.stats.callback_errors == 1
+
+
+def test_a_refused_request_blocks_the_driver_for_other_sessions_too() -> None:
+    """It is the driver that is full, and not the session."""
+    toy = Toy()
+    with stepped(toy) as fw:
+        one, two, log = newsession(fw), newsession(fw), Log()
+        toy.full = True
+        fw.dispatch(request(one, log, 1))
+        fw.dispatch(request(two, log, 2))
+        assert toy.refused == [1]
+        toy.full = False
+        toy.unblock(CRYPTO_SYMQ)
+        step(fw)
+        assert log.order == [1, 2]
+
+
+def test_a_request_says_that_it_is_on_the_return_queue_until_its_callback() -> None:
+    with stepped(Toy()) as fw:
+        seen: list[int] = []
+        crp = request(newsession(fw), lambda crp: seen.append(crp.flags), flags=0)
+        fw.dispatch(crp)
+        assert crp.flags == CRYPTO_F_ONRETQ
+        step(fw)
+        assert seen == [crp.flags] == [0]
+
+
 def test_accepted_before_the_free_is_served_after_a_refusal() -> None:
     """ERESTART for a request whose session is being freed requeues it; it is not turned away."""
     toy = Toy()
@@ -229,10 +268,10 @@ def test_refused_by_a_driver_that_leaves_meanwhile_it_goes_to_the_next(
             turn_away = fw._dispatcher._turn_away
 
             def signalled(crp: Cryptop, session: object) -> None:
-                fw._dispatcher._turn_away = turn_away  # type: ignore[method-assign]
+                fw._dispatcher._turn_away = turn_away  # type: ignore[method-assign]  # a stand-in
                 raise KeyboardInterrupt
 
-            fw._dispatcher._turn_away = signalled  # type: ignore[method-assign]
+            fw._dispatcher._turn_away = signalled  # type: ignore[method-assign]  # a stand-in
         with pytest.raises(KeyboardInterrupt) if interrupted else nullcontext():
             fw.dispatch(request(sid, log, flags=flags))
             step(fw)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -20,7 +20,7 @@ from opencrypto import (
     UsageError,
     hookimpl,
 )
-from opencrypto._state import SessionState, SlotEvent, SlotState
+from opencrypto._state import IllegalTransition, SessionEvent, SessionState, SlotEvent, SlotState
 from opencrypto.testing import ManualInterrupt
 from tests.toy import (
     KEY,
@@ -42,6 +42,21 @@ def test_a_framework_says_whether_it_is_closed() -> None:
     with stepped() as fw:
         assert not fw.closed
     assert fw.closed
+
+
+@pytest.mark.parametrize("hard", ["hardware", 1.0, None, True])
+def test_the_class_of_drivers_is_a_number(hard: Any) -> None:
+    """A truth might have been meant for "hardware only", and would have been, by its value."""
+    with stepped(Toy()) as fw, pytest.raises(UsageError, match="hard is a number"):
+        newsession(fw, hard=hard)
+
+
+def test_a_session_takes_no_step_that_is_not_in_the_table() -> None:
+    with stepped(Toy()) as fw:
+        session = the_session(fw, newsession(fw))
+        with pytest.raises(IllegalTransition, match="LIVE has no transition DRAINED"):
+            session.move(SessionEvent.DRAINED)
+        assert session.state is SessionState.LIVE
 
 
 def test_the_driver_of_a_session_is_named_before_and_after_it_moves() -> None:
@@ -257,7 +272,7 @@ def test_moving_and_freeing_hold_no_lock_while_observers_are_told() -> None:
 
     class Watcher:
         name = "watcher"
-        seen: list[tuple[int, int]] = []  # noqa: RUF012 - one watcher, one test
+        seen: ClassVar[list[tuple[int, int]]] = []
 
         @hookimpl
         def opencrypto_migrated(self, sid: int, new_sid: int) -> None:
@@ -394,7 +409,7 @@ def test_registered_by_hand_a_driver_leaves_likewise() -> None:
             0,
             lambda arg, ini: 7,
             lambda arg, sid: freed.append((arg, sid)),
-            lambda arg, crp, hint: held.append(crp) or 0,  # type: ignore[func-returns-value]
+            lambda arg, crp, hint: held.append(crp) or 0,  # type: ignore[func-returns-value]  # append, and then 0
             "arg",
         )
         sid, log = newsession(fw), Log()

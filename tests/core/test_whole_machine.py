@@ -206,7 +206,7 @@ def answering_meanwhile(fw: Framework, driver: Moody) -> Iterator[None]:
     def work() -> None:
         while slot.state is not SlotState.CLEANUP:
             time.sleep(0.0001)
-        if driver.leave == "answers":
+        if driver.parting == "answers":
             driver.answer(len(driver.kept))
         else:
             driver.hand_back()
@@ -277,14 +277,14 @@ class WholeMachine(RuleBasedStateMachine):
         driver.unblock(CRYPTO_SYMQ | CRYPTO_ASYMQ)
 
     @precondition(lambda self: len(self.drivers) > 2)
-    @rule(data=st.data(), leave=st.sampled_from(["answers", "hands back", "without a word"]))
-    def detach(self, data: st.DataObject, leave: str) -> None:
+    @rule(data=st.data(), parting=st.sampled_from(["answers", "hands back", "without a word"]))
+    def detach(self, data: st.DataObject, parting: str) -> None:
         """A driver leaves, with what it has in hand."""
         driver = data.draw(st.sampled_from(self.drivers))
         self.drivers.remove(driver)
-        driver.leave = leave
+        driver.parting = parting
         kept = [request for request, _ in driver.kept]
-        if leave == "without a word":
+        if parting == "without a word":
             self.lost += any(isinstance(request, Cryptop) for request in kept)
             self.lost += any(isinstance(request, Cryptkop) for request in kept)
             self.fw.detach(driver, timeout=0)

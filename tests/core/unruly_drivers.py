@@ -51,7 +51,7 @@ class Moody(Driver):
     Attributes:
         way: What it does with the next requests, one of `WAYS`.
         kept: What it has taken and not answered.
-        leave: What becomes of that when it leaves: "answers", "hands back", or nothing.
+        parting: What becomes of that when it leaves: "answers", "hands back", or nothing.
         bugs: How often it has broken the contract.
         opened: The numbers of the sessions it ever opened.
         freed: The numbers that freesession was called with.
@@ -69,7 +69,7 @@ class Moody(Driver):
         self.keyops = tuple(keyops)
         self.way = "answer"
         self.kept: list[tuple[Cryptop | Cryptkop, Callable[[], None]]] = []
-        self.leave = ""
+        self.parting = ""
         self.bugs = 0
         self.opened: list[int] = []
         self.freed: list[int] = []
@@ -147,14 +147,14 @@ class Moody(Driver):
 
     def close(self) -> None:
         """
-        Leave: key requests that were kept are answered or handed back now, if `leave` says so.
+        Leave: key requests that were kept are answered or handed back now, if `parting` says so.
 
         Of symmetric ones none is left here: the framework has waited for them, or taken them away.
         """
         self.closed += 1
         self.kept = [pair for pair in self.kept if isinstance(pair[0], Cryptkop)]
-        if self.leave == "answers":
+        if self.parting == "answers":
             self.answer(len(self.kept))
-        elif self.leave == "hands back":
+        elif self.parting == "hands back":
             self.hand_back()
         self.inner.close()

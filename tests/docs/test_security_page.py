@@ -83,3 +83,16 @@ def test_an_exception_to_a_security_rule_says_why() -> None:
     ]
     for rule in {each for each in ignored if re.fullmatch(r"S\d*", each)}:
         assert re.search(rf'"{rule}", *# \w', text), rule
+
+
+def test_an_exception_to_any_other_rule_says_why() -> None:
+    """Of the linter or of the types, beside its place; what tests do wrong they do on purpose."""
+    bare = [
+        f"{file.relative_to(ROOT)}:{number}"
+        for file in CODE
+        if file.relative_to(ROOT).parts[0] != "tests"
+        for number, line in enumerate(file.read_text().splitlines(), 1)
+        if re.search(r"# (?:noqa|type: ignore|pragma: no cover)\b", line)
+        and not re.search(r"# noqa: \w+(?:, \w+)* - \w|# type: ignore\[[\w, -]+\]  # \w", line)
+    ]
+    assert not bare

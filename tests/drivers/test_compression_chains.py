@@ -351,7 +351,7 @@ def test_a_driver_that_raises_leaves_the_buffer_as_it_was(
             comp(99), Cryptodesc(SKIP, -1, 0, CRD_F_IV_EXPLICIT, alg=CRYPTO_AES_CTR, iv=b"short")
         ],
         "a skip below 0": lambda: [comp(99), Cryptodesc(-1, -1, alg=CRYPTO_AES_CTR)],
-        "no number": lambda: [comp(99), ctr(None)],  # type: ignore[arg-type]
+        "no number": lambda: [comp(99), ctr(None)],  # type: ignore[arg-type]  # wrong on purpose
         "the rest before": lambda: [ctr(CRD_LEN_REST), comp(99)],
         "the rest at once": lambda: [comp(CRD_LEN_REST), ctr(CRD_LEN_REST)],
         "no such algorithm": lambda: [comp(99), Cryptodesc(SKIP, -1, alg=CRYPTO_SHA1)],

@@ -75,7 +75,7 @@ exec(CANARY, canaries)  # noqa: S102 - the same text that the child has
 
 
 def key_of(length: int, number: int) -> bytes:
-    return bytes(canaries["canary"](length, number))  # type: ignore[operator]
+    return bytes(canaries["canary"](length, number))  # type: ignore[operator]  # out of the text above
 
 
 def chains_of(driver: str) -> list[str]:

@@ -97,7 +97,7 @@ def test_a_freed_session_keeps_nothing_of_its_keys(name: str, chain: list[Crypto
         keys = [cri.key for cri in session.chain.inis]
         del session  # what the framework still refers to must be empty, not merely unreachable
         framework.freesession(sid)
-        assert driver._sessions == {}  # type: ignore[attr-defined]
+        assert driver._sessions == {}  # type: ignore[attr-defined]  # each driver's own
         for key in keys:
             assert isinstance(key, bytearray)
             assert not any(key)

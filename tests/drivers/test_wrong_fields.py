@@ -114,7 +114,7 @@ def test_an_iv_that_is_no_bytes_blamed_the_driver(name: str, chain: str, kind: s
                       ENCRYPT | EXPLICIT | PRESENT):  # fmt: skip
             for iv in ("x" * length, [300] * length, [1] * length, length, None, 1.5, b"short"):
                 desc = describe(flags)
-                desc[0].ini.iv = iv  # type: ignore[assignment]
+                desc[0].ini.iv = iv  # type: ignore[assignment]  # wrong on purpose
                 if not flags & ENCRYPT and len(desc) == 2:
                     desc[1].flags = VERIFY
                     desc = desc[::-1] if chain == "cbc+hmac" else desc

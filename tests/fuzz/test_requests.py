@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from opencrypto import (
     CRD_F_COMP,
     CRD_F_ENCRYPT,
+    CRD_F_IV_EXPLICIT,
     CRD_F_IV_PRESENT,
     CRD_F_VERIFY,
     CRYPTO_F_BATCH,
@@ -49,11 +50,23 @@ GUARD = b"\xa5" * 32
 SIZE = 96
 """Bytes of the buffers, between two guards."""
 
-LEAST = 0.15
+LEAST = 0.3
 """The share of the requests that must succeed: what is refused at once tries little."""
 
 LIMIT = 1 << 16
 """Bytes that the sessions of this module decompress at most."""
+
+FLAGS = {
+    Kind.CIPHER: [0, 1, 2, 3, 4, 5, 6, 7],
+    Kind.AEAD: [0, 1, 2, 3, 4, 5, 6, 7],
+    Kind.COMP: [0, CRD_F_COMP],
+    Kind.AEAD_AUTH: [0, CRD_F_VERIFY],
+    Kind.MAC: [0, CRD_F_VERIFY],
+    Kind.HASH: [0, CRD_F_VERIFY],
+}
+"""What means something in a descriptor of each kind."""
+
+ANY_FLAGS = sorted({flags for some in FLAGS.values() for flags in some})
 
 NUMBERS = st.one_of(
     st.integers(-3, SIZE), st.sampled_from([-(2**63), -1, 2**31, 2**32, 2**63, 2**70])
@@ -124,8 +137,8 @@ def anything(draw: st.DrawFn, inis: list[Cryptoini]) -> Cryptodesc:
     iv = draw(st.one_of(st.none(), st.binary(max_size=17), st.just("text"), st.integers()))
     key = draw(st.sampled_from([None, None, None, b"", b"\0" * 16, bytes(range(1, 21)), "text"]))
     flags = draw(st.one_of(st.integers(0, 0x1FF), NUMBERS))
-    ini = Cryptoini(alg, iv=iv)  # type: ignore[arg-type]
-    ini.key = key  # type: ignore[assignment]
+    ini = Cryptoini(alg, iv=iv)  # type: ignore[arg-type]  # wrong on purpose
+    ini.key = key  # type: ignore[assignment]  # wrong on purpose
     return Cryptodesc(draw(NUMBERS), draw(NUMBERS), draw(NUMBERS), flags, ini)
 
 
@@ -135,43 +148,51 @@ def likely(draw: st.DrawFn, inis: list[Cryptoini]) -> list[Cryptodesc]:
     drawn = []
     for ini in inis:
         facts = FACTS[ini.alg]
-        ivlen = facts.ivlen(ini.klen // 8)
-        named = ini.key if draw(st.booleans()) and facts.kind is not Kind.HASH else None
+        meant = draw(st.integers(0, 7)) > 0
+        flags = draw(st.sampled_from(FLAGS[facts.kind] if meant else ANY_FLAGS))
         drawn.append(
             Cryptodesc(
                 draw(st.integers(0, 40)),
                 draw(st.sampled_from([0, 8, 16, 17, 32, 48])),
                 draw(st.integers(0, 90)),
-                draw(st.sampled_from([0, CRD_F_ENCRYPT, 3, 5, 7, CRD_F_VERIFY, CRD_F_COMP])),
-                Cryptoini(ini.alg, named, iv=draw(st.binary(min_size=ivlen, max_size=ivlen))),
+                flags,
+                draw(parameters(ini, flags)),
             )
         )
     return draw(st.permutations(drawn))
 
 
 @st.composite
+def parameters(draw: st.DrawFn, ini: Cryptoini, flags: int) -> Cryptoini:
+    """Draw what a descriptor says of its algorithm: perhaps the key, and an IV if the flags do."""
+    facts = FACTS[ini.alg]
+    named = ini.key if draw(st.booleans()) and facts.kind is not Kind.HASH else None
+    ivlen = facts.ivlen(ini.klen // 8)
+    explicit = flags & CRD_F_IV_EXPLICIT and ivlen
+    iv = draw(st.binary(min_size=ivlen, max_size=ivlen)) if explicit else None
+    return Cryptoini(ini.alg, named, iv=iv)
+
+
+@st.composite
 def fitting(draw: st.DrawFn, inis: list[Cryptoini]) -> list[Cryptodesc]:
     """Draw descriptors that fit: IVs before, then the data, MACs behind; all else is free."""
-    encrypt = draw(st.sampled_from([0, CRD_F_ENCRYPT]))
+    # No bytes have the right MAC by chance, so what verifies is the lesser part.
+    encrypt = draw(st.sampled_from([0, CRD_F_ENCRYPT, CRD_F_ENCRYPT]))
     drawn, mac_at = [], draw(st.integers(49, 52))
     for ini in inis:
         facts = FACTS[ini.alg]
-        named = ini.key if draw(st.booleans()) and facts.kind is not Kind.HASH else None
         if facts.authenticates:
             skip, length = draw(st.integers(0, 16)), draw(st.integers(0, 33))
-            flags = 0 if encrypt else draw(st.sampled_from([CRD_F_VERIFY, 0]))
-            crd = Cryptodesc(skip, length, mac_at, flags, Cryptoini(ini.alg, named))
+            flags = 0 if encrypt else draw(st.sampled_from([0, 0, 0, CRD_F_VERIFY]))
+            inject = min(mac_at, SIZE - facts.mac)
             mac_at += facts.mac
         else:
-            ivlen = facts.ivlen(ini.klen // 8)
-            iv = draw(st.binary(min_size=ivlen, max_size=ivlen))
+            skip, inject = draw(st.sampled_from([16, 17])), 0
             length = 0 if ini.alg == Alg.AES_GMAC else draw(st.sampled_from([0, 16, 32]))
             flags = encrypt | draw(st.sampled_from([0, 2, 4, 6]))
             if facts.kind is Kind.COMP:
                 flags = CRD_F_COMP
-            ini = Cryptoini(ini.alg, named, iv=iv)
-            crd = Cryptodesc(draw(st.sampled_from([16, 17])), length, 0, flags, ini)
-        drawn.append(crd)
+        drawn.append(Cryptodesc(skip, length, inject, flags, draw(parameters(ini, flags))))
     return drawn if draw(st.booleans()) else draw(st.permutations(drawn))
 
 

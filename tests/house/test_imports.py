@@ -37,13 +37,13 @@ ORDER = (
     "driver _later chain transforms",
     "hookspecs selftest",
     # What is counted while requests go by, and the tree it is read from.
-    "_measure.timing _measure.counters _measure.trace _measure.watcher",
+    "_measure.histogram _measure.timing _measure.counters _measure.trace _measure.watcher",
     "sysctl",
     # The running framework.
     "_core.errands _core.bugs _core.origins _core.plugins _core.selection _core.queues",
     "_core.guard _core.returns _core.pool",
     "_core.lineage",
-    "_core.slots _core.departed _core.driver_table _core.lane",
+    "_core.depth _core.slots _core.departed _core.driver_table _core.lane",
     "_core.sessions",
     "_core.opening _core.moving",
     "_core.requests _core.key_requests _core.virtual",

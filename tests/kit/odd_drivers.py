@@ -208,7 +208,7 @@ class OneAlgorithmEach(HonestLean):
 
     name = "single"
 
-    def refusal(self, ini: Sequence[Cryptoini], profile: Profile) -> str:
+    def refusal(self, ini: Sequence[Cryptoini], profile: Profile, named: bool = False) -> str:
         return "takes one algorithm in a session" if self.many(ini) else ""
 
     @staticmethod

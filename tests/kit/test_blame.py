@@ -54,7 +54,7 @@ def reworded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         rule.name: (f"close must not be done: {number}", rule.clause)
         for number, rule in enumerate(Rule)
     }
-    words = OtherWords("Rule", sentences)  # type: ignore[arg-type]
+    words = OtherWords("Rule", sentences)  # type: ignore[arg-type]  # an enum of other words
     patched = 0
     for name, module in list(sys.modules.items()):
         if name.startswith("opencrypto.") and vars(module).get("Rule") is Rule:

@@ -90,7 +90,7 @@ def test_names_in_every_spelling_load_the_same() -> None:
 def test_a_vector_cannot_be_changed_by_a_test() -> None:
     first = vectors.load("aes_cbc")
     with pytest.raises(dataclasses.FrozenInstanceError):
-        first[0].key = b""  # type: ignore[misc]
+        first[0].key = b""  # type: ignore[misc]  # it cannot be set, which is tried
     first.clear()
     assert vectors.load("aes_cbc")
 

@@ -41,7 +41,7 @@ def test_another_user_is_refused(framework: Framework, tmp_path: Path) -> None:
     path = framework.control_path
     assert path is not None
     for folder in [path, *path.parents][:-2]:
-        os.chmod(folder, 0o777 if folder == path else 0o755)  # noqa: PTH101
+        folder.chmod(0o777 if folder == path else 0o755)
     code = (
         "import os, socket, sys; os.setgid(65534); os.setuid(65534)\n"
         "s = socket.socket(socket.AF_UNIX); s.settimeout(5); s.connect(sys.argv[1])\n"
@@ -80,7 +80,7 @@ def test_nothing_but_a_socket_is_taken_over(tmp_path: Path, what: str) -> None:
     path, target = tmp_path / "it.sock", tmp_path / "target"
     if what == "folder":
         path.mkdir()
-        os.chmod(path, 0o777)  # noqa: PTH101, S103 - writable by others, which is what is refused
+        path.chmod(0o777)
     elif what == "file":
         path.write_text("precious")
     else:
@@ -101,7 +101,7 @@ def test_a_folder_of_anybody_is_refused(tmp_path: Path) -> None:
     """Where others could replace the socket, none is opened."""
     folder = tmp_path / "open"
     folder.mkdir()
-    os.chmod(folder, 0o777)  # noqa: PTH101, S103 - open, which is what is refused
+    folder.chmod(0o777)
     with pytest.raises(UsageError, match="can be changed by others"):
         Framework(plugins=False, control=folder / "it.sock")
 

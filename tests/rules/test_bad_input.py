@@ -114,7 +114,7 @@ BAD: dict[str, tuple[list[Cryptodesc], Change, str]] = {
     "every other byte": ([cipher()], put(buf=memoryview(bytearray(128))[::2]), "in segments"),
     "iov that is none": ([cipher()], put(flags=CRYPTO_F_CBIMM | CRYPTO_F_IOV), "list of buffers"),
     "mbuf that is none": ([cipher()], put(flags=CRYPTO_F_CBIMM | CRYPTO_F_IMBUF), "needs an Mbuf"),
-    "skip that is no number": ([cipher(skip="x")], put(), "a field has a wrong type"),  # type: ignore[arg-type]
+    "skip that is no number": ([cipher(skip="x")], put(), "a field has a wrong type"),  # type: ignore[arg-type]  # wrong on purpose
     "iv that is a number": ([cipher(flags=CRD_F_IV_EXPLICIT, iv=5)], put(), "wrong type"),
     "mac that is a string": ([mac()], put(mac="x" * 20), "a mac must be bytes-like, not str"),
     "verify outside": ([mac(inject=60, flags=CRD_F_VERIFY)], put(), "at 60 is outside"),
@@ -196,7 +196,7 @@ def test_a_session_freed_is_unknown(fw: Framework) -> None:
 
 def test_without_a_callback_dispatch_raises(fw: Framework) -> None:
     """Who cannot be called back is told at once, and may set one and dispatch again."""
-    crp = request(newsession(fw), None)  # type: ignore[arg-type]
+    crp = request(newsession(fw), None)  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(UsageError, match="no callback; set one"):
         fw.dispatch(crp)
     crp.callback = log = Log()
@@ -305,7 +305,7 @@ def test_done_for_a_request_that_no_driver_has(fw: Framework) -> None:
         (Cryptoini(CRYPTO_AES_CBC, bytes(16), klen=256), "klen says 256 bits, the key has 128"),
         (Cryptoini(CRYPTO_AES_CBC, bytes(16), klen=127), "no whole number of bytes"),
         (Cryptoini(CRYPTO_AES_CBC, bytes(16), klen=-128), "no whole number of bytes"),
-        (Cryptoini(CRYPTO_AES_CBC, "sixteen letters."), "bytes-like, not str"),  # type: ignore[arg-type]
+        (Cryptoini(CRYPTO_AES_CBC, "sixteen letters."), "bytes-like, not str"),  # type: ignore[arg-type]  # wrong on purpose
         (Cryptoini(CRYPTO_SHA1_HMAC, SHA, mlen=21), "cannot give a MAC of 21 bytes"),
         (Cryptoini(CRYPTO_SHA1_HMAC, SHA, mlen=-1), "cannot give a MAC of -1 bytes"),
         (Cryptoini(CRYPTO_AES_CBC, AES, mlen=12), "cannot give a MAC"),
@@ -325,7 +325,7 @@ def test_bad_session_parameters(fw: Framework, ini: Any, sentence: str) -> None:
 def test_a_key_that_is_a_number_is_no_key_of_so_many_zeros(fw: Framework) -> None:
     """``bytearray(16)`` is sixteen zeros; a number for a key is refused instead."""
     cri = Cryptoini(CRYPTO_AES_CBC)
-    cri.key = 16  # type: ignore[assignment]
+    cri.key = 16  # type: ignore[assignment]  # wrong on purpose
     with pytest.raises(UsageError, match="bytes-like, not int"):
         fw.newsession(cri)
 
@@ -412,7 +412,7 @@ def test_a_bad_driver_is_refused_whole(fw: Framework, fields: Any, sentence: str
 def test_what_is_no_driver_is_refused(fw: Framework) -> None:
     """A class instead of an object, and a driver that is attached already, are told apart."""
     with pytest.raises(UsageError, match=r"a Driver object|opencrypto\.Driver object, not type"):
-        fw.attach(Toy)  # type: ignore[arg-type]
+        fw.attach(Toy)  # type: ignore[arg-type]  # wrong on purpose
     toy = Toy("twice")
     fw.attach(toy)
     with pytest.raises(BusyError, match="attached already; detach it first"):

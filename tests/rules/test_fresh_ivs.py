@@ -157,7 +157,7 @@ def test_a_prefix_is_of_one_process() -> None:
 def test_a_prefix_of_a_wrong_kind_is_refused(wrong: object) -> None:
     """Only bytes, and at most six of them, are a prefix."""
     with pytest.raises(UsageError, match="iv_prefix"):
-        Profile(iv_prefix=wrong)  # type: ignore[arg-type]
+        Profile(iv_prefix=wrong)  # type: ignore[arg-type]  # wrong on purpose
 
 
 def test_a_prefix_without_a_counter_is_refused() -> None:

@@ -286,4 +286,4 @@ def test_a_profile_is_a_profile(wrong: Any) -> None:
     with attached("swcrypto") as fw, pytest.raises(UsageError, match="a profile is a Profile"):
         fw.newsession(Cryptoini(CRYPTO_AES_CBC, KEY), profile=wrong)
     with pytest.raises(UsageError, match="weak_keys is True or False"):
-        Profile(weak_keys=wrong if wrong is not True else "no")  # type: ignore[arg-type]
+        Profile(weak_keys=wrong if wrong is not True else "no")  # type: ignore[arg-type]  # wrong on purpose

@@ -49,7 +49,7 @@ def late(inner: Driver) -> Driver:
 
         def newsession(self, ini: object) -> tuple[int, Process]:
             inner.done = self.done
-            opened = inner.newsession(ini)  # type: ignore[arg-type]
+            opened = inner.newsession(ini)  # type: ignore[arg-type]  # a driver's own view of it
             assert isinstance(opened, tuple)
             lid, work = opened
 

@@ -212,15 +212,13 @@ def chains() -> list[Job]:
     rng = random.Random(1)
     ciphers = [alg for alg, facts in FACTS.items() if facts.kind is Kind.CIPHER]
     macs = [alg for alg, facts in FACTS.items() if facts.kind is Kind.MAC]
+    several: list[list[int]] = [[alg] for alg in macs]
+    several += [[alg, alg] for alg in (Alg.SHA1_HMAC, Alg.MD5_KPDK, Alg.AES_XCBC_MAC_96)]
+    several += [[Alg.SHA2_256, Alg.SHA1_HMAC]]
     jobs = []
     for cipher in ciphers:
         found = [v for v in vectors.load(name_of(cipher)) if 0 < len(v.input) <= 256]
-        for alg in macs:
-            jobs.append(chain_of(cipher, [alg], rng.choice(found), rng))  # noqa: PERF401
-        keyed = [Alg.SHA1_HMAC, Alg.MD5_KPDK, Alg.AES_XCBC_MAC_96]
-        for alg in keyed:
-            jobs.append(chain_of(cipher, [alg, alg], rng.choice(found), rng))  # noqa: PERF401
-        jobs.append(chain_of(cipher, [Alg.SHA2_256, Alg.SHA1_HMAC], rng.choice(found), rng))
+        jobs += [chain_of(cipher, algs, rng.choice(found), rng) for algs in several]
     return jobs
 
 

@@ -31,11 +31,11 @@ class KeyWork:
 
     def __init__(self) -> None:
         # Short keys: many operations are wanted, not strong ones.
-        numbers = dsa.generate_private_key(1024).private_numbers()  # noqa: S505 - short on purpose: it protects nothing
+        numbers = dsa.generate_private_key(1024).private_numbers()  # noqa: S505 - short: it protects nothing
         domain = numbers.public_numbers.parameter_numbers
         self.domain = (domain.p, domain.q, domain.g)
         self.x, self.y = numbers.x, numbers.public_numbers.y
-        self.rsa = rsa.generate_private_key(65537, 1024).private_numbers()  # noqa: S505 - short on purpose: it protects nothing
+        self.rsa = rsa.generate_private_key(65537, 1024).private_numbers()  # noqa: S505 - short: it protects nothing
 
     def asks(self, rng: random.Random) -> Iterator[KeyAsk]:
         """Yield one request of each operation, in any order; then all again."""

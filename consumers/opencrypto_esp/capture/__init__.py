@@ -6,8 +6,8 @@ is read as a stream of batches, each what one read of the file brought: so memor
 however long it is, and what comes through a pipe goes on at once.
 
 The rooms, in the order of their imports: `names` for people, `links` finds the IP packet in a
-frame, `model` has what a capture is made of, `source` its bytes, `pcap` and `pcapng` the two
-formats, `passage` the way of a whole capture through ESP.
+frame, `model` has what a capture is made of, `source` its bytes, `streams` what both formats share,
+`pcap` and `pcapng` the formats, `passage` the way of a whole capture through ESP.
 """
 
 from __future__ import annotations
@@ -65,12 +65,7 @@ def read_capture(file: BinaryIO, name: str) -> Reader:
 
 
 def ip_packets(reader: Reader) -> Iterator[bytes]:
-    """
-    Yield the IP packets of a capture, with what padding of the link layer follows them.
-
-    Raises:
-        CaptureError: a frame is of a link type that is not supported.
-    """
+    """Yield the IP packets of a capture, with what padding of the link layer follows them."""
     for batch in reader.batches():
         for item in batch:
             if isinstance(item, Frame):

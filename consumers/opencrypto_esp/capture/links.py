@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from opencrypto_esp.capture import names
-from opencrypto_esp.capture.errors import CaptureError
 
 RAW: Final = 101
 RUNT: Final = "too short for its link layer"
@@ -306,12 +305,9 @@ def unsupported(linktype: int) -> str:
 
 
 def finder(linktype: int) -> Finder:
-    """Return what finds the IP packet in a frame; for an unsupported type, what says so."""
+    """Return what finds the IP packet in a frame; of an unsupported type all are something else."""
     link = LINKS.get(linktype)
     if link is not None:
         return link.find
-
-    def refuse(_: bytes) -> Found:
-        raise CaptureError(unsupported(linktype))
-
-    return refuse
+    named = f"link type {linktype} ({link_name(linktype)})"
+    return lambda _: named

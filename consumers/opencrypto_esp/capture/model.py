@@ -44,7 +44,7 @@ class Interface:
         per_second: How many ticks of its frames' times make a second.
         offset: **Seconds** to add to them.
         options: Its other options, as pcapng has them.
-        find: Finds the IP packet in a frame; raises CaptureError where that is not supported.
+        find: Finds the IP packet in a frame, or names what it is instead.
     """
 
     number: int

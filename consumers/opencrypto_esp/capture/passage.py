@@ -15,11 +15,14 @@ from opencrypto_esp import ip, nat_t
 from opencrypto_esp.capture import names
 from opencrypto_esp.capture.links import reframe
 from opencrypto_esp.capture.model import Block, Frame, Interface, Item, Section
+from opencrypto_esp.forms import Forms
 from opencrypto_esp.results import Drop, Reason, Result
-from opencrypto_esp.sa import NAT_T_PORT
 
 _STATISTICS = 5
 _NEVER_COPIED = 0x40000BAD
+
+
+ESP_ALONE = Forms()
 
 
 class Sink(Protocol):
@@ -52,7 +55,7 @@ class Passage:
         work: `Esp.protect` or `Esp.unprotect`.
         inbound: Whether it is the latter: then IP that is not ESP is not for it either.
         pass_others: Pass what is not for ESP on in clear, instead of leaving it out.
-        udp_ports: The ports on which ESP comes in UDP (`Esp.udp_ports`).
+        forms: What packets look like that are for ESP (`Esp.forms`).
 
     Attributes:
         frames: Frames that came.
@@ -69,7 +72,7 @@ class Passage:
         *,
         inbound: bool,
         pass_others: bool,
-        udp_ports: frozenset[int] = frozenset({NAT_T_PORT}),
+        forms: Forms = ESP_ALONE,
     ) -> None:
         self.frames = 0
         self.passed: Counter[str] = Counter()
@@ -80,7 +83,7 @@ class Passage:
         self._work = work
         self._inbound = inbound
         self._pass_others = pass_others
-        self._udp_ports = udp_ports
+        self._forms = forms
 
     @property
     def lost(self) -> int:
@@ -92,7 +95,7 @@ class Passage:
         Take a capture through; what each batch made is written before the next one is waited for.
 
         Raises:
-            CaptureError: a frame is of a link type that is not supported, or cannot be written.
+            CaptureError: a frame cannot be written.
         """
         for batch in batches:
             self.take(batch)
@@ -117,7 +120,7 @@ class Passage:
                 if reason is not None:
                     self.dropped[reason] += 1
                     continue
-            if inbound and (kind := clear_kind(packet, self._udp_ports)):
+            if inbound and (kind := clear_kind(packet, self._forms)):
                 self._other(item, kind)
                 continue
             made = work(packet).packet
@@ -167,25 +170,25 @@ def _unfit(packet: bytes, version: int, cut: int) -> Reason | None:
     return None
 
 
-def clear_kind(packet: bytes, udp_ports: frozenset[int]) -> str:
+def clear_kind(packet: bytes, forms: Forms) -> str:
     """
     Name what an IP packet is that is not ESP; empty if it is, or too damaged to tell.
 
     Args:
         packet: The packet.
-        udp_ports: The ports on which ESP comes in UDP, beside IKE and keep-alives.
+        forms: What is for ESP; on its UDP ports IKE comes too, which is not.
     """
     try:
         protocol, at = ip.protocol(packet)
     except Drop:
         return ""
-    if protocol == ip.ESP:
+    if protocol in forms.protocols:
         return ""
     if protocol == ip.UDP and at:
         ports = {int.from_bytes(packet[n : n + 2]) for n in (at, at + 2)}
-        if not ports.isdisjoint(udp_ports):
+        if not ports.isdisjoint(forms.udp_ports):
             kind = nat_t.content(packet[at + nat_t.UDP_SIZE :])
             return "IKE" if kind is nat_t.Content.IKE else ""
         if 500 in ports:
             return "IKE"
-    return names.ip_protocol(protocol)
+    return "" if forms.bare else names.ip_protocol(protocol)

@@ -4,7 +4,6 @@ The pcap format (draft-ietf-opsawg-pcap): a header, and frames with their times.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from struct import Struct
 from typing import IO, Final
 
@@ -14,7 +13,6 @@ from opencrypto_esp.capture.model import (
     MAX_FRAME,
     MICRO,
     NANO,
-    SURPLUS,
     Block,
     Frame,
     Interface,
@@ -23,6 +21,7 @@ from opencrypto_esp.capture.model import (
     trimmed,
 )
 from opencrypto_esp.capture.source import Source
+from opencrypto_esp.capture.streams import CaptureReader, CaptureWriter, whole_length
 
 _NUMBERS: Final = {MICRO: 0xA1B2C3D4, NANO: 0xA1B23C4D}
 MAGICS: Final = {
@@ -41,29 +40,21 @@ _WITH_FCS: Final = 1 << 26
 """In the field of the link type: bits 28 to 31 have the length of the FCS, in units of 16 bits."""
 
 
-class PcapReader:
+class PcapReader(CaptureReader):
     """
-    A pcap capture, being read.
-
-    Args:
-        source: Its bytes.
-        start: Those that were read already.
-
-    Attributes:
-        cut: Why it ended before its end, once it has; empty for a whole capture.
+    A pcap capture, being read; see `CaptureReader`.
 
     Raises:
-        CaptureError: the header is not whole, or of a version or link type that is not supported.
+        CaptureError: also if it is of a version or link type that is not supported.
     """
 
     format = "pcap"
+    HEADER = 24
+    UNIT = "packet"
 
     def __init__(self, source: Source, start: bytes) -> None:
-        self.source = source
-        self.cut = ""
-        start = source.more(start, 24)
-        if len(start) < 24:
-            raise CaptureError(f"{source.name} is cut short inside its header; record it again")
+        super().__init__(source, start)
+        start = self._data
         self._order, per_second = MAGICS[start[:4]]
         _, major, minor, _, _, snaplen, link = _HEADER[self._order].unpack_from(start)
         if (major, minor) != (2, 4):
@@ -82,66 +73,40 @@ class PcapReader:
             snaplen=snaplen,
             per_second=per_second,
         )
-        self._data = start[24:]
+        self._begun = False
 
-    def batches(self) -> Iterator[list[Item]]:
-        """
-        Yield the interface, then the frames, as many at a time as have come.
-
-        Raises:
-            OSError: it cannot be read.
-        """
-        yield [self._interface]
+    def _take(self, data: bytes, items: list[Item]) -> tuple[int, int]:
+        at, end = 0, len(data)
+        if not self._begun:
+            self._begun = True
+            items.append(self._interface)
+            at = self.HEADER
         unpack = _RECORD[self._order].unpack_from
-        interface, source = self._interface, self.source
+        interface = self._interface
         new_frame = tuple.__new__  # makes a named tuple at a third of its own call's cost
         per_second, fcs = interface.per_second, interface.fcs
-        data, at = self._data, 0
-        while True:
-            frames: list[Item] = []
-            end = len(data)
-            wanted = 16
-            while at + 16 <= end:
-                seconds, part, kept, length = unpack(data, at)
-                if kept > MAX_FRAME or kept > length + SURPLUS:
-                    self.cut = f"{kept} bytes of a packet of {length} are announced"
-                    break
-                stop = at + 16 + kept
-                if stop > end:
-                    wanted = 16 + kept
-                    break
-                frame = data[at + 16 : stop]
-                at = stop
-                length = max(length, kept)
-                if fcs:
-                    frame, length = trimmed(frame, length, fcs)
-                ticks = seconds * per_second + part
-                frames.append(new_frame(Frame, (interface, ticks, frame, length, b"")))
-            if frames:
-                yield frames
-            if self.cut:
-                return
-            data, at = source.more(data[at:], wanted), 0
-            if len(data) < wanted:
-                self.cut = source.damage or ("it ends inside a packet" if data else "")
-                return
+        while at + 16 <= end:
+            seconds, part, kept, length = unpack(data, at)
+            length = whole_length(kept, length)
+            stop = at + 16 + kept
+            if stop > end:
+                return at, 16 + kept
+            frame = data[at + 16 : stop]
+            at = stop
+            if fcs:
+                frame, length = trimmed(frame, length, fcs)
+            ticks = seconds * per_second + part
+            items.append(new_frame(Frame, (interface, ticks, frame, length, b"")))
+        return at, 16
 
 
-class PcapWriter:
-    """
-    A pcap capture, being written.
-
-    Args:
-        file: Opened for writing bytes; flushed whenever something is complete.
-        name: What to call it in an error.
-    """
+class PcapWriter(CaptureWriter):
+    """A pcap capture, being written; see `CaptureWriter`."""
 
     format = "pcap"
 
     def __init__(self, file: IO[bytes], name: str) -> None:
-        self._file = file
-        self._name = name
-        self._parts: list[bytes] = []
+        super().__init__(file, name)
         self._first: Interface | None = None
         self._per_second = MICRO
         self._pack = _RECORD["<"].pack
@@ -198,15 +163,6 @@ class PcapWriter:
             )
         self._parts += (self._pack(seconds, part, len(data), length), data)
 
-    def flush(self) -> None:
-        """Write what has gathered."""
-        if self._parts:
-            self._file.write(b"".join(self._parts))
-            self._file.flush()
-            self._parts.clear()
-
-    def finish(self) -> None:
-        """Write all that is left."""
+    def _begin(self) -> None:
         if self._first is None:
             self.interface(Interface(0, 1))  # of no packets, any link type is right
-        self.flush()

@@ -12,7 +12,6 @@ from opencrypto_esp.capture.errors import CaptureError, Damage
 from opencrypto_esp.capture.model import (
     MAX_FRAME,
     NANO,
-    SURPLUS,
     Block,
     Frame,
     Interface,
@@ -21,6 +20,7 @@ from opencrypto_esp.capture.model import (
     trimmed,
 )
 from opencrypto_esp.capture.source import Source
+from opencrypto_esp.capture.streams import CaptureReader, CaptureWriter, whole_length
 
 MAGIC: Final = b"\x0a\x0d\x0d\x0a"
 """The type of a section header, the same in either byte order."""
@@ -98,62 +98,28 @@ _ORDERS: Final = {order: _Order(order) for order in "<>"}
 _BY_MAGIC: Final = {b"\x4d\x3c\x2b\x1a": _ORDERS["<"], b"\x1a\x2b\x3c\x4d": _ORDERS[">"]}
 
 
-class PcapngReader:
+class PcapngReader(CaptureReader):
     """
-    A pcapng capture, being read.
-
-    Args:
-        source: Its bytes.
-        start: Those that were read already.
-
-    Attributes:
-        cut: Why it ended before its end, once it has; empty for a whole capture.
+    A pcapng capture, being read; see `CaptureReader`.
 
     Raises:
-        CaptureError: the first section's header is not whole, or not of version 1.
+        CaptureError: also if its first section is not of version 1.
     """
 
     format = "pcapng"
+    HEADER = 28
+    UNIT = "block"
 
     def __init__(self, source: Source, start: bytes) -> None:
-        self.source = source
-        self.cut = ""
+        super().__init__(source, start)
         self._interfaces: list[Interface] = []
-        self._data = start = source.more(start, 28)
-        if len(start) < 28:
-            raise CaptureError(f"{source.name} is cut short inside its header; record it again")
         try:
-            self._order = _order_of(start, 0)
-            _version(self._order, start, 0)
+            self._order = _order_of(self._data, 0)
+            _version(self._order, self._data, 0)
         except Damage as damage:
             raise CaptureError(f"{source.name} is no pcapng that can be read: {damage}") from None
 
-    def batches(self) -> Iterator[list[Item]]:
-        """
-        Yield sections, interfaces, frames and other blocks, as many at a time as have come.
-
-        Raises:
-            OSError: it cannot be read.
-        """
-        data, at, wanted = self._data, 0, 12
-        self._data = b""
-        while True:
-            items: list[Item] = []
-            try:
-                at, wanted = self._blocks(data, items)
-            except Damage as damage:
-                self.cut = str(damage)
-            if items:
-                yield items
-            if self.cut:
-                return
-            data = self.source.more(data[at:], wanted)
-            if len(data) < wanted:
-                self.cut = self.source.damage or ("it ends inside a block" if data else "")
-                return
-
-    def _blocks(self, data: bytes, items: list[Item]) -> tuple[int, int]:
-        """Add what whole blocks have; return where they end, and how many bytes are wanted next."""
+    def _take(self, data: bytes, items: list[Item]) -> tuple[int, int]:
         at, end = 0, len(data)
         order = self._order
         while at + 12 <= end:
@@ -194,9 +160,10 @@ class PcapngReader:
         self, data: bytes, begin: int, stop: int, number: int, ticks: int, kept: int, length: int,
         dropped: bytes = b"",
     ) -> Frame:  # fmt: skip
+        length = whole_length(kept, length)
         end = begin + kept
-        if end > stop or kept > MAX_FRAME or kept > length + SURPLUS:
-            raise Damage(f"{kept} bytes of a packet of {length} are announced")
+        if end > stop:
+            raise _longer_than_its_block(kept)
         interface = self._interface(number)
         fcs = interface.fcs
         options = data[begin + (kept + 3 & ~3) : stop]
@@ -205,7 +172,6 @@ class PcapngReader:
         if dropped:
             options = dropped + (options or self._order.packed(_END, b""))
         frame = data[begin:end]
-        length = max(length, kept)
         if fcs:
             frame, length = trimmed(frame, length, fcs)
         return Frame(interface, ticks, frame, length, options)
@@ -278,8 +244,9 @@ class PcapngReader:
             raise Damage("a packet block is too short")
         (length,) = self._order.word.unpack_from(body)
         kept = min(length, interface.snaplen or length)
-        if kept > len(body) - 4 or kept > MAX_FRAME:
-            raise Damage(f"{kept} bytes of a packet of {length} are announced")
+        whole_length(kept, length)
+        if kept > len(body) - 4:
+            raise _longer_than_its_block(kept)
         frame, length = trimmed(body[4 : 4 + kept], length, interface.fcs)
         return Frame(interface, None, frame, length)
 
@@ -294,6 +261,10 @@ class PcapngReader:
             dropped = order.packed(_DROPPED, lost.to_bytes(8, order.name))
         ticks = high << 32 | low
         return self._frame(body, 20, len(body), number, ticks, kept, length, dropped)
+
+
+def _longer_than_its_block(kept: int) -> Damage:
+    return Damage(f"{kept} bytes of a packet are announced, and its block has fewer")
 
 
 def _order_of(data: bytes, at: int) -> _Order:
@@ -312,23 +283,18 @@ def _version(order: _Order, data: bytes, at: int) -> None:
         raise Damage(f"a section has version {major}.{minor}, and only 1 is known")
 
 
-class PcapngWriter:
+class PcapngWriter(CaptureWriter):
     """
-    A pcapng capture, being written.
+    A pcapng capture, being written; see `CaptureWriter`.
 
     Interfaces keep their order and so their numbers, their options, and how they count time; how
     many bytes of a frame may be kept is left open, since frames grow.
-
-    Args:
-        file: Opened for writing bytes; flushed whenever something is complete.
-        name: What to call it in an error.
     """
 
     format = "pcapng"
 
     def __init__(self, file: IO[bytes], name: str) -> None:
-        self._file = file
-        self._parts: list[bytes] = []
+        super().__init__(file, name)
         self._order: _Order | None = None
 
     def section(self, section: Section) -> None:
@@ -376,15 +342,6 @@ class PcapngWriter:
             padding + options + order.word.pack(size),
         )
 
-    def flush(self) -> None:
-        """Write what has gathered."""
-        if self._parts:
-            self._file.write(b"".join(self._parts))
-            self._file.flush()
-            self._parts.clear()
-
-    def finish(self) -> None:
-        """Write all that is left."""
+    def _begin(self) -> None:
         if self._order is None:
             self.section(Section("<", b""))
-        self.flush()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
 from opencrypto import UsageError
-from opencrypto_esp.sa import Address, Direction, Mode, Network, SecurityAssociation
+from opencrypto_esp.sa import Address, Direction, Mode, Network, Protocol, SecurityAssociation
 
 FIELDS: Final = {each.name: each for each in fields(SecurityAssociation)}
 """What can be said of an SA, by its name."""
@@ -35,6 +35,7 @@ class Found:
 class Template:
     """Which of the kernel's SAs a policy wants; unspecified addresses and zeros fit all."""
 
+    protocol: Protocol
     source: Address
     destination: Address
     spi: int

@@ -18,13 +18,13 @@ from opencrypto import UsageError
 from opencrypto_esp.formats import names
 from opencrypto_esp.formats.content import Content, Found, made
 from opencrypto_esp.formats.words import Words
-from opencrypto_esp.sa import ANY_SPI, WRITTEN, Address, Mode, SecurityAssociation
+from opencrypto_esp.sa import ANY_SPI, WRITTEN, Address, Mode, Protocol, SecurityAssociation
 
 TITLE: Final = "Wireshark's esp_sa"
 
 CARRIES: Final = frozenset({
     "spi", "encryption", "encryption_key", "integrity", "integrity_key", "icv_length",
-    "tunnel_source", "tunnel_destination", "unauthenticated", "keys", "name",
+    "protocol", "tunnel_source", "tunnel_destination", "unauthenticated", "keys", "name",
 })  # fmt: skip
 """What it has of an SA; the last three it can do without."""
 
@@ -167,6 +167,8 @@ def write(sas: Iterable[SecurityAssociation]) -> str:
     """
     lines = ["# ESP SAs, in the format of Wireshark's esp_sa; it holds keys"]
     for sa in sas:
+        if sa.protocol is not Protocol.ESP:
+            raise UsageError(f"SA {sa.label}: {TITLE} is of ESP alone; keep it in TOML")
         lines += (",".join(f'"{field}"' for field in row) for row in _rows(sa))
     return "\n".join(lines) + "\n"
 

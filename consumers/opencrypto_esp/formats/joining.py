@@ -61,7 +61,9 @@ def _ruled(found: Found, content: Content) -> SecurityAssociation:
 
 def _fits(template: Template, rule: Rule, found: Found) -> bool:
     """Tell whether an SA is one that a template wants."""
-    if found.ends is None or template.mode is not found.sa.mode:
+    if found.ends is None:
+        return False
+    if (template.protocol, template.mode) != (found.sa.protocol, found.sa.mode):
         return False
     if template.reqid != found.reqid or template.spi not in (0, found.sa.spi):
         return False

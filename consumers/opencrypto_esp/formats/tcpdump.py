@@ -21,7 +21,7 @@ TITLE: Final = "tcpdump -E"
 
 _OF_SPI: Final = re.compile(r"(?:0x[0-9a-fA-F]+|\d+)@")
 _FIRST: Final = re.compile(
-    rf"({_OF_SPI.pattern}[0-9a-fA-F:.]+[ \t]+)?[A-Za-z][A-Za-z0-9-]*:\S|file[ \t]+\S|ikev2[ \t]"
+    rf"({_OF_SPI.pattern}[0-9a-fA-F:.]+[ \t]+)?3?[A-Za-z][A-Za-z0-9-]*:\S|file[ \t]+\S|ikev2[ \t]"
 )
 _NEXT: Final = re.compile(rf",(?={_OF_SPI.pattern})")
 _HMAC_96: Final = "-hmac96"

@@ -16,11 +16,21 @@ from opencrypto_esp.formats import names
 from opencrypto_esp.formats.content import Content, Found, Rule, Template, made
 from opencrypto_esp.formats.words import Words
 from opencrypto_esp.formats.xfrm_lines import POLICY, STATE, Line, lines, recognised
-from opencrypto_esp.sa import WRITTEN, Address, Direction, Mode, Network
+from opencrypto_esp.sa import (
+    UDP_ENCAP,
+    WRITTEN,
+    Address,
+    Direction,
+    Mode,
+    Network,
+    Protocol,
+)
 
 TITLE: Final = "ip xfrm"
 
-_ESP: Final = ("esp", "50")
+_PROTOCOLS: Final = {
+    "esp": Protocol.ESP, "50": Protocol.ESP, "ah": Protocol.AH, "51": Protocol.AH,
+}  # fmt: skip
 _MODES: Final = {mode.value: mode for mode in (Mode.TRANSPORT, Mode.TUNNEL)}
 _FLAGS: Final = frozenset({
     "noecn", "decap-dscp", "nopmtudisc", "wildrecv", "icmp", "af-unspec", "align4", "esn",
@@ -151,8 +161,10 @@ class _Entry:
 
     def _unknown_flags(self, words: Words) -> None:
         """Take the number of what the tool had no names for."""
-        if re.fullmatch(r"(0x)?[0-9a-f]{1,8}", words.peek()) and int(words.take(), 16):
-            self._remark("flags that are not known")
+        word = words.peek()
+        if word not in self._words and re.fullmatch(r"(0x)?[0-9a-f]{1,8}", word):  # "aead" is both
+            if int(words.take(), 16):
+                self._remark("flags that are not known")
 
     def _offload(self, words: Words) -> None:
         while words.next_is("crypto", "packet", "dev", "dir"):
@@ -203,10 +215,12 @@ class _State(_Entry):
         """Add the SA."""
         if not self._ends or not self._proto:
             raise UsageError(f"{self._where}: the SA has no addresses, or no protocol")
-        if self._proto not in _ESP:
+        protocol = _PROTOCOLS.get(self._proto)
+        if protocol is None:
             self._remark(f"SAs of {_shown(self._proto)}")
             return
         values = self._values
+        values["protocol"] = protocol
         if "spi" not in values or not ({"encryption", "integrity"} & values.keys()):
             self._remark("SAs that have no keys yet")
             return
@@ -252,6 +266,8 @@ class _State(_Entry):
 
     def _set_suite(self) -> None:
         values = self._values
+        if values["protocol"] is Protocol.AH:
+            return
         values.setdefault("encryption", "null")
         if not self._authentic:
             values["unauthenticated"] = True
@@ -289,11 +305,7 @@ class _State(_Entry):
             self._values["replay_window"] = size
 
     def _long_window(self, words: Words) -> None:
-        # Behind it is a comma.
-        digits = words.take().rstrip(",")
-        if not digits.isdecimal():
-            raise words.bad("must be a number of packets")
-        self._values["replay_window"] = int(digits)
+        self._values["replay_window"] = words.number()
         words.skip()
 
     def _number(self, name: str, words: Words) -> None:
@@ -308,9 +320,10 @@ class _State(_Entry):
         """Take names with their numbers, commas behind."""
         while words:
             name = words.take()
-            value = words.take().rstrip(",")
             if name in self._numbers:
-                self._numbers[name] = int(value, 16)
+                self._numbers[name] = words.number()
+            elif words:
+                words.take()
 
     def _name(self, words: Words) -> str:
         name = words.take()
@@ -351,7 +364,19 @@ class _State(_Entry):
         words.skip()
 
     def _encap(self, words: Words) -> None:
-        self._refuse("UDP encapsulation", words)
+        if words.next_is("type"):
+            words.take()
+        if words.take() != "espinudp":
+            self._refuse("another encapsulation than espinudp", words)
+        self._values["encap"] = UDP_ENCAP
+        for name, word in (("source", "sport"), ("destination", "dport")):
+            if words.next_is(word):
+                words.take()
+            self._values[f"encap_{name}_port"] = words.number(0xFFFF)
+        if words.next_is("addr"):
+            words.take()
+        if not words.address().is_unspecified:
+            self._remark("original addresses of encapsulated packets")
 
     def _refuse(self, what: str, words: Words) -> None:
         raise words.bad(f"is {what}, which is not supported in a file of SAs")
@@ -360,8 +385,7 @@ class _State(_Entry):
         self._selected = _selector(words, self._remark)
 
     def _padding(self, words: Words) -> None:
-        if words.number():
-            self._remark("padding for traffic flow confidentiality")
+        self._values["tfc_padding"] = words.number()
 
     def _direction(self, words: Words) -> None:
         word = words.take()
@@ -400,9 +424,9 @@ class _Policy(_Entry):
             return
         if not self._direction:
             raise UsageError(f"{self._where}: the policy has no direction")
-        templates = tuple(each.made() for each in self._templates if each.proto in _ESP)
+        templates = tuple(each.made() for each in self._templates if each.proto in _PROTOCOLS)
         if not templates:
-            self._remark("policies without ESP")
+            self._remark("policies without ESP or AH")
             return
         direction = Direction.OUT if self._direction == "out" else Direction.IN
         source, destination = self._selected
@@ -465,6 +489,7 @@ class _Template:
         """Return it."""
         nobody = _ANYWHERE[0].network_address
         return Template(
+            _PROTOCOLS[self.proto],
             self._ends.get("src", nobody),
             self._ends.get("dst", nobody),
             self._numbers["spi"],

@@ -14,12 +14,13 @@ from typing import Any, Final
 from opencrypto import UsageError
 from opencrypto_esp.formats import names
 from opencrypto_esp.formats.esp_sa import ends
-from opencrypto_esp.sa import ANY_SPI, Direction, Mode, Network, SecurityAssociation
+from opencrypto_esp.sa import ANY_SPI, Direction, Mode, Network, Protocol, SecurityAssociation
 
 CARRIES: Final = frozenset({
-    "spi", "encryption", "encryption_key", "integrity", "integrity_key", "direction", "mode",
-    "tunnel_source", "tunnel_destination", "source", "destination", "esn", "replay_window",
-    "sequence", "replay_seq_hi", "dscp", "unauthenticated", "keys", "name",
+    "spi", "protocol", "encryption", "encryption_key", "integrity", "integrity_key", "direction",
+    "mode", "tunnel_source", "tunnel_destination", "source", "destination", "esn", "replay_window",
+    "sequence", "replay_seq_hi", "dscp", "encap", "encap_source_port", "encap_destination_port",
+    "tfc_padding", "unauthenticated", "keys", "name",
 })  # fmt: skip
 """What the kernel has of an SA; the last three it can do without."""
 
@@ -67,7 +68,9 @@ def _state(sa: SecurityAssociation, reqid: int) -> Iterator[str]:
         raise _bad(sa, "has two addresses for each SA; selectors of one host, or ends of a tunnel")
     if sa.replay_window > _MOST_WINDOW:
         raise _bad(sa, f"has windows of {_MOST_WINDOW} packets at most")
-    yield f"xfrm state add src {source} dst {destination} proto esp spi {sa.spi:#010x}"
+    if sa.protocol is Protocol.IPCOMP:
+        raise _bad(sa, "has no such SA that stands for itself")
+    yield f"xfrm state add src {source} dst {destination} proto {sa.protocol} spi {sa.spi:#010x}"
     yield f"reqid {reqid} mode {sa.mode}"
     yield f"replay-window {sa.replay_window}"
     if sa.sequence:
@@ -79,6 +82,10 @@ def _state(sa: SecurityAssociation, reqid: int) -> Iterator[str]:
         if sa.replay_seq_hi:
             yield f"replay-seq-hi {sa.replay_seq_hi:#x}"
     yield from _suite(sa)
+    if sa.encap:
+        yield f"encap espinudp {sa.encap_source_port} {sa.encap_destination_port} 0.0.0.0"
+    if sa.tfc_padding:
+        yield f"tfcpad {sa.tfc_padding}"
     if sa.dscp is not None:
         if sa.dscp:
             raise _bad(sa, "copies the DSCP, or leaves it 0")
@@ -87,11 +94,12 @@ def _state(sa: SecurityAssociation, reqid: int) -> Iterator[str]:
 
 def _suite(sa: SecurityAssociation) -> Iterator[str]:
     key = f"0x{sa.encryption_key.hex()}" if sa.encryption_key else '""'
-    if sa.cipher.icv:
+    if sa.protocol is Protocol.ESP and sa.cipher.icv:
         name, bits = _theirs(names.LINUX_AEADS, sa, sa.encryption)
         yield f"aead {name} {key} {bits}"
         return
-    yield f"enc {_theirs(names.LINUX_ENCRYPTIONS, sa, sa.encryption)} {key}"
+    if sa.protocol is Protocol.ESP:
+        yield f"enc {_theirs(names.LINUX_ENCRYPTIONS, sa, sa.encryption)} {key}"
     if sa.integrity:
         name, bits = _theirs(names.LINUX_INTEGRITIES, sa, sa.integrity)
         yield f"auth-trunc {name} 0x{sa.integrity_key.hex()} {bits}"
@@ -114,7 +122,8 @@ def _policies(sa: SecurityAssociation, reqid: int) -> Iterator[tuple[str, str]]:
         for way in ways if sa.mode is Mode.TUNNEL else ways[:1]:
             yield (
                 f"xfrm policy add src {one} dst {other} dir {way}",
-                f"tmpl src {source} dst {destination} proto esp reqid {reqid} mode {sa.mode}",
+                f"tmpl src {source} dst {destination} proto {sa.protocol}"
+                f" reqid {reqid} mode {sa.mode}",
             )
 
 

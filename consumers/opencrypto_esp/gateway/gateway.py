@@ -21,7 +21,7 @@ from opencrypto_esp.gateway.counts import PREFIX, Counts, branch
 from opencrypto_esp.gateway.journal import Journal
 from opencrypto_esp.gateway.nat import Nat
 from opencrypto_esp.gateway.outer import Outer
-from opencrypto_esp.gateway.room import may_be_cut
+from opencrypto_esp.gateway.room import LEAST6, may_be_cut
 from opencrypto_esp.gateway.tun import Tun
 from opencrypto_esp.gateway.wire import Wire
 from opencrypto_esp.policy import Policy
@@ -126,6 +126,7 @@ class Gateway:
             while not self._stopping:
                 for key, _ in selector.select(self._due()):
                     key.data()
+                self._journal.look_ahead()
 
     def stop(self) -> None:
         """End `run`, soon. Signal handlers and other threads may call it."""
@@ -192,7 +193,8 @@ class Gateway:
         except Drop:
             return True  # it is dropped and counted where all are that are no packets
         self.counts.too_big += 1
-        answer = icmp.too_big(packet, room)
+        # Smaller ones of IPv6 may be cut, and no sender takes less for an answer.
+        answer = icmp.too_big(packet, room if packet[0] >> 4 == 4 else max(room, LEAST6))
         if answer is not None and self._may_answer():
             self.counts.answered += 1
             self._tun.send([answer])

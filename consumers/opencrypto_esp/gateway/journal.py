@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,6 +47,8 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._lock = threading.Lock()  # guards the file
+        self._writer: threading.Thread | None = None
         self._salt = secrets.token_bytes(16)
         self._used: dict[str, tuple[SecurityAssociation, KeptNumbers]] = {}
         self._past: dict[str, dict[str, Any]] = {}
@@ -65,6 +68,8 @@ class Journal:
 
     def after_fork(self) -> None:
         """In a forked child: what is reserved is the parent's, up to the last number."""
+        self._lock = threading.Lock()
+        self._writer = None
         self.stop()
 
     def name(self, sa: SecurityAssociation) -> str:
@@ -82,6 +87,7 @@ class Journal:
         Raises:
             UsageError: one to receive on looks for no replays, or two have the same keys.
         """
+        self._settle()
         joining: dict[str, tuple[SecurityAssociation, KeptNumbers]] = {}
         for sa in sas:
             if sa.direction is Direction.IN and not sa.window:
@@ -104,6 +110,7 @@ class Journal:
 
     def leave(self, sas: Iterable[SecurityAssociation]) -> None:
         """Use no more numbers of some SAs, and remember those that were used."""
+        self._settle()
         for sa in sas:
             name = self.name(sa)
             _, numbers = self._used.pop(name)
@@ -152,6 +159,7 @@ class Journal:
         Raises:
             CryptoError: it cannot be saved; what was reserved counts as used.
         """
+        self._settle()
         self.stop()
         file, self._file = self._file, None
         if file is None:
@@ -173,10 +181,37 @@ class Journal:
                 tops.close()
             file.close()
 
+    def look_ahead(self) -> None:
+        """Have more numbers reserved before they are wanted, by a thread: a disk may be slow."""
+        if self._writer is not None and self._writer.is_alive():
+            return
+        low = [numbers for _, numbers in self._used.values() if numbers.is_low()]
+        if low:
+            claims = [(numbers, numbers.claim()) for numbers in low]
+            self._writer = threading.Thread(
+                target=self._write_ahead, args=(claims,), name="opencrypto-journal"
+            )
+            self._writer.start()
+
+    def _write_ahead(self, claims: Sequence[tuple[KeptNumbers, int]]) -> None:
+        try:
+            self._save()
+        except OSError:
+            return  # whoever needs the numbers tries it again, and hears of it
+        for numbers, claimed in claims:
+            numbers.reserved = max(numbers.reserved, claimed)
+
+    def _settle(self) -> None:
+        """Wait until nothing is being written."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.join()
+
     def _save(self) -> None:
-        if self._file is None:
-            raise CryptoError("the state is closed")
-        self._file.replace(self._document())
+        with self._lock:
+            if self._file is None:
+                raise CryptoError("the state is closed")
+            self._file.replace(self._document())
 
     def _document(self) -> bytes:
         used = [_record(sa, numbers, name) for name, (sa, numbers) in self._used.items()]

@@ -141,26 +141,26 @@ class Nat(Socket):
         """Send IP packets with ESP as UDP; the kernel cuts those that are too long and may be."""
         run: list[bytes] = []
         key: tuple[bytes, bytes, int] | None = None
-        room = 0
+        room, fits = 0, True
         for packet in packets:
             this = (ip.addresses(packet), packet[:2], packet[6] if self.version == 4 else 0)
             if run and not (this == key and len(packet) <= len(run[-1]) == len(run[0]) and room):
-                self._flush(run)
+                self._flush(run, fits=fits)
                 run = []
             if not run:
                 key = this
-                peer = this[0][len(this[0]) // 2 :]
                 # One that is to be cut into fragments goes alone.
-                fits = len(packet) + UDP <= mtu(peer) and self._segments
-                room = min(_MOST_SEGMENTS, _MOST_OCTETS // len(packet)) if fits else 0
+                fits = len(packet) + UDP <= mtu(this[0][len(this[0]) // 2 :])
+                most = min(_MOST_SEGMENTS, _MOST_OCTETS // len(packet))
+                room = most if fits and self._segments else 0
             run.append(packet)
             room = max(room - 1, 0)
         if run:
-            self._flush(run)
+            self._flush(run, fits=fits)
 
-    def _flush(self, run: Sequence[bytes]) -> None:
+    def _flush(self, run: Sequence[bytes], *, fits: bool) -> None:
         """Send packets to one peer that differ in nothing but what is in them."""
-        control, peer, head = self._way(run[0])
+        control, peer, head = self._way(run[0], fits=fits)
         parts = [memoryview(packet)[head:] for packet in run]
         if len(parts) > 1:
             size = _HALF.pack(len(parts[0]))
@@ -173,7 +173,7 @@ class Nat(Socket):
         for part in parts:
             self.refused += not self.put([part], control, peer)
 
-    def _way(self, packet: bytes) -> tuple[list[Control], tuple[object, ...], int]:
+    def _way(self, packet: bytes, *, fits: bool) -> tuple[list[Control], tuple[object, ...], int]:
         """Return what tells the kernel a packet's header, where it goes, and the header's size."""
         pair = ip.addresses(packet)
         source, destination = pair[: len(pair) // 2], pair[len(pair) // 2 :]
@@ -188,7 +188,7 @@ class Nat(Socket):
                 known or (socket.inet_ntop(socket.AF_INET6, destination), self.port),
                 40,
             )
-        whole = bool(packet[6] & 0x40)
+        whole = fits and bool(packet[6] & 0x40)
         if whole is not self._whole:
             value = _PMTUDISC_DO if whole else _PMTUDISC_DONT
             self.socket.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, value)
@@ -205,7 +205,7 @@ class Nat(Socket):
     def keep_warm(self, source: bytes, destination: bytes, now: float, after: float) -> None:
         """Send a peer that was sent nothing for some seconds what keeps tables warm."""
         if now - self._last.setdefault(destination, now) >= after:
-            self._flush([_bare(source, destination) + KEEPALIVE])
+            self._flush([_bare(source, destination) + KEEPALIVE], fits=True)
 
 
 def _bare(source: bytes, destination: bytes) -> bytes:

@@ -61,7 +61,11 @@ class Wire(Protocol):
         """Return the IP packets with ESP that wait, about `most`, without waiting."""
 
     def send(self, packets: Iterable[bytes], mtu: Mtu) -> None:
-        """Send IP packets with ESP; those that their path does not take whole in fragments."""
+        """
+        Send IP packets with ESP; those that their path does not take whole in fragments.
+
+        Whoever calls has sent back what may not be cut.
+        """
 
     def close(self) -> None:
         """Close the socket."""
@@ -143,8 +147,8 @@ class Raw4(Socket):
     def send(self, packets: Iterable[bytes], mtu: Mtu) -> None:
         for packet in packets:
             peer = packet[16:20]
-            whole = packet[6] & 0x40 or len(packet) <= mtu(peer)
-            parts = [packet] if whole else fragments(packet, mtu(peer))
+            most = mtu(peer)
+            parts = [packet] if len(packet) <= most else fragments(packet, most)
             address = (socket.inet_ntoa(peer), 0)
             self.refused += not all(self.put([part], (), address) for part in parts)
 

@@ -27,7 +27,7 @@ class Ends:
         self.receiver = Esp(framework, one_way(self.sas, Direction.IN), **settings)
         self.protect, self.protect_many = self.sender.protect, self.sender.protect_many
         self.unprotect = self.receiver.unprotect
-        self._inbound = {end.sa.spi: end for end in self.receiver._inbound}
+        self._inbound = {end.sa.spi: end for end in self.receiver._receiving}
 
     def unprotect_many(self, packets: Iterable[bytes], depth: int = 64) -> Iterator[Result]:
         """Receive packets."""

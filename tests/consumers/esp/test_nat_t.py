@@ -193,10 +193,11 @@ def test_out_of_a_file(tmp_path: Path, framework: Framework) -> None:
         """
     )
     path.chmod(0o600)
+    with Esp(framework, one_way(load_sas(path), Direction.IN)) as esp:
+        assert esp.forms.udp_ports == {4500, 40000}
     sas = one_way(load_sas(path), Direction.OUT)
     assert (sas[0].mode, sas[0].tunnel_source) == (Mode.TUNNEL, ip_address("192.0.2.2"))
     with Esp(framework, sas, test_keys=True) as esp:
-        assert esp.udp_ports == {4500, 40000}
         packet = esp.protect(ipv4(b"payload")).packet
         assert packet is not None
         assert packet[20:24] == b"\x9c\x40\x11\x94"

@@ -6,6 +6,7 @@ import pytest
 
 from opencrypto import UsageError
 from opencrypto_esp import Reason
+from opencrypto_esp.outbound import Outbound
 from tests.consumers.esp.conftest import MakeEsp
 from tests.consumers.esp.packets import ipv4, ipv6, make_sa
 
@@ -41,6 +42,7 @@ def test_a_dummy_is_dropped_and_no_loss(make_esp: MakeEsp, tunnel: int) -> None:
     """Its number counts, or it could be sent again and again."""
     esp = make_esp(make_sa("null", tunnel=tunnel))
     sender = esp.sender._outbound[0]
+    assert isinstance(sender, Outbound)
     trailer = sender._trailers
     packet = ipv4(bytes(30))
     first = esp.protect(packet).packet

@@ -207,5 +207,5 @@ def test_many_can_be_left_half_way(make_esp: MakeEsp) -> None:
     esp = make_esp(make_sa())
     stream = esp.protect_many(ipv4(b"x") for _ in range(1000))
     next(stream)
-    stream.close()  # type: ignore[attr-defined]
+    stream.close()  # type: ignore[attr-defined]  # a generator, which is closed
     esp.close()

@@ -203,7 +203,7 @@ def test_on_a_full_disk_nothing_is_sent_that_is_not_reserved(
         assert last == record["sequence"]
         with pytest.raises(CryptoError, match="count as used"):
             esp.close()
-    assert os.listdir(state.parent) == [state.name]  # noqa: PTH208
+    assert list(state.parent.iterdir()) == [state]
     assert send(framework, state) == [last + 1]
     assert esp.protect(PACKET).reason is Reason.NOT_KEPT, "it is closed"
 

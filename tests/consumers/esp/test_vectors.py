@@ -60,7 +60,7 @@ def test_rfc3602(case: int, make_esp: MakeEsp) -> None:
         encryption="aes-cbc",
         encryption_key=bytes.fromhex(key),
         unauthenticated=True,
-        **({"mode": Mode.TUNNEL, **TUNNELS[4]} if tunnel else {}),  # type: ignore[arg-type]
+        **({"mode": Mode.TUNNEL, **TUNNELS[4]} if tunnel else {}),  # type: ignore[arg-type]  # some of the fields, by name
     )
     got = make_esp(sa).unprotect(ipv4(wire, protocol=50)).packet
     assert got is not None

@@ -61,7 +61,7 @@ def test_a_request_without_a_callback_raises(framework: Framework) -> None:
         (Cryptkop.of(CRK_MOD, [1], [1]), errno.EINVAL),
         (Cryptkop.of(CRK_MOD, [1, 2], []), errno.EINVAL),
         (Cryptkop(CRK_MOD, [Crparam(nbits=1)], 2, 1), errno.EINVAL),
-        (Cryptkop(CRK_MOD, [None] * 3, 2, 1), errno.EINVAL),  # type: ignore[list-item]
+        (Cryptkop(CRK_MOD, [None] * 3, 2, 1), errno.EINVAL),  # type: ignore[list-item]  # wrong on purpose
         (Cryptkop.of(CRK_MOD, [1] * 8, [1]), errno.EFBIG),
         (Cryptkop(CRK_MOD, [Crparam(nbits=1)] * 9, 2, 1), errno.EFBIG),
     ],
@@ -87,7 +87,7 @@ def test_parameters_that_claim_too_much_reach_no_driver(framework: Framework) ->
     bad: list[tuple[int, Crparam]] = [
         (0, Crparam(b"\x01", 9)),
         (2, Crparam(b"\x01")),
-        (0, Crparam("text", 8)),  # type: ignore[arg-type]
+        (0, Crparam("text", 8)),  # type: ignore[arg-type]  # wrong on purpose
     ]
     for place, parameter in bad:
         krp.param = [*good[:place], parameter, *good[place + 1 :]]

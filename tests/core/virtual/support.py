@@ -38,7 +38,7 @@ class Late:
         opened, self.inner = inner.newsession, inner
 
         def newsession(ini: Sequence[Cryptoini]) -> object:
-            lid, process = opened(ini)  # type: ignore[misc]
+            lid, process = opened(ini)  # type: ignore[misc]  # it compiles
 
             def late(crp: Cryptop, hint: int) -> int:
                 thread = threading.Thread(target=process, args=(crp, hint))
@@ -48,7 +48,7 @@ class Late:
 
             return lid, late
 
-        inner.newsession = newsession  # type: ignore[assignment, method-assign]
+        inner.newsession = newsession  # type: ignore[assignment, method-assign]  # a stand-in
 
     def join(self) -> None:
         """Wait for the threads."""

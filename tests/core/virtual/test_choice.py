@@ -95,11 +95,11 @@ def test_a_driver_refuses_what_it_cannot_chain() -> None:
         picky = driver("picky", CRYPTO_AES_CBC, CRYPTO_SHA1_HMAC)
         picky.flags = 0  # hardware: it would be chosen first
 
-        def refusal(ini: Sequence[Cryptoini], profile: Profile) -> str:
+        def refusal(ini: Sequence[Cryptoini], profile: Profile, named: bool = False) -> str:
             ciphers_first = ini[0].alg == CRYPTO_AES_CBC
             return "" if profile.ordered and ciphers_first else "encrypts first, in that order only"
 
-        picky.refusal = refusal  # type: ignore[method-assign]
+        picky.refusal = refusal  # type: ignore[method-assign]  # a stand-in
         framework.attach(picky)
         with pytest.raises(NoDriverError, match="in that order only"):
             framework.newsession(ETM)

@@ -22,6 +22,7 @@ from opencrypto import (
     Framework,
     Profile,
     UsageError,
+    hookimpl,
 )
 from tests.core.virtual.support import (
     ETM,
@@ -111,8 +112,8 @@ def test_the_whole_moves_where_no_part_can() -> None:
         sid = framework.newsession(ETM)
         framework.detach("part0")
         whole = driver("whole", CRYPTO_AES_CBC, CRYPTO_SHA1_HMAC)
-        whole.refusal = (  # type: ignore[method-assign]
-            lambda ini, profile: "" if len(ini) == 2 else "takes the whole or nothing"
+        whole.refusal = (  # type: ignore[method-assign]  # a stand-in
+            lambda ini, profile, named=False: "" if len(ini) == 2 else "takes the whole or nothing"
         )
         framework.attach(whole)
         buf = bytearray(52)
@@ -153,12 +154,12 @@ def test_a_session_of_which_a_driver_has_all_is_not_left_in_parts() -> None:
     both, late = (driver(name, CRYPTO_AES_CBC, CRYPTO_SHA1_HMAC) for name in ("both", "late"))
     with Framework(plugins=False) as framework:
 
-        def refusal(ini: Sequence[Cryptoini], profile: Profile) -> str:
+        def refusal(ini: Sequence[Cryptoini], profile: Profile, named: bool = False) -> str:
             if not any(info.name == "late" for info in framework.drivers):
                 framework.attach(late)
             return "is about to leave"
 
-        both.refusal = refusal  # type: ignore[method-assign]
+        both.refusal = refusal  # type: ignore[method-assign]  # a stand-in
         framework.attach(both)
         sid = framework.newsession(ETM)
         assert sessions_of(framework) == {"both": 0, "late": 1}
@@ -211,6 +212,47 @@ def test_what_ends_before_any_part_has_it_is_counted_once() -> None:
         assert ask(32).etype == errno.EAGAIN  # the old number leads to the driver, which counts
         assert counted() == (2, 2, 104, 3)
         assert framework.sysctl["opencrypto.algs.AES_CBC.ops"] == 4
+
+
+def test_observers_hear_of_a_session_that_goes_to_one_driver() -> None:
+    moves: list[tuple[int, int]] = []
+
+    class Watcher:
+        name = "watcher"
+
+        @hookimpl
+        def opencrypto_migrated(self, sid: int, new_sid: int) -> None:
+            moves.append((sid, new_sid))
+
+    with Framework(plugins=[Watcher()]) as framework:
+        framework.attach(driver("cipher", CRYPTO_AES_CBC))
+        framework.attach(driver("mac", CRYPTO_SHA1_HMAC))
+        sid = framework.newsession(ETM)
+        framework.attach(driver("both", CRYPTO_AES_CBC, CRYPTO_SHA1_HMAC))
+        crp = perform(framework, Cryptop(sid, bytearray(52), seal()))
+        assert moves == [(sid, crp.sid)]
+        assert crp.sid != sid
+
+
+def test_one_that_has_moved_is_not_moved_once_more() -> None:
+    """Two requests may find at the same moment that a driver has come: the second opens nothing."""
+    with split_framework([CRYPTO_AES_CBC], [CRYPTO_SHA1_HMAC]) as framework:
+        sid = framework.newsession(ETM)
+        session = framework._sessions.table[sid]
+        whole = driver("whole", CRYPTO_AES_CBC, CRYPTO_SHA1_HMAC)
+        opened: list[Sequence[Cryptoini]] = []
+        opening = whole.newsession
+
+        def newsession(ini: Sequence[Cryptoini]) -> object:
+            opened.append(ini)
+            return opening(ini)
+
+        whole.newsession = newsession  # type: ignore[assignment, method-assign]
+        framework.attach(whole)
+        opened.clear()  # of the known answers
+        assert framework._virtual._moving.unite(session)
+        assert not framework._virtual._moving.unite(session)
+        assert len(opened) == 1
 
 
 def test_what_does_not_fit_half_way_is_an_error_of_nobodys_request() -> None:

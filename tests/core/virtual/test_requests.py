@@ -248,7 +248,7 @@ def test_parts_that_answer_late_are_waited_for() -> None:
                 cipher(CRYPTO_AES_CBC, 32, encrypt=True),
                 mac(CRYPTO_SHA1_HMAC, 32, 32, verify=False),
             ]
-            done: Callable[[Cryptop], object] = lambda crp, event=event: (  # type: ignore[misc]
+            done: Callable[[Cryptop], object] = lambda crp, event=event: (  # type: ignore[misc]  # of this round
                 crp.etype == 0 and event.set()
             )
             framework.dispatch(Cryptop(sid, bytearray(52), desc, done))
@@ -402,7 +402,7 @@ def test_a_length_changed_under_way_leaves_no_request_behind() -> None:
         crp = Cryptop(sid, bytearray(84), seal(), lambda crp: event.set())
         crp.ilen = 84
         framework.dispatch(crp)
-        crp.ilen = "84"  # type: ignore[assignment]
+        crp.ilen = "84"  # type: ignore[assignment]  # wrong on purpose
         late.join()
         assert event.wait(20)
         assert crp.etype == 0

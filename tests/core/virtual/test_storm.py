@@ -50,8 +50,8 @@ def pooled(name: str, *algs: int) -> Driver:
         pool.close()
         closed()
 
-    inner.newsession = newsession  # type: ignore[method-assign]
-    inner.close = close  # type: ignore[method-assign]
+    inner.newsession = newsession  # type: ignore[method-assign]  # a stand-in
+    inner.close = close  # type: ignore[method-assign]  # a stand-in
     return inner
 
 

@@ -64,7 +64,7 @@ class FakeKernel(Kernel):
     def socket(self) -> socket.socket:
         if self.no_sockets:
             raise OSError(self.no_sockets, "")
-        return FakeSocket(self)  # type: ignore[return-value]
+        return FakeSocket(self)  # type: ignore[return-value]  # a stand-in
 
     def implementations(self) -> list[Implementation]:
         return [

@@ -25,7 +25,7 @@ KEY = bytes(range(16))
 IV = bytes(range(16, 32))
 
 
-def cbc(encrypt: bool, length: int, iv: bytes = IV, skip: int = 0):  # type: ignore[no-untyped-def]
+def cbc(encrypt: bool, length: int, iv: bytes = IV, skip: int = 0):  # type: ignore[no-untyped-def]  # a pair of a chain and a request
     return crd(Alg.AES_CBC, skip, length, 0, EXPLICIT | (CRD_F_ENCRYPT if encrypt else 0), iv)
 
 

@@ -52,7 +52,7 @@ class Prompt(AfalgDriver):
     def __init__(self) -> None:
         super().__init__()
         self.pool.close()
-        self.pool = AtOnce()  # type: ignore[assignment]
+        self.pool = AtOnce()  # type: ignore[assignment]  # a stand-in
 
 
 class Plugin:
@@ -67,7 +67,7 @@ class Plugin:
 def grid(test: Callable[..., None]) -> Iterator[dict[str, Any]]:
     """Yield the arguments of a parametrized test, with this driver for each driver."""
     axes: list[list[dict[str, Any]]] = []
-    for mark in test.pytestmark:  # type: ignore[attr-defined]
+    for mark in test.pytestmark:  # type: ignore[attr-defined]  # pytest's
         if mark.name != "parametrize":
             continue
         names = [mark.args[0]] if isinstance(mark.args[0], str) else list(mark.args[0])

@@ -86,7 +86,7 @@ def test_a_kernel_without_it() -> None:
     """Where a socket cannot be had, the reason is in the exception."""
 
     class Forbidden(Kernel):
-        def socket(self):  # type: ignore[no-untyped-def]
+        def socket(self):  # type: ignore[no-untyped-def]  # a stand-in's
             raise OSError(errno.EPERM, "")
 
     with pytest.raises(DriverUnavailable, match="forbidden to this process"):

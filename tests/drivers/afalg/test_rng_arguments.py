@@ -56,14 +56,14 @@ def test_a_generator_is_asked_for_what_it_can_give(wrong: Any) -> None:
         assert rng.read(3) == b"\x09" * 3
         for size in ("3", 3.0, None, True, b"3", -1):
             with pytest.raises(UsageError, match="random bytes"):
-                rng.read(size)  # type: ignore[arg-type]
+                rng.read(size)  # type: ignore[arg-type]  # wrong on purpose
         for call in (rng.reseed, rng.set_entropy, rng.fill):
             with pytest.raises(UsageError, match="bytes-like, not"):
                 call(wrong)
         with pytest.raises(UsageError, match="bytes-like, not"):
             rng.read(1, additional=wrong)
         with pytest.raises(UsageError, match="read-only"):
-            rng.fill(bytes(4))  # type: ignore[arg-type]
+            rng.fill(bytes(4))  # type: ignore[arg-type]  # wrong on purpose
         wide = array.array("I", [0, 0])
         rng.fill(memoryview(wide))
         assert bytes(wide) == b"\x09" * 8

@@ -28,7 +28,7 @@ def test_only_names_of_the_table_are_bound(monkeypatch: pytest.MonkeyPatch) -> N
         if self.family == socket.AF_ALG:
             assert isinstance(address, tuple)
             bound.append(address[1])
-        real(self, address)  # type: ignore[arg-type]
+        real(self, address)  # type: ignore[arg-type]  # AF_ALG's addresses
 
     class Noting(socket.socket):
         bind = note

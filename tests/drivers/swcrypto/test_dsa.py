@@ -70,7 +70,7 @@ def test_every_nonce_is_as_likely_and_as_wide(q: int) -> None:
     """From 1 to q - 1, no leading bit favoured; as wide as q, whatever the value."""
     many = examples(4000)
     drawn = list(islice(nonces(Integer(5), b"digest", q, b"fresh"), many))
-    assert {each._bits for each in drawn} == {q.bit_length()}  # type: ignore[attr-defined]
+    assert {each._bits for each in drawn} == {q.bit_length()}  # type: ignore[attr-defined]  # its width, which is looked at
     values = [int(each) for each in drawn]
     assert min(values) >= 1
     assert max(values) < q

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -48,7 +49,7 @@ def ask(value: str | None, before: str = "") -> list[str]:
 def require_gmpy2() -> None:
     """Skip where gmpy2 is missing; in CI, fail."""
     try:
-        import gmpy2  # noqa: F401
+        importlib.import_module("gmpy2")
     except ModuleNotFoundError:
         missing("gmpy2", "pip install 'opencrypto[gmpy2]'")
 

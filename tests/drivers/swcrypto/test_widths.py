@@ -27,7 +27,7 @@ DSA = published()["dsa"]
 
 def width(value: Integer) -> int:
     """Return the bits that an `Integer` works on, whatever its value."""
-    bits: int = value._bits  # type: ignore[attr-defined]
+    bits: int = value._bits  # type: ignore[attr-defined]  # its width, which is looked at
     return bits
 
 

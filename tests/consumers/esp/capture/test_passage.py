@@ -54,8 +54,8 @@ def peak(kind: str, many: int) -> int:
         head, frame = pcap(), pcap(FRAME)[24:]
     else:
         head, frame = section() + interface(), packet(FRAME)
-    reader: Reader = read_capture(Endless(head, frame, many), "in")  # type: ignore[arg-type]
-    writer = FORMATS[kind](Nowhere(), "out")  # type: ignore[arg-type]
+    reader: Reader = read_capture(Endless(head, frame, many), "in")  # type: ignore[arg-type]  # all that is asked of a file
+    writer = FORMATS[kind](Nowhere(), "out")  # type: ignore[arg-type]  # all that is asked of a file
     passage = Passage(writer, Result, inbound=False, pass_others=False)
     tracemalloc.start()
     try:

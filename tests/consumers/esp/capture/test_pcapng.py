@@ -118,7 +118,7 @@ def test_any_size_of_reads_brings_the_same(order: str) -> None:
     content += b"".join(packet(FRAME[:n], n, order) for n in range(len(FRAME)))
     whole, _ = frames_of(content)
     for size in (1, 2, 3, 5, 7, 28, 64, 1000):
-        reader = read_capture(Trickle(content, size), "in")  # type: ignore[arg-type]
+        reader = read_capture(Trickle(content, size), "in")  # type: ignore[arg-type]  # all that is asked of a file
         got = [item for batch in reader.batches() for item in batch if isinstance(item, Frame)]
         assert [frame[1:] for frame in got] == [frame[1:] for frame in whole]
         assert not reader.cut

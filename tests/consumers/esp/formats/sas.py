@@ -10,6 +10,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from opencrypto_esp import ENCRYPTIONS, INTEGRITIES, Direction, Mode, SecurityAssociation
+from opencrypto_esp.sa import Protocol
 from tests.consumers.esp.packets import TUNNELS, key
 
 NETWORKS: dict[int, list[Any]] = {
@@ -72,6 +73,18 @@ def kernels_sas(draw: st.DrawFn) -> SecurityAssociation:
             settings |= {"source": draw(sides), "destination": draw(sides)}
     else:
         direction = draw(st.sampled_from([None, *Direction]))
+    if tunnel and direction is not Direction.IN:
+        settings["tfc_padding"] = draw(st.integers(0, 1500))
+    suite = draw(st.sampled_from(suites()))
+    if suite.get("integrity") and draw(st.booleans()):
+        suite = {"protocol": Protocol.AH} | {
+            name: value for name, value in suite.items() if name.startswith("integrity")
+        }
+        settings.pop("tfc_padding", None)
+    elif draw(st.booleans()):
+        ports = st.integers(1, 65535)
+        settings |= {"encap": "udp", "encap_source_port": draw(ports)}
+        settings["encap_destination_port"] = draw(ports)
     esn = draw(st.booleans())
     most = 2**64 - 1 if esn else 2**32 - 1
     return SecurityAssociation(
@@ -85,6 +98,49 @@ def kernels_sas(draw: st.DrawFn) -> SecurityAssociation:
         else None,
         dscp=draw(st.sampled_from([None, 0])),
         keys="written",
-        **draw(st.sampled_from(suites())),
+        **suite,
         **settings,
     )
+
+
+@st.composite
+def any_sas(draw: st.DrawFn) -> SecurityAssociation:
+    """Make an SA of any kind that there is."""
+    suite = draw(st.one_of(st.sampled_from(suites()), st.sampled_from(_READ_ONLY)))
+    direction = draw(st.sampled_from([None, Direction.IN]))
+    mode = draw(st.sampled_from(list(Mode)))
+    ends: dict[str, Any] = (
+        draw(st.sampled_from([{}, *TUNNELS.values()])) if mode is not Mode.TRANSPORT else {}
+    )
+    if "icv_length" not in suite and suite["encryption"] != "des-cbc" and draw(st.booleans()):
+        direction, mode, ends = Direction.OUT, Mode.TUNNEL, TUNNELS[6]
+    every = NETWORKS[4] + NETWORKS[6]
+    sides = st.lists(st.sampled_from(every), max_size=4, unique=True).map(tuple)
+    esn = draw(st.booleans())
+    out = direction is Direction.OUT
+    spi = draw(st.one_of(st.just(0), st.integers(1, 0xFFFFFFFF))) if not out else 0x1234
+    return SecurityAssociation(
+        spi=spi,
+        direction=direction,
+        mode=mode,
+        source=draw(sides),
+        destination=draw(sides),
+        esn=esn,
+        replay_window=draw(st.integers(1, 65536)),
+        sequence=draw(st.integers(0, 2**32 - 1)) if direction is not Direction.IN else 0,
+        replay_seq_hi=draw(st.none() | st.integers(0, 2**32 - 1)) if esn and not out else None,
+        hop_limit=draw(st.integers(1, 255)),
+        dscp=draw(st.none() | st.integers(0, 63)),
+        keys=draw(st.sampled_from(["written", "agreed"])),
+        name=draw(st.text(st.characters(exclude_categories=["Cs"]), max_size=20)),
+        **suite,
+        **ends,
+    )
+
+
+_READ_ONLY: list[dict[str, Any]] = [
+    {"encryption": "des-cbc", "encryption_key": key(8), "icv_length": 12},
+    {"encryption": "aes-cbc", "encryption_key": key(24), "icv_length": 16},
+    {"encryption": "aes-ctr", "encryption_key": key(28), "unauthenticated": True},
+]
+"""What is received by and not sent."""

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from opencrypto_esp import Direction, SecurityAssociation, load_sas, write_sas
+from opencrypto_esp.sa import Protocol
 from tests.consumers.esp.formats.sas import NETWORKS, placed, suites, write
 from tests.support import require_tool
 
@@ -24,7 +25,7 @@ SPACE = "formats"
 def space() -> Iterator[None]:
     """Make a network namespace, in which nothing but our SAs is."""
     require_tool("ip", "iproute2")
-    for module in ("xfrm_user", "esp4", "esp6"):
+    for module in ("xfrm_user", "esp4", "esp6", "ah4", "ah6", "ipcomp"):
         subprocess.run(["modprobe", module], check=True)
     subprocess.run(["ip", "netns", "add", SPACE], check=True)
     yield
@@ -59,6 +60,14 @@ def make() -> list[SecurityAssociation]:
             changes |= {"replay_window": 32, "dscp": 0}
         elif n % 3 != 2:
             changes |= {"sequence": n}
+        if version == 4 and n % 7 == 1:
+            changes |= {"encap": "udp", "encap_source_port": 4500, "encap_destination_port": 1 + n}
+        if tunnel and n % 3 == 1 and n % 8 == 2:
+            changes["tfc_padding"] = 100 + n
+        if "integrity" in suite and n % 2 == 0:
+            suite = {name: value for name, value in suite.items() if name.startswith("integ")}
+            suite["protocol"] = Protocol.AH
+            changes.pop("tfc_padding", None)
         found.append(SecurityAssociation(spi=0x1000 + n, keys="written", **suite, **changes))
     return found
 
@@ -94,7 +103,7 @@ def test_what_is_not_taken_is_said(tmp_path: Path) -> None:
         f"xfrm state add {ends} proto esp spi 0x1001 reqid 4 mode tunnel mark 5 mask 0xff"
         " flag noecn nopmtudisc decap-dscp extra-flag oseq-may-wrap if_id 7 output-mark 0x9"
         f" tfcpad 100 limit byte-hard 1000000 {keys}",
-        f"xfrm state add {ends} proto ah spi 0x1002 mode transport auth hmac(sha1) 0x" + "cd" * 20,
+        f"xfrm state add {ends} proto comp spi 0x1002 mode transport comp deflate",
         f"xfrm state add {ends} proto esp spi 0x1003 mode beet {keys}",
         f"xfrm state allocspi {ends} proto esp mode tunnel min 0x2000 max 0x2000",
         "xfrm policy add src 10.0.0.0/8 dst 10.1.0.0/16 proto tcp dport 80 dir out"
@@ -114,7 +123,7 @@ def test_what_is_not_taken_is_said(tmp_path: Path) -> None:
     assert sa.source == tuple(NETWORKS[4][:1])
     said = " ".join(remarks)
     for word in ("noecn", "nopmtudisc", "decap-dscp", "oseq-may-wrap", "marks", "output marks",
-                 "if_id", "padding", "SAs of ah", "mode beet", "no keys yet", "selectors by",
+                 "if_id", "SAs of comp", "mode beet", "no keys yet", "selectors by",
                  "policies that block"):  # fmt: skip
         assert word in said, word
     assert "not known" not in said

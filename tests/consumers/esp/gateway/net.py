@@ -7,24 +7,37 @@ Whoever can make namespaces has them: root, here and inside the kernels of tests
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import re
 import signal
+import site
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeAlias
 
+from opencrypto.control import Client
 from tests.support import missing, require_tool
 
 ROOT: Final = Path(__file__).parents[4]
 TRANSFER: Final = Path(__file__).with_name("transfer.py")
 ATTEMPTS: Final = 100
+TUN: Final = "ipsec0"
+MIB: Final = 1 << 20
+
+_numbers: Final = itertools.count(1)
+
+Table: TypeAlias = dict[str, object]
+
+GCM: Final[Mapping[str, int | str]] = {"encryption": "aes-gcm-16", "encryption_key": 20}
+"""A suite as a file of SAs has it; where a key goes, its length in bytes."""
 
 
 class Host:
@@ -100,16 +113,15 @@ def hosts(mtu: int = 1500) -> Iterator[tuple[Host, Host]]:
     require_tool("ping", "iputils-ping")
     if os.geteuid() != 0 or not Path("/dev/net/tun").exists():
         missing("root, with /dev/net/tun", "run the tests as root where namespaces may be made")
-    tag = f"{os.getpid() % 100000}"
+    tag = f"{os.getpid() % 100000}.{next(_numbers)}."
     one, two = Host(1, tag), Host(2, tag)
     with ExitStack() as held:
         for host in (one, two):
             _ip(f"netns add {host.name}")
             held.callback(_ip, f"netns del {host.name}")
             host.ip("link set lo up")
-        _ip(
-            f"-n {one.name} link add wire mtu {mtu} type veth peer name wire mtu {mtu} netns {two.name}"
-        )
+        ends = f"wire mtu {mtu} type veth peer name wire mtu {mtu} netns {two.name}"
+        _ip(f"-n {one.name} link add {ends}")
         for host in (one, two):
             host.run("sysctl", "-q", "-w", "net.ipv6.conf.all.accept_dad=0")
             host.run("sysctl", "-q", "-w", "net.ipv6.conf.default.accept_dad=0")
@@ -119,7 +131,7 @@ def hosts(mtu: int = 1500) -> Iterator[tuple[Host, Host]]:
         yield one, two
 
 
-def tun(host: Host, name: str = "ipsec0") -> str:
+def tun(host: Host, name: str = TUN) -> str:
     """Give a host a TUN device that stays while gateways come and go."""
     host.ip(f"tuntap add mode tun name {name}")
     host.ip(f"address add {host.inner4}/24 dev {name}")
@@ -137,17 +149,32 @@ def _ip(line: str) -> None:
 class Running:
     """A gateway process on a host. A context manager, which ends it, and looks how it ended."""
 
-    def __init__(self, host: Host, sa: Path, state: Path, *more: object) -> None:
+    def __init__(
+        self, host: Host, sa: Path, state: Path, *more: object, python: str = sys.executable
+    ) -> None:
         self.host = host
-        self._log = tempfile.TemporaryFile("w+")
-        environment = {**os.environ, "OPENCRYPTO_CONTROL": str(state.with_suffix(".sock"))}
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed where the process ends
         self.control = state.with_suffix(".sock")
-        words = ("-c", "from opencrypto.cli import main; main()", "esp", "gateway", "--sa", sa, "--state", state,
-                 "--tun", "ipsec0", *more)  # fmt: skip
+        environment = {**os.environ, "OPENCRYPTO_CONTROL": str(self.control)}
+        if python != sys.executable:
+            environment["PYTHONPATH"] = os.pathsep.join(map(str, site_packages()))
+        words = (
+            "-c", "from opencrypto.cli import main; main()", "esp", "gateway",
+            "--sa", sa, "--state", state, "--tun", TUN, *more,
+        )  # fmt: skip
         self.process = subprocess.Popen(
-            host.python(*words), cwd=ROOT, stdout=self._log, stderr=self._log, env=environment
+            host.command(python, *words),
+            cwd=ROOT,
+            stdout=self._log,
+            stderr=self._log,
+            env=environment,
         )
-        self._await("are carried")
+        try:
+            self._await("are carried")
+        except BaseException:
+            self.kill()
+            self._log.close()
+            raise
 
     def log(self) -> str:
         """Return what it has said."""
@@ -175,13 +202,44 @@ class Running:
 
     def numbers(self) -> dict[str, Any]:
         """Return what it counts."""
-        from opencrypto.control import Client
-
         with Client(self.control, timeout=10) as client:
             return {
                 name.removeprefix("esp.gateway."): value
                 for name, value in client.get("esp.gateway").items()
             }
+
+    def call(self, op: str, **parameters: object) -> Any:
+        """Ask its control socket."""
+        with Client(self.control, timeout=10) as client:
+            return client.call(op, **parameters)
+
+    @contextmanager
+    def restless(self, driver: str = "openssl") -> Iterator[None]:
+        """Have a driver detached and attached again all the time, at least once."""
+        ending = threading.Event()
+        troubles: list[Exception] = []
+
+        def change() -> None:
+            name = driver
+            try:
+                while True:
+                    self.call("detach", driver=name)
+                    ending.wait(0.3)
+                    name = self.call("attach", driver=driver)["driver"]
+                    if ending.wait(0.7):
+                        return
+            except Exception as error:  # it is told to the test
+                troubles.append(error)
+
+        thread = threading.Thread(target=change)
+        thread.start()
+        try:
+            yield
+        finally:
+            ending.set()
+            thread.join()
+        if troubles:
+            raise troubles[0]
 
     def kill(self) -> None:
         """End it as a crash does."""
@@ -209,18 +267,38 @@ class Running:
             self._log.close()
 
 
-def sa_file(path: Path, tables: Sequence[dict[str, object]]) -> Path:
+def site_packages() -> list[Path]:
+    """Return where the project and what it needs can be imported from."""
+    return [ROOT, ROOT / "drivers", ROOT / "consumers", *map(Path, site.getsitepackages())]
+
+
+def python_for_all() -> str:
+    """Return a Python like ours that every user can run."""
+    ours = ".".join(map(str, sys.version_info[:2]))
+    for found in (sys.executable, f"/usr/bin/python{ours}"):
+        library = Path(found).resolve()
+        if library.exists() and all(each.stat().st_mode & 1 for each in library.parents):
+            break
+    else:
+        missing(f"a Python {ours} that every user can run", f"apt-get install python{ours}")
+    return found
+
+
+def sa_file(path: Path, tables: Sequence[Table]) -> Path:
     """Write a file of SAs."""
     lines = []
     for table in tables:
         lines.append("[[sa]]")
-        for name, value in table.items():
-            shown = str(value).lower() if isinstance(value, bool) else value
-            quoted = f'"{value}"' if isinstance(value, str) else shown
-            lines.append(f"{name} = {quoted}")
+        lines += [f"{name} = {_toml(value)}" for name, value in table.items()]
     path.write_text("\n".join(lines) + "\n")
     path.chmod(0o600)
     return path
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{name} = {_toml(each)}" for name, each in value.items()) + " }"
+    return f'"{value}"' if isinstance(value, str) else str(value).lower()
 
 
 def keys(label: str, size: int) -> str:
@@ -229,15 +307,19 @@ def keys(label: str, size: int) -> str:
 
 
 def pair(
-    one: Host, two: Host, *, version: int = 4, generation: int = 0, suite: dict[str, int | str] | None = None,
+    one: Host,
+    two: Host,
+    *,
+    version: int = 4,
+    generation: int = 0,
+    suite: Mapping[str, int | str] = GCM,
     **more: object,
-) -> tuple[list[dict[str, object]], list[dict[str, object]]]:  # fmt: skip
+) -> tuple[list[Table], list[Table]]:
     """Return the SAs of a tunnel between two hosts, for each of them."""
-    suite = suite or {"encryption": "aes-gcm-16", "encryption_key": 20}
-    sides: tuple[list[dict[str, object]], list[dict[str, object]]] = ([], [])
+    sides: tuple[list[Table], list[Table]] = ([], [])
     for way, (source, target) in enumerate(((one, two), (two, one))):
         spi = 0x1000 + 16 * generation + way
-        table: dict[str, object] = {
+        table: Table = {
             "spi": spi, "mode": "tunnel", "tunnel_source": source.outer(version),
             "tunnel_destination": target.outer(version), "replay_window": 4096, **more,
         }  # fmt: skip
@@ -248,22 +330,26 @@ def pair(
     return sides
 
 
-def transfer(source: Host, target: Host, address: str, octets: int, timeout: float = 120) -> float:
-    """Send bytes over TCP from one host to an address of the other; return seconds."""
+def transfer(
+    source: Host, target: Host, address: str, up: int, down: int = 0, timeout: float = 120
+) -> float:
+    """Send bytes over TCP to an address of another host, and then back; return seconds."""
     server = subprocess.Popen(
-        target.python(TRANSFER, "receive", address), stdout=subprocess.PIPE, text=True
+        target.python(TRANSFER, "serve", address, up, down), stdout=subprocess.PIPE, text=True
     )
     assert server.stdout is not None
     try:
         port = server.stdout.readline().strip()
         start = time.monotonic()
-        sent = source.run(
-            sys.executable, TRANSFER, "send", address, port, octets, timeout=timeout
+        ours = source.run(
+            sys.executable, TRANSFER, "use", address, port, up, down, timeout=timeout
         ).strip()
-        received, _ = server.communicate(timeout=timeout)
+        seconds = time.monotonic() - start
+        theirs, _ = server.communicate(timeout=timeout)
     finally:
         server.kill()
         server.wait()
-    assert re.fullmatch("[0-9a-f]{64}", sent)
-    assert received.strip() == sent, "the hashes of what was sent and received differ"
-    return time.monotonic() - start
+        server.stdout.close()
+    assert re.fullmatch("[0-9a-f]{64} [0-9a-f]{64}", ours)
+    assert theirs.strip() == ours, "the hashes of what was sent and received differ"
+    return seconds

@@ -1,8 +1,8 @@
 """
-Bytes over TCP, and the SHA-256 of them at each end.
+Bytes over TCP, up and down, and the SHA-256 of them at each end.
 
-``transfer.py receive ADDRESS`` prints a port, and at the end the hash; ``send ADDRESS PORT
-OCTETS`` prints the hash when the other end has closed.
+``transfer.py serve ADDRESS UP DOWN`` prints a port and, at the end, two hashes; so does
+``transfer.py use ADDRESS PORT UP DOWN``, which connects to it, sends, and then receives.
 """
 
 import hashlib
@@ -13,38 +13,51 @@ import sys
 PIECE = 1 << 16
 
 
-def receive(address: str) -> None:
-    """Take one connection."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+def receive(connection: socket.socket, octets: int) -> str:
+    """Receive so many bytes."""
     seen = hashlib.sha256()
-    with socket.create_server((address, 0), family=family) as server:
-        print(server.getsockname()[1], flush=True)
-        connection, _ = server.accept()
-        with connection:
-            while data := connection.recv(PIECE):
-                seen.update(data)
-    print(seen.hexdigest())
+    while octets:
+        data = connection.recv(min(PIECE, octets))
+        if not data:
+            break
+        seen.update(data)
+        octets -= len(data)
+    return seen.hexdigest()
 
 
-def send(address: str, port: int, octets: int) -> None:
+def send(connection: socket.socket, octets: int) -> str:
     """Send what cannot be guessed."""
     chance = random.Random(octets)
-    pieces = [chance.randbytes(PIECE) for _ in range(64)]
+    pieces = [chance.randbytes(min(PIECE, octets or 1)) for _ in range(16)]
     seen = hashlib.sha256()
+    while octets:
+        piece = chance.choice(pieces)[:octets]
+        seen.update(piece)
+        connection.sendall(piece)
+        octets -= len(piece)
+    return seen.hexdigest()
+
+
+def serve(address: str, up: int, down: int) -> None:
+    """Take one connection."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.create_server((address, 0), family=family) as server:
+        print(server.getsockname()[1], flush=True)
+        server.settimeout(60)
+        connection, _ = server.accept()
+        with connection:
+            connection.settimeout(60)
+            print(receive(connection, up), send(connection, down), flush=True)
+
+
+def use(address: str, port: int, up: int, down: int) -> None:
+    """Connect to it."""
     with socket.create_connection((address, port), timeout=60) as connection:
-        left = octets
-        while left:
-            piece = chance.choice(pieces)[:left]
-            seen.update(piece)
-            connection.sendall(piece)
-            left -= len(piece)
-        connection.shutdown(socket.SHUT_WR)
-        connection.recv(1)  # the other end closes when it has all
-    print(seen.hexdigest())
+        print(send(connection, up), receive(connection, down))
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "receive":
-        receive(sys.argv[2])
+    if sys.argv[1] == "serve":
+        serve(sys.argv[2], *map(int, sys.argv[3:]))
     else:
-        send(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+        use(sys.argv[2], *map(int, sys.argv[3:]))
