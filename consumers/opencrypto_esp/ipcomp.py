@@ -26,14 +26,14 @@ from opencrypto_esp.ends import ReceivingEnd, SendingEnd
 from opencrypto_esp.results import Drop, Reason, Result
 from opencrypto_esp.sa import Mode, SecurityAssociation
 from opencrypto_esp.state import Numbers
-from opencrypto_esp.tunnel import decapsulate, inner_packet, outer_header
+from opencrypto_esp.tunnel import outer_header
 
 _HEADER: Final = Struct("!BBH")
 """Next header, flags, CPI (§3.3)."""
 
 
 class CompOutbound(SendingEnd):
-    """The end that compresses."""
+    """The end that compresses. Of a job's `seq` it makes how much there is to compress."""
 
     def __init__(
         self, framework: Framework, sa: SecurityAssociation, numbers: Numbers, *, batch: bool
@@ -53,16 +53,15 @@ class CompOutbound(SendingEnd):
         else:
             # What is in a tunnel begins at 0, and its number comes with its version.
             place = ip.Place(0, 0, ip.length(packet))
-        if place.head == place.end:
-            raise Drop(Reason.NO_PAYLOAD)
         job = self.channel.take()
         job.packet = packet
         job.place = place
         job.octets = place.end
         crp = job.crp
         crp.buf = self._buffer(job)
-        crp.ilen = crp.desc[0].len = place.end - place.head
-        self.channel.start(job)
+        crp.ilen = crp.desc[0].len = job.seq = place.end - place.head
+        if job.seq:
+            self.channel.start(job)
         return job
 
     def _buffer(self, job: Job) -> bytearray:
@@ -72,6 +71,8 @@ class CompOutbound(SendingEnd):
         """Wait for the compressed payload, and return the packet with it if it is smaller."""
         channel = self.channel
         try:
+            if not job.seq:
+                return self._unserved(job.packet[: job.octets], job.octets)
             channel.wait(job)
             packet = self._packet(job)
             with channel.lock:
@@ -106,7 +107,7 @@ class CompOutbound(SendingEnd):
 
 
 class CompInbound(ReceivingEnd):
-    """The end that decompresses."""
+    """The end that decompresses. Of a job's `seq` it makes the protocol that came."""
 
     number = ip.IPCOMP
 
@@ -144,32 +145,19 @@ class CompInbound(ReceivingEnd):
         channel = self.channel
         try:
             if job.seq != ip.IPCOMP:
-                return self._left(job)
+                left = self.bare(job.packet).packet or b""
+                return self._unserved(left, job.place.end)
             self._wait(job)
             packet, place = job.packet, job.place
             assert isinstance(job.crp.buf, Mbuf)
             payload = bytes(job.crp.buf)
-            following = packet[place.head]
-            if self.sa.mode is Mode.TUNNEL:
-                inner = decapsulate(packet, inner_packet(payload, following))
-            else:
-                inner = ip.rewrite(packet, place, following, len(payload)) + payload
+            inner = self._original(packet, place, packet[place.head], payload)
             self._agree(inner)
             with channel.lock:
                 channel.count(job.crp, place.end, len(inner))
             return Result(inner, None, self.sa)
         finally:
             channel.give(job)
-
-    def _left(self, job: Job) -> Result:
-        """Return a packet that was left uncompressed; no driver had to do with it."""
-        result = self.bare(job.packet)
-        assert result.packet is not None
-        with self.channel.lock:
-            self.flow.packets += 1
-            self.flow.octets_in += job.place.end
-            self.flow.octets_out += len(result.packet)
-        return result
 
     def _wait(self, job: Job) -> None:
         try:
@@ -181,9 +169,9 @@ class CompInbound(ReceivingEnd):
     def bare(self, packet: bytes) -> Result:
         """Take a packet that was left uncompressed, since it would not have become smaller."""
         packet = packet[: ip.length(packet)]
-        if self.sa.mode is Mode.TUNNEL:
+        number, _ = ip.protocol(packet)
+        if self._tunnels(number):
             place = ip.locate(packet)
-            payload = packet[place.head : place.end]
-            packet = decapsulate(packet, inner_packet(payload, packet[place.nh_at]))
+            packet = self._original(packet, place, number, packet[place.head :])
         self._agree(packet)
         return Result(packet, None, self.sa)
