@@ -63,7 +63,7 @@ mutants: $(STAMP) ## single faults planted in the core, and which go unnoticed (
 	$(BIN)/python tools/mutants.py --sample $(or $(SAMPLE),200) --seed $(or $(SEED),1)
 
 gateway: $(STAMP) ## the ESP gateway against the kernel's IPsec and its like, 20 MiB each way with every suite (as root)
-	OPENCRYPTO_GATEWAY_LONG=1 $(PYTEST) -o faulthandler_timeout=0 tests/consumers/esp/gateway
+	OPENCRYPTO_GATEWAY_LONG=1 OPENCRYPTO_KERNEL_SECONDS=7200 $(PYTEST) -o faulthandler_timeout=0 tests/consumers/esp/gateway
 
 bench: $(STAMP) ## the tables of docs/performance.md
 	$(PYTEST) -m bench -s tests/benchmarks

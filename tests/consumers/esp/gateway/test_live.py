@@ -208,7 +208,7 @@ def test_after_a_crash_no_number_comes_twice_and_the_link_works_at_once(
                 def load(stop: threading.Event = stop) -> None:
                     while not stop.is_set():
                         subprocess.run(
-                            two[0].command("ping", "-q", "-f", "-c", 200, two[1].inner4),
+                            two[0].command("ping", "-q", "-f", "-w", 1, two[1].inner4),
                             capture_output=True, check=False, timeout=20,
                         )  # fmt: skip
 
