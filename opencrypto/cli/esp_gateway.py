@@ -170,22 +170,13 @@ def _framework(*, as_another: bool) -> Iterator[Framework]:
 def _scraped(framework: Framework, port: int) -> Iterator[None]:
     """Answer Prometheus."""
     try:
-        from prometheus_client import CollectorRegistry, start_http_server
-
-        from opencrypto.metrics import Collector
+        from opencrypto.metrics import serving
     except ModuleNotFoundError:
         raise UsageError(
             "metrics need prometheus-client: pip install 'opencrypto[metrics]'"
         ) from None
-    registry = CollectorRegistry()
-    registry.register(Collector(framework))
-    server, thread = start_http_server(port, "127.0.0.1", registry)
-    try:
+    with serving(framework, port):
         yield
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @contextmanager

@@ -132,7 +132,7 @@ def test_the_answer_over_ipv6() -> None:
         scapy.IP(src="10.9.0.1", dst="10.9.0.2") / scapy.ICMP(type=3) / bytes(1400),
         scapy.IP(src="10.9.0.1", dst="10.9.0.2") / scapy.ICMP(type=11) / bytes(1400),
         scapy.IP(src="10.9.0.1", dst="224.0.0.1") / scapy.UDP() / bytes(1400),
-        scapy.IP(src="0.0.0.0", dst="10.9.0.2") / scapy.UDP() / bytes(1400),  # noqa: S104
+        scapy.IP(src="0.0.0.0", dst="10.9.0.2") / scapy.UDP() / bytes(1400),  # noqa: S104 - nobody's address
         scapy.IP(src="10.9.0.1", dst="10.9.0.2", frag=9) / bytes(1400),
         scapy.IPv6(src="fd09::1", dst="fd09::2") / scapy.ICMPv6PacketTooBig() / bytes(1400),
         scapy.IPv6(src="::", dst="fd09::2") / scapy.UDP() / bytes(1400),
