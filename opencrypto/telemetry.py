@@ -57,7 +57,8 @@ def instrument(framework: Framework, provider: MeterProvider | None = None) -> M
     Offer a framework's counters to OpenTelemetry.
 
     Args:
-        framework: Its tree is read whenever the SDK asks.
+        framework: Its tree is read whenever the SDK asks. Of what consumers count, it offers
+            what is on the tree now.
         provider: Whom to offer them to; the program's global one if not given.
 
     Returns:
@@ -74,7 +75,25 @@ def instrument(framework: Framework, provider: MeterProvider | None = None) -> M
     for leaf, name in AGES.items():
         text = sentence(LEVELS[leaf])
         meter.create_observable_gauge(name, [_reader(framework, leaf)], "s", text)
+    for node in framework.sysctl.nodes().values():
+        if node.kind:  # a consumer's
+            make = (
+                meter.create_observable_counter
+                if node.kind == "counter"
+                else meter.create_observable_gauge
+            )
+            unit = {"bytes": "By"}.get(node.unit, node.unit)
+            make(node.name, [_number_of(framework, node.name)], unit, sentence(node.description))
     return meter
+
+
+def _number_of(framework: Framework, name: str) -> Callback:
+    def read(_: CallbackOptions) -> Iterable[Observation]:
+        node = framework.sysctl.nodes(name).get(name)
+        value = None if node is None else node.get()
+        return [Observation(value)] if isinstance(value, int | float) else []
+
+    return read
 
 
 def _reader(framework: Framework, leaf: str) -> Callback:
