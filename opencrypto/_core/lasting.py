@@ -7,7 +7,6 @@ takes nothing for a second, and for two, and for four, is stuck, and nobody may 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
 from time import monotonic
 from typing import Any, Final
@@ -15,6 +14,8 @@ from typing import Any, Final
 from opencrypto._core.queues import RequestQueue
 from opencrypto._core.slots import Slot
 from opencrypto._log import log
+
+NEVER: Final = float("inf")
 
 FIRST: Final = 1.0
 """Seconds for which a driver is blocked when that is said for the first time."""
@@ -25,7 +26,7 @@ class Lasting:
 
     def __init__(self, drivers: Iterable[Slot]) -> None:
         self._drivers = drivers
-        self._due = math.inf  # when there may be something to say
+        self._due = NEVER  # when there may be something to say
 
     def begin(self) -> None:
         """Hear that a driver is blocked."""
@@ -34,14 +35,14 @@ class Lasting:
     def pause(self) -> float:
         """Tell for how many seconds there will be nothing to say; -1 for ever."""
         due = self._due
-        return -1.0 if due == math.inf else max(0.0, due - monotonic())
+        return -1.0 if due == NEVER else max(0.0, due - monotonic())
 
     def check(self) -> None:
         """Say what is due."""
         now = monotonic()
         if now < self._due:
             return
-        self._due = math.inf
+        self._due = NEVER
         for slot, kind, queue in self._blocked():
             if now >= _next(queue):
                 queue.said_at = now
