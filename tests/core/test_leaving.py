@@ -125,6 +125,7 @@ def test_what_waits_for_it_in_the_queue_is_handed_back() -> None:
         step(fw)
         card.leave("pulled")
         step(fw)
+        until(lambda: len(log.order) == 3)  # a thread sees it off
         assert log.order == [0, 1, 2]
         assert log.etypes == [errno.EAGAIN] * 3
 
@@ -493,6 +494,6 @@ def test_under_load_each_request_is_answered_once_and_rightly() -> None:
     assert wrong == []
     assert len(totals) == 4
     assert all(taken == answered > 100 for taken, answered in totals)
-    assert card.deaths > 20
+    assert card.deaths > 5
     assert card.keys == {}
     assert fw.stats.driver_bugs == 0

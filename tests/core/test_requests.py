@@ -206,6 +206,26 @@ def test_a_callback_that_raises_at_a_refusal_is_counted(flags: int) -> None:
         assert fw.stats.callback_errors == 1
 
 
+@pytest.mark.parametrize("flags", [0, CBIMM])
+def test_a_completion_that_was_broken_off_is_finished_once(
+    flags: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal handler raises in the midst of ``done``: the request is the framework's by then."""
+    toy, log = Toy("first", hold=True), Log()
+    with stepped(toy, Toy("second")) as fw:
+        fw.dispatch(request(newsession(fw), log, flags=flags))
+
+        def signalled(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(fw._dispatcher._sessions, "may_wait", signalled)
+            toy.answer(1, EAGAIN)
+        assert not log.calls
+        step(fw)
+        assert log.etypes == [EAGAIN]
+
+
 def test_a_refused_request_blocks_the_driver_for_other_sessions_too() -> None:
     """It is the driver that is full, and not the session."""
     toy = Toy()
