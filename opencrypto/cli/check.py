@@ -61,15 +61,21 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Run the contract on the drivers of a package; exit status 1 unless all keep it."""
+    vectors = wycheproof is not None or acvp is not None
+    if (subject or vectors) and (clause or quick or soak or isolated):
+        raise UsageError(
+            "--clause, --quick, --soak and --isolated are of the contract, which is not tried "
+            "where vectors are asked; leave them out"
+        )
+    if subject and vectors:
+        raise UsageError("a subject is asked by stdin; leave --wycheproof and --acvp out")
     options = Options(clauses=clause or (), patience=patience, quick=quick, soak=soak)
     try:
         if subject:
             _answer(targets(module), patience)
             return
         reports: Sequence[Report | SuiteReport]
-        if wycheproof is not None or acvp is not None:
-            if clause:
-                raise UsageError("a clause is of the contract, which vectors are asked instead of")
+        if vectors:
             reports = [
                 check_suites(
                     each.make, wycheproof_folder=wycheproof, acvp_folder=acvp, patience=patience

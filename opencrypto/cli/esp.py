@@ -134,7 +134,7 @@ def _command(function: Callable[..., None]) -> Callable[..., None]:
         function(Common(**{each.name: given.pop(each.name) for each in common}), **given)
 
     command.__name__, command.__doc__ = function.__name__, function.__doc__
-    command.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+    command.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]  # for typer
     command.__annotations__ = {each.name: each.annotation for each in options}
     app.command()(command)
     return command

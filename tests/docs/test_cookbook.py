@@ -38,8 +38,8 @@ def folder(tmp_path: Path) -> Path:
 
 def test_every_block_is_a_file_of_its_own() -> None:
     assert len(FILES) == len(BLOCKS)
-    assert len(RECIPES) == 8
-    assert len(PROGRAMS) == 4
+    assert len(RECIPES) == 9
+    assert len(PROGRAMS) == 5
 
 
 @pytest.mark.slow
