@@ -1,5 +1,6 @@
 """
-IPsec ESP (RFC 4303) over opencrypto: the consumer that the framework was made for.
+IPsec over opencrypto, the consumer that the framework was made for: ESP (RFC 4303), and beside it
+AH (RFC 4302) and IPComp (RFC 3173).
 
 `load_sas` reads associations from a file, `Esp` protects and unprotects IP packets with them.
 """
@@ -7,7 +8,7 @@ IPsec ESP (RFC 4303) over opencrypto: the consumer that the framework was made f
 from opencrypto_esp.esp import Esp
 from opencrypto_esp.formats import load_sas, write_sas
 from opencrypto_esp.results import Counters, Flow, Reason, Result
-from opencrypto_esp.sa import Direction, Mode, SecurityAssociation
+from opencrypto_esp.sa import Direction, Mode, Protocol, SecurityAssociation
 from opencrypto_esp.suites import (
     ENCRYPTIONS,
     INTEGRITIES,
@@ -29,6 +30,7 @@ __all__ = [
     "INTEGRITIES",
     "Integrity",
     "Mode",
+    "Protocol",
     "Reason",
     "ReplayWindow",
     "Result",

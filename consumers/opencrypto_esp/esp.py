@@ -51,7 +51,9 @@ _RECEIVING: Final[Mapping[Protocol, type[Inbound | AhInbound | CompInbound]]] = 
 
 class Esp:
     """
-    IPsec ESP over the sessions of a framework. A context manager; threads may share it.
+    IPsec ESP over the sessions of a framework, and AH and IPComp where SAs say so.
+
+    A context manager; threads may share it.
 
     No packet raises: what cannot be handed on is a `Result` with a reason, and counted.
 
@@ -70,11 +72,11 @@ class Esp:
             verified, and anybody may have made the packets.
 
     Raises:
-        UsageError: there are no SAs, one that does not say its direction, two of one direction
-            with one SPI and the same addresses, two of different ones with the same keys, one
-            that sends by a counter mode with keys that a file has each time, or one that wants
-            `old_ciphers` or `unverified`; or the state is damaged, of other SAs, or another
-            user's.
+        UsageError: there are no SAs; one does not say its direction; two of one direction have
+            one SPI and the same addresses, or two of different ones the same keys; a `then` names
+            no other SA of its direction; one sends by a counter mode with keys that a file has
+            each time, or wants `old_ciphers` or `unverified`; or the state is damaged, of other
+            SAs, or another user's.
         BusyError: another process has the state.
     """
 
@@ -188,11 +190,8 @@ class Esp:
             packet, place = nat_t.strip(packet, place)
             number = ip.ESP
         if number in self.forms.protocols:
-            return (
-                packet,
-                place,
-                self._receivers[number].find(packet, spi_of(number, packet, place)),
-            )
+            spi = spi_of(number, packet, place)
+            return packet, place, self._receivers[number].find(packet, spi)
         end = self._receivers[ip.IPCOMP].find_by_addresses(packet) if self.forms.bare else None
         if end is None:
             raise Drop(Reason.NOT_ESP)

@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opencrypto import Framework, UsageError
-from opencrypto_esp import INTEGRITIES, Mode, Reason, SecurityAssociation, mutable
+from opencrypto_esp import INTEGRITIES, Mode, Protocol, Reason, SecurityAssociation, mutable
 from opencrypto_esp.ah import header_size
-from opencrypto_esp.sa import Protocol
 from tests.consumers.esp.conftest import MakeEsp
 from tests.consumers.esp.ends import Ends
 from tests.consumers.esp.packets import (

@@ -15,8 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opencrypto import Framework, UsageError
-from opencrypto_esp import Direction, Esp, Mode, Reason, SecurityAssociation, load_sas
-from opencrypto_esp.sa import Protocol
+from opencrypto_esp import Direction, Esp, Mode, Protocol, Reason, SecurityAssociation, load_sas
 from tests.consumers.esp.conftest import MakeEsp
 from tests.consumers.esp.ends import Ends
 from tests.consumers.esp.packets import TUNNELS, ipv4, ipv6, key, make_sa, packets

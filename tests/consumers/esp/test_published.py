@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 
 from opencrypto import Framework
-from opencrypto_esp import Direction, Esp, Mode, Reason, SecurityAssociation, ip, one_way
+from opencrypto_esp import Direction, Esp, Mode, Protocol, Reason, SecurityAssociation, ip, one_way
 from opencrypto_esp.ends import spi_of
-from opencrypto_esp.sa import Protocol
 from tests.consumers.esp.packets import checksum
 
 pytestmark = pytest.mark.shared_framework

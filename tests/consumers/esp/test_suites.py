@@ -18,6 +18,7 @@ from opencrypto_esp import (
     integrity_named,
     one_way,
 )
+from opencrypto_esp.layout import Layout
 from tests.consumers.esp.packets import key, make_sa
 
 # By source: `ip xfrm state`, swanctl's proposals and listings, IANA's registry, Wireshark.
@@ -157,3 +158,14 @@ def test_an_unknown_integrity_is_read_only_if_that_is_said(framework: Framework)
 def test_lengths_that_no_icv_has(length: int) -> None:
     with pytest.raises(UsageError, match="icv_length must be"):
         replace(make_sa(), integrity="", integrity_key=b"", icv_length=length)
+
+
+@pytest.mark.parametrize("name", ENCRYPTIONS)
+def test_requests_leave_to_the_session_what_it_knows(name: str) -> None:
+    """Keys and the ICV's length are said once: a request that repeats them is compared with it."""
+    layout = Layout(make_sa(name))
+    for ini in (layout.cipher_ini(key=False), layout.tag_ini(key=False)):
+        assert ini is None or (ini.key, ini.mlen) == (None, 0)
+    tag = layout.tag_ini(key=True)
+    assert tag is not None
+    assert tag.mlen == layout.icv

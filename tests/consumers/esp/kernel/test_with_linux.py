@@ -4,8 +4,9 @@ The Linux kernel's IPsec takes what we make and we take what it makes, and it co
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TypeAlias
 
 import pytest
 
@@ -16,15 +17,15 @@ from opencrypto_esp import (
     Direction,
     Esp,
     Mode,
+    Protocol,
     SecurityAssociation,
     one_way,
 )
-from opencrypto_esp.sa import Protocol
 from tests.consumers.esp.kernel import xfrm
 from tests.consumers.esp.kernel.xfrm import BACK, ENDS, KERNEL, OURS, Link
 from tests.consumers.esp.packets import key, make_sa
 
-pytestmark = [pytest.mark.kernel("uml"), pytest.mark.slow]
+pytestmark = [pytest.mark.kernel("uml"), pytest.mark.slow, pytest.mark.shared_framework]
 
 DATA = [b"x", b"", bytes(range(97)), b"to be or not to be, " * 45]
 FORMS = [(4, 0), (6, 0), (4, 4), (6, 6), (4, 6), (6, 4)]
@@ -78,63 +79,75 @@ def exchange(link: Link, esp: Esp, version: int, inner: int) -> None:
     assert link.errors() == {}
 
 
-def converse(
-    link: Link, there: Sequence[SecurityAssociation], back: Sequence[SecurityAssociation],
-    version: int, inner: int,
-) -> None:  # fmt: skip
-    """Install associations, innermost first, and send datagrams through them both ways."""
-    link.install("in", version, inner or version, there)
-    link.install("out", version, inner or version, back)
-    with Framework() as framework, Esp(framework, [*there, *back]) as esp:
-        exchange(link, esp, version, inner)
+Converse: TypeAlias = Callable[
+    [Sequence[SecurityAssociation], Sequence[SecurityAssociation], int, int], None
+]
+
+
+@pytest.fixture
+def converse(link: Link, framework: Framework) -> Converse:
+    """
+    Return what sends datagrams through associations both ways.
+
+    Associations that are applied together are given innermost first.
+    """
+
+    def work(
+        there: Sequence[SecurityAssociation], back: Sequence[SecurityAssociation],
+        version: int, inner: int,
+    ) -> None:  # fmt: skip
+        link.install("in", version, inner or version, there)
+        link.install("out", version, inner or version, back)
+        with Esp(framework, [*there, *back]) as esp:
+            exchange(link, esp, version, inner)
+
+    return work
 
 
 @pytest.mark.parametrize(("encryption", "integrity"), SUITES)
 @forms
-def test_each_suite(link: Link, encryption: str, integrity: str, version: int, inner: int) -> None:
+def test_each_suite(
+    converse: Converse, encryption: str, integrity: str, version: int, inner: int
+) -> None:
     there, back = pair(make_sa(encryption, integrity), version, inner)
-    converse(link, [there], [back], version, inner)
+    converse([there], [back], version, inner)
 
 
 @pytest.mark.parametrize("encryption", ["aes-gcm-16", "aes-cbc"])
 @forms
-def test_each_form(link: Link, encryption: str, version: int, inner: int) -> None:
+def test_each_form(converse: Converse, encryption: str, version: int, inner: int) -> None:
     there, back = pair(make_sa(encryption), version, inner)
-    converse(link, [there], [back], version, inner)
+    converse([there], [back], version, inner)
 
 
 @pytest.mark.parametrize("encryption", ["aes-gcm-16", "aes-cbc", "chacha20-poly1305", "aes-ccm-8"])
 @pytest.mark.parametrize("high", [0, 1])
 @pytest.mark.parametrize(("version", "inner"), [(4, 0), (6, 6)], ids=["transport4", "tunnel6"])
 def test_extended_sequence_numbers(
-    link: Link, encryption: str, high: int, version: int, inner: int
+    converse: Converse, encryption: str, high: int, version: int, inner: int
 ) -> None:
     there, back = pair(make_sa(encryption, esn=True), version, inner)
     # Both begin in the same span of 2**32 numbers, and go on into the next.
     sequence = (1 << 32) - 2 if high else 0
     there, back = replace(there, sequence=sequence), replace(back, sequence=sequence)
-    converse(link, [there], [back], version, inner)
+    converse([there], [back], version, inner)
 
 
 @pytest.mark.parametrize("length", [16, 24])
 @pytest.mark.parametrize("encryption", ["aes-cbc", "aes-ctr", "aes-gcm-16", "aes-ccm-16"])
-def test_shorter_keys(link: Link, encryption: str, length: int) -> None:
+def test_shorter_keys(converse: Converse, encryption: str, length: int) -> None:
     size = length + ENCRYPTIONS[encryption].salt
     there, back = pair(make_sa(encryption, encryption_key=key(size)), 4, 0)
-    converse(link, [there], [back], 4, 0)
+    converse([there], [back], 4, 0)
 
 
 @pytest.mark.parametrize("encryption", OLD)
-def test_old_ciphers_are_read(link: Link, encryption: str) -> None:
+def test_old_ciphers_are_read(link: Link, framework: Framework, encryption: str) -> None:
     suite = ENCRYPTIONS[encryption]
     sa = make_sa(encryption, encryption_key=key(16 if 16 in suite.keys else max(suite.keys)))
     sas = one_way([sa], Direction.IN)
     link.install("out", 4, 4, sas)
-    with (
-        Framework() as framework,
-        Esp(framework, sas, old_ciphers=True) as esp,
-        link.udp_socket(4) as peer,
-    ):
+    with Esp(framework, sas, old_ciphers=True) as esp, link.udp_socket(4) as peer:
         for data in DATA:
             link.say(peer, 4, data)
             result = esp.unprotect(link.receive())
@@ -144,16 +157,16 @@ def test_old_ciphers_are_read(link: Link, encryption: str) -> None:
 
 
 @forms
-def test_in_udp(link: Link, version: int, inner: int) -> None:
+def test_in_udp(link: Link, converse: Converse, version: int, inner: int) -> None:
     there, back = pair(make_sa("aes-gcm-16", encap="udp"), version, inner)
     with link.nat_t_socket(version, 4500):
-        converse(link, [there], [back], version, inner)
+        converse([there], [back], version, inner)
 
 
 @pytest.mark.parametrize("tunnel", [4, 6])
-def test_padding_for_traffic_flow(link: Link, tunnel: int) -> None:
+def test_padding_for_traffic_flow(converse: Converse, tunnel: int) -> None:
     there, back = pair(make_sa("aes-gcm-16"), tunnel, tunnel)
-    converse(link, [replace(there, tfc_padding=1200)], [back], tunnel, tunnel)
+    converse([replace(there, tfc_padding=1200)], [back], tunnel, tunnel)
 
 
 def ah(integrity: str, *, esn: bool = False) -> SecurityAssociation:
@@ -166,22 +179,22 @@ def ah(integrity: str, *, esn: bool = False) -> SecurityAssociation:
 
 @pytest.mark.parametrize("integrity", INTEGRITIES)
 @pytest.mark.parametrize(("version", "inner"), [(4, 0), (6, 0)], ids=["transport4", "transport6"])
-def test_each_integrity_of_ah(link: Link, integrity: str, version: int, inner: int) -> None:
+def test_each_integrity_of_ah(converse: Converse, integrity: str, version: int, inner: int) -> None:
     there, back = pair(ah(integrity), version, inner)
-    converse(link, [there], [back], version, inner)
+    converse([there], [back], version, inner)
 
 
 @pytest.mark.parametrize("integrity", ["hmac-sha2-256-128"])
 @forms
-def test_each_form_of_ah(link: Link, integrity: str, version: int, inner: int) -> None:
+def test_each_form_of_ah(converse: Converse, integrity: str, version: int, inner: int) -> None:
     there, back = pair(ah(integrity), version, inner)
-    converse(link, [there], [back], version, inner)
+    converse([there], [back], version, inner)
 
 
 @forms
-def test_ah_with_extended_sequence_numbers(link: Link, version: int, inner: int) -> None:
+def test_ah_with_extended_sequence_numbers(converse: Converse, version: int, inner: int) -> None:
     there, back = pair(ah("hmac-sha2-256-128", esn=True), version, inner)
-    converse(link, [there], [back], version, inner)
+    converse([there], [back], version, inner)
 
 
 def comp() -> SecurityAssociation:
@@ -190,9 +203,9 @@ def comp() -> SecurityAssociation:
 
 
 @forms
-def test_ipcomp_alone(link: Link, version: int, inner: int) -> None:
+def test_ipcomp_alone(converse: Converse, version: int, inner: int) -> None:
     there, back = pair(comp(), version, inner)
-    converse(link, [there], [back], version, inner)
+    converse([there], [back], version, inner)
 
 
 @pytest.mark.parametrize(
@@ -200,29 +213,29 @@ def test_ipcomp_alone(link: Link, version: int, inner: int) -> None:
     # The kernel's ESP in transport mode knows one version alone.
     [(version, inner) for version, inner in FORMS if inner in (0, version)],
 )
-def test_ipcomp_inside_esp(link: Link, version: int, inner: int) -> None:
+def test_ipcomp_inside_esp(converse: Converse, version: int, inner: int) -> None:
     """As IKE daemons set it up: IPComp in the mode that is wanted, ESP in transport mode."""
     comp_there, comp_back = pair(replace(comp(), name="comp", then="esp"), version, inner)
     esp_there, esp_back = pair(make_sa("aes-gcm-16", name="esp"), version, 0)
     # Sent innermost first; received outermost first.
     comp_back = replace(comp_back, then="")
     esp_back = replace(esp_back, then="comp")
-    converse(link, [comp_there, esp_there], [comp_back, esp_back], version, inner)
+    converse([comp_there, esp_there], [comp_back, esp_back], version, inner)
 
 
 @pytest.mark.parametrize("version", [4, 6])
-def test_esp_inside_ah(link: Link, version: int) -> None:
+def test_esp_inside_ah(converse: Converse, version: int) -> None:
     esp_there, esp_back = pair(make_sa("aes-cbc", name="esp", then="ah"), version, 0)
     ah_there, ah_back = pair(replace(ah("hmac-sha2-256-128"), name="ah"), version, 0)
     esp_back, ah_back = replace(esp_back, then=""), replace(ah_back, then="esp")
-    converse(link, [esp_there, ah_there], [esp_back, ah_back], version, 0)
+    converse([esp_there, ah_there], [esp_back, ah_back], version, 0)
 
 
-def test_the_kernel_sees_replays_and_damage(link: Link) -> None:
+def test_the_kernel_sees_replays_and_damage(link: Link, framework: Framework) -> None:
     """Or its silence above would say nothing."""
     there, _ = pair(make_sa("aes-gcm-16"), 4, 0)
     link.install("in", 4, 4, [there])
-    with Framework() as framework, Esp(framework, [there]) as esp, link.udp_socket(4) as peer:
+    with Esp(framework, [there]) as esp, link.udp_socket(4) as peer:
         packet = esp.protect(xfrm.udp(OURS[4], KERNEL[4], b"data")).packet
         assert packet is not None
         link.send(packet)

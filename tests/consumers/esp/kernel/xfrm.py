@@ -115,7 +115,8 @@ class Link:
 
     def __init__(self) -> None:
         for module in ("ipv6", "tun", "xfrm_user"):
-            subprocess.run(["modprobe", module], check=True)
+            if not Path("/sys/module", module).exists():
+                subprocess.run(["modprobe", module], check=True)
         node = Path("/run/esptest-tun")
         if not node.exists():
             os.mknod(node, 0o600 | stat.S_IFCHR, os.makedev(10, 200))
