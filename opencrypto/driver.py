@@ -237,6 +237,10 @@ class Driver:
             number.
         max_inflight: How many requests it has at a time, those of keys among them; the framework
             keeps what is beyond in its queue, in order. 0 for any number.
+        alignment: The framework has the memory of each request lie in one piece that begins at a
+            multiple of so many **bytes**, a power of two, as devices want it that read it
+            themselves; what does not is copied, and put back with the answer. 1 for anywhere.
+            Compression is not copied.
         exclusive: Whether its device has one owner: it is attached once in a process, and not to be
             used by a forked child, which has it listed as gone. That another process has the device
             is for the driver to find out (`DriverUnavailable`).
@@ -262,6 +266,7 @@ class Driver:
     remarks: Collection[str] = ()
     max_sessions: int = 0
     max_inflight: int = 0
+    alignment: int = 1
     exclusive: bool = False
     only_if_named: bool = False
     pace: Pace = Pace()

@@ -16,8 +16,10 @@ without a name, or of the same name, is refused when it is registered (ValueErro
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
+from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -36,7 +38,7 @@ from opencrypto.sysctl import Node, Value, sentence
 if TYPE_CHECKING:
     from opencrypto._core.framework import Framework
 
-__all__ = ["Collector"]
+__all__ = ["Collector", "serving"]
 
 NS: Final = 1e9
 
@@ -76,6 +78,9 @@ DRIVER_GAUGES: Final = {
     "inflight": "requests_in_flight",
     "queued": "requests_queued",
     "blocked": "driver_blocked",
+    "blocked_for": "driver_blocked_seconds",
+    "oldest_inflight": "oldest_request_in_flight_seconds",
+    "oldest_queued": "oldest_request_queued_seconds",
 }
 
 QUEUES: Final = {"request": "crypto_ret_q", "key": "crypto_ret_kq"}
@@ -242,6 +247,33 @@ class Collector(_Collector):
         for given, (bounds, counts, total) in series:
             family.add_metric(self._values(*given), _cumulative(bounds, counts), total)
         return family
+
+
+@contextmanager
+def serving(framework: Framework, port: int, address: str = "127.0.0.1") -> Iterator[int]:
+    """
+    Answer Prometheus over HTTP with a framework's metrics and no others, while the block runs.
+
+    Args:
+        framework: The framework.
+        port: The TCP port; 0 for any.
+        address: Where it listens.
+
+    Yields:
+        The port.
+
+    Raises:
+        OSError: the port cannot be had.
+    """
+    registry = CollectorRegistry()
+    registry.register(Collector(framework))
+    server, thread = start_http_server(port, address, registry)
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 class _Claim(Metric):

@@ -42,6 +42,13 @@ GAUGES: Final = {
     "queued": ("opencrypto.requests.queued", "{request}"),
 }
 
+AGES: Final = {
+    "blocked_for": "opencrypto.driver.blocked",
+    "oldest_inflight": "opencrypto.requests.oldest_in_flight",
+    "oldest_queued": "opencrypto.requests.oldest_queued",
+}
+"""Names of the tree below a driver that are seconds."""
+
 Callback = Callable[[CallbackOptions], Iterable[Observation]]
 
 
@@ -50,7 +57,8 @@ def instrument(framework: Framework, provider: MeterProvider | None = None) -> M
     Offer a framework's counters to OpenTelemetry.
 
     Args:
-        framework: Its tree is read whenever the SDK asks.
+        framework: Its tree is read whenever the SDK asks. Of what consumers count, it offers
+            what is on the tree now.
         provider: Whom to offer them to; the program's global one if not given.
 
     Returns:
@@ -64,14 +72,35 @@ def instrument(framework: Framework, provider: MeterProvider | None = None) -> M
     for leaf, (name, unit) in GAUGES.items():
         text = sentence(LEVELS[leaf])
         meter.create_observable_up_down_counter(name, [_reader(framework, leaf)], unit, text)
+    for leaf, name in AGES.items():
+        text = sentence(LEVELS[leaf])
+        meter.create_observable_gauge(name, [_reader(framework, leaf)], "s", text)
+    for node in framework.sysctl.nodes().values():
+        if node.kind:  # a consumer's
+            make = (
+                meter.create_observable_counter
+                if node.kind == "counter"
+                else meter.create_observable_gauge
+            )
+            unit = {"bytes": "By"}.get(node.unit, node.unit)
+            make(node.name, [_number_of(framework, node.name)], unit, sentence(node.description))
     return meter
+
+
+def _number_of(framework: Framework, name: str) -> Callback:
+    def read(_: CallbackOptions) -> Iterable[Observation]:
+        node = framework.sysctl.nodes(name).get(name)
+        value = None if node is None else node.get()
+        return [Observation(value)] if isinstance(value, int | float) else []
+
+    return read
 
 
 def _reader(framework: Framework, leaf: str) -> Callback:
     present, gone = "opencrypto.drivers.", "opencrypto.rest.drivers."
 
     def read(_: CallbackOptions) -> Iterable[Observation]:
-        sums: dict[str, int] = {}
+        sums: dict[str, float] = {}
         nodes = framework.sysctl.nodes("opencrypto.")  # one look: a driver may leave meanwhile
         for prefix, mark in ((present, ".hid"), (gone, ".migrated")):
             for name in nodes:
@@ -80,7 +109,7 @@ def _reader(framework: Framework, leaf: str) -> Callback:
                 driver = name.removeprefix(prefix).removesuffix(mark)
                 node = nodes.get(f"{prefix}{driver}.{leaf}")
                 value = None if node is None else node.get()
-                if isinstance(value, int):
+                if isinstance(value, int | float):
                     # A driver that left keeps its series, and one of its name goes on with it.
                     sums[driver] = sums.get(driver, 0) + value
         return [Observation(value, {"driver": driver}) for driver, value in sums.items()]

@@ -20,7 +20,7 @@ from opencrypto_esp.ends import ReceivingEnd, SendingEnd
 from opencrypto_esp.results import Drop, Reason, Result
 from opencrypto_esp.sa import Mode, SecurityAssociation
 from opencrypto_esp.state import Numbers
-from opencrypto_esp.tunnel import decapsulate, inner_packet, outer_header
+from opencrypto_esp.tunnel import outer_header
 
 FIXED: Final = 12
 """Next header, length, reserved, SPI, sequence number (§2)."""
@@ -36,7 +36,8 @@ def header_size(icv: int, version: int) -> int:
 
 def _tag_ini(sa: SecurityAssociation, *, key: bool) -> Cryptoini:
     assert sa.authenticator is not None
-    return Cryptoini(sa.authenticator.alg, sa.integrity_key if key else None, mlen=sa.icv)
+    alg = sa.authenticator.alg
+    return Cryptoini(alg, sa.integrity_key, mlen=sa.icv) if key else Cryptoini(alg)
 
 
 class AhOutbound(SendingEnd):
@@ -169,11 +170,6 @@ class AhInbound(ReceivingEnd):
         packet, place = job.packet, job.place
         following = packet[place.head]
         payload = packet[place.head + job.octets : place.end]
-        if following == ip.DUMMY and self.sa.mode is Mode.TUNNEL:
-            raise Drop(Reason.DUMMY)
-        if self.sa.mode is Mode.TRANSPORT:
-            inner = ip.rewrite(packet, place, following, len(payload)) + payload
-        else:
-            inner = decapsulate(packet, inner_packet(payload, following))
+        inner = self._original(packet, place, following, payload)
         self._agree(inner)
         return inner

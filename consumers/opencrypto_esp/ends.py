@@ -13,8 +13,11 @@ from opencrypto_esp import ip
 from opencrypto_esp.channel import Channel, Job
 from opencrypto_esp.policy import Policy
 from opencrypto_esp.results import Drop, Flow, Reason, Result
-from opencrypto_esp.sa import SecurityAssociation
+from opencrypto_esp.sa import Mode, SecurityAssociation
 from opencrypto_esp.state import Numbers
+from opencrypto_esp.tunnel import decapsulate, inner_packet
+
+_IP: Final = (ip.IPV4_IN, ip.IPV6_IN)
 
 
 class End(ABC):
@@ -159,6 +162,30 @@ class ReceivingEnd(End):
             Drop: it may not.
         """
         raise Drop(Reason.POLICY)
+
+    def _original(
+        self, packet: bytes, place: ip.Place, following: int, payload: bytes | bytearray
+    ) -> bytes:
+        """
+        Return the packet that was protected.
+
+        Args:
+            packet: The one that came.
+            place: Where this protocol stood in it.
+            following: The number of what it protected.
+            payload: What it protected.
+
+        Raises:
+            Drop: that is no packet, in a tunnel, or it would be too long.
+        """
+        if self._tunnels(following):
+            return decapsulate(packet, inner_packet(payload, following))
+        return b"".join((ip.rewrite(packet, place, following, len(payload)), payload))
+
+    def _tunnels(self, following: int) -> bool:
+        """Tell whether what has this number came through a tunnel."""
+        mode = self.sa.mode
+        return mode is Mode.TUNNEL or (mode is Mode.EITHER and following in _IP)
 
     def _agree(self, packet: bytes) -> None:
         """See that what came out is what the SA is for (RFC 4301 §5.2)."""

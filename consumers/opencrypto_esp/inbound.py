@@ -20,10 +20,6 @@ from opencrypto_esp.outbound import PADDING
 from opencrypto_esp.results import Drop, Reason, Result
 from opencrypto_esp.sa import Mode, SecurityAssociation
 from opencrypto_esp.state import Numbers
-from opencrypto_esp.tunnel import decapsulate, inner_packet
-
-_IP: Final = (ip.IPV4_IN, ip.IPV6_IN)
-"""The next headers of what a tunnel carries."""
 
 _new: Final = tuple.__new__  # makes a named tuple at a third of its own call's cost
 
@@ -132,13 +128,8 @@ class Inbound(ReceivingEnd):
         if following == ip.DUMMY:
             raise Drop(Reason.DUMMY)
         payload = buf[layout.payload_at : stop]
-        mode = self.sa.mode
-        if mode is Mode.TRANSPORT or (mode is Mode.EITHER and following not in _IP):
-            head = ip.rewrite(job.packet, job.place, following, len(payload))
-            packet = b"".join((head, payload))
-            if self._mends:
-                packet = with_checksum(packet)
-        else:
-            packet = decapsulate(job.packet, inner_packet(payload, following))
+        packet = self._original(job.packet, job.place, following, payload)
+        if self._mends:
+            packet = with_checksum(packet)
         self._agree(packet)
         return packet

@@ -26,7 +26,7 @@ from opencrypto_esp.ends import ReceivingEnd, SendingEnd
 from opencrypto_esp.results import Drop, Reason, Result
 from opencrypto_esp.sa import Mode, SecurityAssociation
 from opencrypto_esp.state import Numbers
-from opencrypto_esp.tunnel import decapsulate, inner_packet, outer_header
+from opencrypto_esp.tunnel import outer_header
 
 _HEADER: Final = Struct("!BBH")
 """Next header, flags, CPI (§3.3)."""
@@ -151,11 +151,7 @@ class CompInbound(ReceivingEnd):
             packet, place = job.packet, job.place
             assert isinstance(job.crp.buf, Mbuf)
             payload = bytes(job.crp.buf)
-            following = packet[place.head]
-            if self.sa.mode is Mode.TUNNEL:
-                inner = decapsulate(packet, inner_packet(payload, following))
-            else:
-                inner = ip.rewrite(packet, place, following, len(payload)) + payload
+            inner = self._original(packet, place, packet[place.head], payload)
             self._agree(inner)
             with channel.lock:
                 channel.count(job.crp, place.end, len(inner))
@@ -173,9 +169,9 @@ class CompInbound(ReceivingEnd):
     def bare(self, packet: bytes) -> Result:
         """Take a packet that was left uncompressed, since it would not have become smaller."""
         packet = packet[: ip.length(packet)]
-        if self.sa.mode is Mode.TUNNEL:
+        number, _ = ip.protocol(packet)
+        if self._tunnels(number):
             place = ip.locate(packet)
-            payload = packet[place.head : place.end]
-            packet = decapsulate(packet, inner_packet(payload, packet[place.nh_at]))
+            packet = self._original(packet, place, number, packet[place.head :])
         self._agree(packet)
         return Result(packet, None, self.sa)

@@ -57,12 +57,18 @@ class Layout:
         return Cryptoini(self._cipher, sa.encryption_key if key else None)
 
     def tag_ini(self, *, key: bool) -> Cryptoini | None:
-        """Return the authenticating half of the chain, if there is one."""
+        """
+        Return the authenticating half of the chain, if there is one.
+
+        With its key it is the session's, which says how long the ICV is; a request that said it
+        again would have to be compared with that.
+        """
         sa = self._sa
         if self.combined:
             # Both halves of a combined mode have the same key.
-            tag = sa.cipher.tags[len(sa.encryption_key)]
-            return Cryptoini(tag, sa.encryption_key if key else None, mlen=sa.icv)
-        if sa.authenticator is None:
+            alg, secret = sa.cipher.tags[len(sa.encryption_key)], sa.encryption_key
+        elif sa.authenticator is not None:
+            alg, secret = sa.authenticator.alg, sa.integrity_key
+        else:
             return None
-        return Cryptoini(sa.authenticator.alg, sa.integrity_key if key else None, mlen=sa.icv)
+        return Cryptoini(alg, secret, mlen=sa.icv) if key else Cryptoini(alg)

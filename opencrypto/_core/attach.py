@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 DETACH_TIMEOUT: Final = 10.0
 """Seconds that a driver has to answer what it has taken, when it is detached or leaves."""
 
+MAX_ALIGNMENT: Final = 1 << 16
+"""Bytes: a page of the largest kind that processors commonly have."""
+
 GRACE: Final = 0.05
 """Seconds between two looks at a driver that another thread detaches, and may give up."""
 
@@ -235,20 +238,24 @@ class Attachments:
         """
         if not isinstance(reason, str):
             raise UsageError(f"a reason is a text, not {type(reason).__name__}")
-        reason = reason or "it gave no reason"
+        before = slot.state
         try:
             slot.move(SlotEvent.UNREGISTER)
-        except IllegalTransition:
-            return  # it leaves already
-        try:
-            slot.reason = reason
+            slot.reason = reason or "it gave no reason"
             self._drivers.departed.note(slot)
             slot.sym.algs.clear()
             slot.keys.ops.clear()
+        except IllegalTransition:
+            return  # it leaves already
         finally:
-            self._errands.add((self._go, (slot,)))
-            self._errands.hurry()
-        log.warning("driver_left", driver=slot.name, hid=slot.hid, reason=reason)
+            if slot.state is not before:  # then somebody must see it off, whatever interrupts us
+                try:
+                    self._errands.add((self._go, (slot,)))
+                    self._errands.hurry()
+                except BaseException:  # of a signal handler
+                    self._errands.hurry()
+                    raise
+        log.warning("driver_left", driver=slot.name, hid=slot.hid, reason=slot.reason)
 
     def _go(self, slot: Slot) -> None:
         """Do the rest of `leave`, by a thread: the driver may take its time."""
@@ -512,6 +519,11 @@ def _check_driver(driver: Driver) -> None:
         most = getattr(driver, fact)
         if isinstance(most, bool) or not isinstance(most, int) or most < 0:
             raise UsageError(f"driver {name}: {fact} is a number, 0 or more, not {most!r}")
+    lines: object = driver.alignment
+    if type(lines) is not int or lines < 1 or lines & (lines - 1) or lines > MAX_ALIGNMENT:
+        raise UsageError(
+            f"driver {name}: alignment is a power of two up to {MAX_ALIGNMENT}, not {lines!r}"
+        )
     for fact in ("exclusive", "only_if_named"):
         if not isinstance(getattr(driver, fact), bool):
             raise UsageError(f"driver {name}: {fact} is True or False")

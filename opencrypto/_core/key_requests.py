@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Mapping
+from time import monotonic
 from typing import Final, NoReturn
 
 from opencrypto._core import selection as _select
@@ -83,6 +84,7 @@ class KeyRequests:
         callbacks: Callbacks,
         errands: Errands,
         leave: Callable[[Slot, str], None],
+        blocked: Callable[[], None],
         kick_requests: Callable[[], None],
         kick_returns: Callable[[], None],
         user_class: Callable[[], int | None],
@@ -94,7 +96,7 @@ class KeyRequests:
         self._return = self.returns.append
         self._user_class = user_class  # `hard` for user programs; None if they may do nothing
         self.lane: Lane[Cryptkop] = Lane(
-            CRYPTO_ASYMQ, TURN, _queue_of, self._run_queued, kick_requests, observers
+            CRYPTO_ASYMQ, TURN, _queue_of, self._run_queued, kick_requests, observers, blocked
         )
         self._counts = Counts()
         self._local = LocalCounts(self._counts)
@@ -188,6 +190,7 @@ class KeyRequests:
         krp.hid = slot.hid
         counts.depth = depth + 1
         try:
+            krp.since = monotonic()
             with slot.lock:
                 inflight.add(krp)
                 unblocks = queue.unblocks
@@ -260,6 +263,7 @@ class KeyRequests:
         queue = slot.keys.queue
         items = queue.items
         inflight = slot.keys.inflight
+        now = monotonic()
         held = False
         stays = False
         try:
@@ -271,8 +275,9 @@ class KeyRequests:
                 if stays:
                     krp.state = QUEUED
                     routing.kept = True
-                    if unblocks == queue.unblocks:
+                    if unblocks == queue.unblocks and not queue.blocked:
                         queue.blocked = True
+                        queue.blocked_at = now
                     items.appendleft(krp)
             if held and not stays:
                 inflight.discard(krp)

@@ -159,12 +159,8 @@ class Opening:
                 slot.calls.add(call)
             sid, process = opened = self._ask(slot, lineage)
             kind = self._sessions.chain_numbers.number(cri.alg for cri in chain.inis)
-            if slot.depth is not None:
-                plain = slot.depth.of_requests(process or plain)
-                process = process and plain
-            process = process or checked(chain, plain, self._done)
-            process = promised(chain, process, self._done)
-            session = Session(sid, slot, lineage, process, kind)
+            whole = self._guarded(slot, chain, process or plain, compiled=process is not None)
+            session = Session(sid, slot, lineage, whole, kind)
             lid = session.lid
             chain.hold(session)
             session.refresh(watched=self._sessions.watched)
@@ -235,6 +231,15 @@ class Opening:
         finally:
             for sid in held:
                 self._sessions.tell_driver(slot, sid)
+
+    def _guarded(self, slot: Slot, chain: Chain, process: Process, *, compiled: bool) -> Process:
+        """Put before a driver's ``process`` what its requests must pass."""
+        alignment = slot.driver.alignment if slot.driver is not None else 1
+        if slot.depth is not None:
+            process = slot.depth.of_requests(process)
+        if alignment > 1 or not compiled:
+            process = checked(chain, process, self._done, alignment)
+        return promised(chain, process, self._done)
 
     def _number_in_use(self, slot: Slot, lid: int) -> DriverBug:
         self._bugs.report(Rule.SESSION_NUMBER, slot.name)

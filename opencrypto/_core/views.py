@@ -119,6 +119,8 @@ def _facts(driver: Driver) -> Iterator[tuple[str, str]]:
     for word in ("max_sessions", "max_inflight"):
         if most := getattr(driver, word):
             yield word, str(most)
+    if driver.alignment > 1:
+        yield "alignment", f"{driver.alignment} bytes"
     for word in ("exclusive", "only_if_named"):
         if getattr(driver, word):
             yield word, "yes"

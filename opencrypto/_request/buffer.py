@@ -147,7 +147,7 @@ def viewed(obj: Any) -> memoryview | str:
     except TypeError:
         return f"must be bytes-like, not {type(obj).__name__}"
     except (ValueError, BufferError):
-        return "has no bytes: it is a view that was released, or of items that are none"
+        return "has no bytes: it was released or closed, or its items have none"
     if view.format != "B" and "O" in _FIELD_NAMES.sub("", view.format):
         return "holds Python objects, of which it has the addresses alone"
     return view

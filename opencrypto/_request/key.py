@@ -118,7 +118,7 @@ class Cryptkop(CryptkopNames):
 
     __slots__ = (
         "callback", "error", "flags", "hid", "holder", "iparams", "op", "opaque", "oparams",
-        "param", "state", "status", "verdict",
+        "param", "since", "state", "status", "verdict",
     )  # fmt: skip
 
     callback: Callable[[Cryptkop], object] | None
@@ -144,6 +144,7 @@ class Cryptkop(CryptkopNames):
         self.opaque: Any = None
         self.error = ""
         self.state: int = RequestState.IDLE
+        self.since = 0.0  # when a driver had it, or it was queued there; of `time.monotonic`
         self.holder: Any = None  # what the framework knows of it while it has it
 
     @classmethod

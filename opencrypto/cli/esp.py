@@ -103,6 +103,7 @@ _REMEDIES: Final = {
     Reason.NO_LENGTH: "record with offloads off: ethtool -K DEVICE tso off gso off gro off",
     Reason.FRAGMENT: "use tunnel mode outbound, and put fragments together before unprotecting",
     Reason.TOO_BIG: "record with a smaller MTU",
+    Reason.UNKNOWN_ROUTE: "protect what has such a route with ESP",
     Reason.NO_DRIVER: "see: opencrypto drivers",
     Reason.NOT_KEPT: "make room for the state file",
 }
@@ -133,7 +134,7 @@ def _command(function: Callable[..., None]) -> Callable[..., None]:
         function(Common(**{each.name: given.pop(each.name) for each in common}), **given)
 
     command.__name__, command.__doc__ = function.__name__, function.__doc__
-    command.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+    command.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]  # for typer
     command.__annotations__ = {each.name: each.annotation for each in options}
     app.command()(command)
     return command

@@ -47,7 +47,7 @@ User = Annotated[
 Udp = Annotated[
     int | None,
     typer.Option(
-        "--udp", metavar="PORT", min=1, max=65535, help="Speak ESP in UDP (NAT-T), on this port."
+        "--udp", metavar="PORT", min=1, max=65535, help="All ESP in UDP (NAT-T), by this port."
     ),
 ]
 Mark = Annotated[
@@ -101,21 +101,26 @@ def gateway(
     if not sys.platform.startswith("linux"):
         raise UsageError("the gateway needs Linux: its TUN device and its raw sockets")
     from opencrypto_esp import load_sas
-    from opencrypto_esp.gateway import Gateway, Journal, Outer, acting_as, give_up
+    from opencrypto_esp.gateway import Gateway, Journal, Outer, acting_as, give_up, in_udp, udp_port
     from opencrypto_esp.gateway import Tun as Device
     from opencrypto_esp.gateway import user as named
+
+    def read() -> list[SecurityAssociation]:
+        loaded = load_sas(sa, remark=show.warn)
+        return loaded if udp is None else in_udp(loaded, udp)
 
     who = named(user) if user is not None else None
     if who is None and os.geteuid() == 0:
         show.warn("it goes on as root; name a --user who may do nothing else")
     with ExitStack() as held:
-        device = held.enter_context(Device(tun))
-        outer = held.enter_context(Outer(udp=udp, mark=mark))
         with acting_as(who):
             _check_readable(user)
-            sas = load_sas(sa)
+            sas = read()
             journal = Journal(state)
         held.callback(journal.close)
+        device = held.enter_context(Device(tun))
+        outer = held.enter_context(Outer(udp=udp_port(sas), mark=mark))
+        outer.check(sas)
         device.set_up(mtu or outer.fitting(sas))
         give_up(who)
         framework = held.enter_context(_framework(as_another=who is not None))
@@ -124,7 +129,7 @@ def gateway(
         work = held.enter_context(
             Gateway(
                 framework, device, outer, sas, journal,
-                reload=lambda: load_sas(sa), say=show.warn, test_keys=test_keys, grace=grace,
+                reload=read, say=show.warn, test_keys=test_keys, grace=grace,
             )
         )  # fmt: skip
         held.enter_context(_told_by_signals(work))
@@ -166,22 +171,13 @@ def _framework(*, as_another: bool) -> Iterator[Framework]:
 def _scraped(framework: Framework, port: int) -> Iterator[None]:
     """Answer Prometheus."""
     try:
-        from prometheus_client import CollectorRegistry, start_http_server
-
-        from opencrypto.metrics import Collector
+        from opencrypto.metrics import serving
     except ModuleNotFoundError:
         raise UsageError(
             "metrics need prometheus-client: pip install 'opencrypto[metrics]'"
         ) from None
-    registry = CollectorRegistry()
-    registry.register(Collector(framework))
-    server, thread = start_http_server(port, "127.0.0.1", registry)
-    try:
+    with serving(framework, port):
         yield
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @contextmanager

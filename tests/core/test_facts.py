@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import gc
 import os
@@ -24,9 +25,11 @@ from opencrypto import (
     BusyError,
     Capability,
     Cryptkop,
+    Cryptodesc,
     Cryptoini,
     Cryptop,
     Framework,
+    Mbuf,
     NoDriverError,
     Profile,
     UsageError,
@@ -390,6 +393,54 @@ def test_a_driver_of_one_direction_has_sessions_that_promise_it() -> None:
         assert facts(fw, "card") == {"NULL_CBC": "decrypt only"}
 
 
+# Memory.
+
+
+class Direct(Toy):
+    """Reads memory itself, which must be in one piece at a multiple of 64."""
+
+    alignment = 64
+
+    def __init__(self) -> None:
+        super().__init__("dma", flags=HARD)
+        self.places: list[int] = []
+
+    def process(self, crp: Cryptop, hint: int) -> int:
+        where = ctypes.addressof(ctypes.c_char.from_buffer(memoryview(crp.buf)))
+        self.places.append(where % 64)
+        return super().process(crp, hint)
+
+
+@pytest.mark.parametrize("kind", ["odd", "pieces", "mbuf", "page"])
+def test_a_driver_has_memory_as_its_device_wants_it(kind: str) -> None:
+    """And the consumer has the result where it gave the data, with nothing else touched."""
+    memory = bytearray(range(256)) * 20
+    at = -ctypes.addressof(ctypes.c_char.from_buffer(memory)) % 64
+    view = memoryview(memory)
+    buf: Any = {
+        "odd": view[at + 1 : at + 201],
+        "pieces": [view[at : at + 50], view[at + 50 : at + 200]],
+        "mbuf": Mbuf([view[at : at + 50], view[at + 50 : at + 200]]),
+        "page": view[at : at + 200],
+    }[kind]
+    card = Direct()
+    with threaded(card) as fw:
+        before = bytes(memory)
+        first = at + (kind == "odd")
+        crd = Cryptodesc(16, 128, alg=CRYPTO_NULL_CBC)
+        log = Log()
+        crp = Cryptop(newsession(fw), buf, [crd], log, CRYPTO_F_CBIMM)
+        fw.dispatch(crp)
+        assert log.etypes == [0]
+        assert crp.buf is buf
+        assert card.places == [0]
+        want = bytearray(before)
+        for place in range(first + 16, first + 144):
+            want[place] ^= KEY[0]
+        assert memory == want
+        assert facts(fw, "dma") == {"alignment": "64 bytes"}
+
+
 # Bounds of key operations.
 
 
@@ -450,6 +501,8 @@ def test_where_nobody_else_is_it_says_why(modulus: int, why: str) -> None:
         ("max_sessions", -1, "max_sessions is a number"),
         ("max_sessions", True, "max_sessions is a number"),
         ("max_inflight", "8", "max_inflight is a number"),
+        ("alignment", 3, "alignment is a power of two"),
+        ("alignment", 1 << 20, "alignment is a power of two"),
         ("exclusive", 1, "exclusive is True or False"),
         ("only_if_named", None, "only_if_named is True or False"),
         ("keyops", {CRK_MOD: 512}, r"MOD needs a KeyCapability\(\)"),

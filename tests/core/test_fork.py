@@ -23,7 +23,7 @@ from opencrypto import (
 )
 from opencrypto._core.default import DEFAULT
 from opencrypto.driver import Rule, renew_after_fork
-from tests.toy import Log, Toy, newsession, request, step, stepped
+from tests.toy import Log, Toy, newsession, request, step, stepped, the_session
 
 LOCKS = (type(threading.Lock()), type(threading.RLock()))
 CONTAINERS = (dict, list, tuple, set, frozenset, deque)
@@ -114,7 +114,10 @@ def test_the_parents_requests_are_idle_and_are_not_answered() -> None:
         completed = request(0xBAD, log, "completed", flags=0)
         for crp in (taken, queued, completed):
             fw.dispatch(crp)
+        session = the_session(fw, sid)
+        assert not session.straight
         fw.after_fork()
+        assert session.straight
         assert [crp.state for crp in (taken, queued, completed)] == [0, 0, 0]
         step(fw)
         assert not log.calls

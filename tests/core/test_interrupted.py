@@ -48,6 +48,8 @@ from tests.toy import KEY, Toy, newsession, request, the_session
 
 pytestmark = [
     pytest.mark.alone,
+    # By signals it would take a late alarm of the storm's for its own.
+    pytest.mark.timeout(180, method="thread"),
     # Where a signal handler raises in a finalizer, Python can but say so.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]

@@ -84,6 +84,11 @@ class Card:
         """Put it in again."""
         self._plugged = True
 
+    def settle(self) -> None:
+        """Wait until nothing of it is left, after the host's end was shut down."""
+        if self._thread is not None:
+            self._thread.join()
+
     def _run(self, sock: socket.socket) -> None:
         with sock:
             try:
@@ -179,6 +184,7 @@ class Wire:
             pass
         self._thread.join()
         self._sock.close()
+        self._card.settle()
 
 
 class Cbc:

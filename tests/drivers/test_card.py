@@ -163,5 +163,5 @@ def test_under_load_it_is_pulled_and_plugged_in_again_and_again() -> None:
             assert sender.wrong == []
             assert len(sender.order) == sender.count
         assert sum(sender.again for sender in senders) > 0
-        assert card.jobs > 100
+        assert card.jobs > pulled
     assert fw.stats.driver_bugs == 0

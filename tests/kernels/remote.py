@@ -31,6 +31,12 @@ HERE: Final = os.environ.get("OPENCRYPTO_KERNEL", "host")
 """The kernel that this process runs on; the scripts of tools/ set it inside theirs."""
 
 REPORTS: Final = "OPENCRYPTO_KERNEL_REPORTS"
+PASSED_ON: Final = {"OPENCRYPTO_GATEWAY_LONG"}
+"""What is said to the tests inside too: which of them there are depends on it."""
+
+SECONDS: Final = "OPENCRYPTO_KERNEL_SECONDS"
+"""Ends a kernel after so many seconds, where somebody has more for it to do than usual."""
+
 BOOTS: Final = {
     "uml": ("tools/run-in-uml", "linux.uml", "user-mode-linux kmod", 900),
     "qemu": (
@@ -65,6 +71,7 @@ class Run:
         self.kernel = kernel
         self.reports: dict[str, list[dict[str, Any]]] = {}
         self._script, self._command, self._packages, self._seconds = BOOTS[kernel]
+        self._seconds = int(os.environ.get(SECONDS, self._seconds))
         self._process: subprocess.Popen[bytes] | None = None
         self._read_to = 0
         # Not below /tmp: kernels put a file system of their own there if they like.
@@ -84,6 +91,7 @@ class Run:
             str(ROOT / self._script), "-t", str(self._seconds), "-d", str(self._folder),
             "env", f"{REPORTS}={reports}", "PYTHONDONTWRITEBYTECODE=1",
             f"PYTHONPATH={os.environ.get('PYTHONPATH', '')}",
+            *(f"{name}={value}" for name, value in os.environ.items() if name in PASSED_ON),
             sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider",
             f"--basetemp={self._folder}/pytest", f"@{listing}",
         ]  # fmt: skip

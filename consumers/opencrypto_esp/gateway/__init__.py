@@ -9,8 +9,7 @@ from opencrypto_esp.gateway.associations import GRACE, Associations
 from opencrypto_esp.gateway.counts import Counts
 from opencrypto_esp.gateway.gateway import Gateway
 from opencrypto_esp.gateway.journal import Journal
-from opencrypto_esp.gateway.nat import PORT
-from opencrypto_esp.gateway.outer import Outer
+from opencrypto_esp.gateway.outer import Outer, in_udp, udp_port
 from opencrypto_esp.gateway.privileges import User, acting_as, give_up, user
 from opencrypto_esp.gateway.tun import Tun
 
@@ -21,10 +20,11 @@ __all__ = [
     "Gateway",
     "Journal",
     "Outer",
-    "PORT",
     "Tun",
     "User",
     "acting_as",
     "give_up",
+    "in_udp",
+    "udp_port",
     "user",
 ]

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from opencrypto import Framework, UsageError
 from opencrypto_esp.esp import Esp
-from opencrypto_esp.gateway.journal import Journal
+from opencrypto_esp.gateway.journal import Journal, check
 from opencrypto_esp.results import Counters, Flow, Result
 from opencrypto_esp.sa import Direction, SecurityAssociation
 from opencrypto_esp.together import check_together
@@ -95,6 +95,7 @@ class Associations:
             OSError: the state cannot be written.
         """
         check_together(sas)
+        check(sas)
         name = self._journal.name
         before = {name(sa): sa for sa in self._all()}
         self._check_spis(sas, before)

@@ -59,7 +59,7 @@ class Gateway:
         grace: Seconds that associations which were replaced are received on.
 
     Raises:
-        UsageError: as `Esp`.
+        UsageError: as `Esp`; or an SA is not of ESP, or wants a socket that is not there.
         NoDriverError: no driver serves an SA's algorithms.
     """
 
@@ -76,6 +76,7 @@ class Gateway:
         test_keys: bool = False,
         grace: float = GRACE,
     ) -> None:
+        outer.check(sas)
         self.counts = Counts()
         self.associations = Associations(
             framework, sas, journal, time.monotonic, test_keys=test_keys, grace=grace
@@ -152,7 +153,9 @@ class Gateway:
 
     def _renew(self) -> None:
         try:
-            self.associations.renew(self._reload())
+            sas = self._reload()
+            self._outer.check(sas)
+            self.associations.renew(sas)
         except (CryptoError, OSError) as error:
             self.counts.refused_files += 1
             problem = error.strerror or str(error)
@@ -178,11 +181,8 @@ class Gateway:
         smallest = min((way.room() for way in self._ways), default=0)
         if any(len(packet) > smallest for packet in packets):
             packets = [packet for packet in packets if self._fits(packet)]
-        sent: dict[int, list[bytes]] = {4: [], 6: []}
-        for result in self.associations.protect(packets):
-            if result.packet is not None:
-                sent[result.packet[0] >> 4].append(result.packet)
-        self._outer.send(sent)
+        results = self.associations.protect(packets)
+        self._outer.send([result.packet for result in results if result.packet is not None])
 
     def _fits(self, packet: bytes) -> bool:
         """Tell whether a packet can go on; if it is too big for its path, its sender hears so."""

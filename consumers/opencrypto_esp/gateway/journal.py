@@ -87,14 +87,11 @@ class Journal:
         Raises:
             UsageError: one to receive on looks for no replays, or two have the same keys.
         """
-        self._settle()
+        self.settle()
+        sas = tuple(sas)
+        check(sas)
         joining: dict[str, tuple[SecurityAssociation, KeptNumbers]] = {}
         for sa in sas:
-            if sa.direction is Direction.IN and not sa.window:
-                raise UsageError(
-                    f"SA {sa.label} looks for no replays, so that anybody can send its packets "
-                    "again; give it an integrity and a replay_window"
-                )
             name = self.name(sa)
             if name in joining:
                 raise UsageError(f"SA {sa.label} is there twice, with the same keys and SPI")
@@ -110,7 +107,7 @@ class Journal:
 
     def leave(self, sas: Iterable[SecurityAssociation]) -> None:
         """Use no more numbers of some SAs, and remember those that were used."""
-        self._settle()
+        self.settle()
         for sa in sas:
             name = self.name(sa)
             _, numbers = self._used.pop(name)
@@ -159,7 +156,7 @@ class Journal:
         Raises:
             CryptoError: it cannot be saved; what was reserved counts as used.
         """
-        self._settle()
+        self.settle()
         self.stop()
         file, self._file = self._file, None
         if file is None:
@@ -201,7 +198,7 @@ class Journal:
         for numbers, claimed in claims:
             numbers.reserved = max(numbers.reserved, claimed)
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
         """Wait until nothing is being written."""
         writer, self._writer = self._writer, None
         if writer is not None:
@@ -243,3 +240,18 @@ class Journal:
 
 def _record(sa: SecurityAssociation, numbers: KeptNumbers, name: str) -> dict[str, Any]:
     return {"direction": str(sa.direction), "spi": sa.spi, "mac": name, **numbers.record()}
+
+
+def check(sas: Iterable[SecurityAssociation]) -> None:
+    """
+    Refuse SAs whose numbers cannot be kept.
+
+    Raises:
+        UsageError: one to receive on looks for no replays.
+    """
+    for sa in sas:
+        if sa.direction is Direction.IN and not sa.window:
+            raise UsageError(
+                f"SA {sa.label} looks for no replays, so that anybody can send its packets "
+                "again; give it an integrity and a replay_window"
+            )

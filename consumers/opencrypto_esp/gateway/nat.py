@@ -15,17 +15,8 @@ from struct import Struct
 from typing import Final, TypeAlias
 
 from opencrypto_esp import ip
-from opencrypto_esp.gateway.room import UDP
 from opencrypto_esp.gateway.wire import Mtu, Socket, head4, head6
-
-PORT: Final = 4500
-"""IANA's port for ESP in UDP, which IKE uses too."""
-
-MARKER: Final = bytes(4)
-"""What IKE begins with on this port, where ESP has its SPI (RFC 3948 §2.2)."""
-
-KEEPALIVE: Final = b"\xff"
-"""What keeps a translator's table warm (RFC 3948 §2.3)."""
+from opencrypto_esp.nat_t import KEEP_ALIVE, UDP_SIZE, Content, content
 
 # linux/in.h, udp.h: what Python has no names for, or not in every version.
 _IP_PKTINFO: Final = 8
@@ -56,7 +47,8 @@ class Nat(Socket):
 
     Args:
         version: The outer IP version, 4 or 6.
-        port: The UDP port, here and at peers that have not been heard of yet.
+        port: The UDP port here; 0 for any. Peers that have not been heard of have the one that
+            packets say.
         mark: The routing mark of what is sent; 0 for none.
 
     Attributes:
@@ -66,7 +58,7 @@ class Nat(Socket):
         port: The port that it is bound to.
     """
 
-    def __init__(self, version: int, port: int = PORT, mark: int = 0) -> None:
+    def __init__(self, version: int, port: int, mark: int = 0) -> None:
         family = socket.AF_INET if version == 4 else socket.AF_INET6
         super().__init__(family, socket.SOCK_DGRAM, 0, mark)
         self.version = version
@@ -107,7 +99,7 @@ class Nat(Socket):
         try:
             while len(found) < most:
                 data, control, _, address = self.socket.recvmsg(_LONGEST, _CONTROL)
-                size = _segment_size(control) or len(data)
+                size = _segment_size(control) or len(data) or 1  # an empty one has no packet
                 origin = address[:2]
                 for at in range(0, len(data), size):
                     payload = data[at : at + size]
@@ -119,13 +111,10 @@ class Nat(Socket):
         return found
 
     def _is_esp(self, payload: bytes) -> bool:
-        if payload[:4] == MARKER:
-            self.ike += 1
-            return False
-        if payload == KEEPALIVE:
-            self.keepalives += 1
-            return False
-        return True
+        kind = content(payload)
+        self.ike += kind is Content.IKE
+        self.keepalives += kind is Content.KEEP_ALIVE
+        return kind is Content.ESP
 
     def learn(self, peer: bytes, origin: Address) -> None:
         """
@@ -138,19 +127,28 @@ class Nat(Socket):
     # Out.
 
     def send(self, packets: Iterable[bytes], mtu: Mtu) -> None:
-        """Send IP packets with ESP as UDP; the kernel cuts those that are too long and may be."""
+        """
+        Send IP packets with ESP in UDP; those that their path does not take whole in fragments.
+
+        Both headers are made anew by the kernel, and so are the fragments.
+        """
         run: list[bytes] = []
         key: tuple[bytes, bytes, int] | None = None
         room, fits = 0, True
         for packet in packets:
-            this = (ip.addresses(packet), packet[:2], packet[6] if self.version == 4 else 0)
+            # Addresses and ports; class; "do not fragment".
+            this = (
+                (packet[12:24], packet[1:2], packet[6])
+                if self.version == 4
+                else (packet[8:44], packet[:2], 0)
+            )
             if run and not (this == key and len(packet) <= len(run[-1]) == len(run[0]) and room):
                 self._flush(run, fits=fits)
                 run = []
             if not run:
                 key = this
                 # One that is to be cut into fragments goes alone.
-                fits = len(packet) + UDP <= mtu(this[0][len(this[0]) // 2 :])
+                fits = len(packet) <= mtu(packet[16:20] if self.version == 4 else packet[24:40])
                 most = min(_MOST_SEGMENTS, _MOST_OCTETS // len(packet))
                 room = most if fits and self._segments else 0
             run.append(packet)
@@ -174,7 +172,9 @@ class Nat(Socket):
             self.refused += not self.put([part], control, peer)
 
     def _way(self, packet: bytes, *, fits: bool) -> tuple[list[Control], tuple[object, ...], int]:
-        """Return what tells the kernel a packet's header, where it goes, and the header's size."""
+        """Return what tells the kernel a packet's headers, where it goes, and their size."""
+        at = 20 if self.version == 4 else 40
+        port = int.from_bytes(packet[at + 2 : at + 4])
         pair = ip.addresses(packet)
         source, destination = pair[: len(pair) // 2], pair[len(pair) // 2 :]
         self._last[destination] = time.monotonic()
@@ -185,8 +185,8 @@ class Nat(Socket):
                     (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, _INFO6.pack(source, 0)),
                     (socket.IPPROTO_IPV6, socket.IPV6_TCLASS, _INT.pack(ip.traffic_class(packet))),
                 ],
-                known or (socket.inet_ntop(socket.AF_INET6, destination), self.port),
-                40,
+                known or (socket.inet_ntop(socket.AF_INET6, destination), port),
+                at + UDP_SIZE,
             )
         whole = fits and bool(packet[6] & 0x40)
         if whole is not self._whole:
@@ -198,21 +198,20 @@ class Nat(Socket):
                 (socket.IPPROTO_IP, _IP_PKTINFO, _INFO4.pack(0, source, bytes(4))),
                 (socket.IPPROTO_IP, socket.IP_TOS, _INT.pack(packet[1])),
             ],
-            known or (socket.inet_ntoa(destination), self.port),
-            (packet[0] & 15) << 2,
+            known or (socket.inet_ntoa(destination), port),
+            at + UDP_SIZE,
         )
 
-    def keep_warm(self, source: bytes, destination: bytes, now: float, after: float) -> None:
+    def keep_warm(
+        self, source: bytes, destination: bytes, port: int, now: float, after: float
+    ) -> None:
         """Send a peer that was sent nothing for some seconds what keeps tables warm."""
         if now - self._last.setdefault(destination, now) >= after:
-            self._flush([_bare(source, destination) + KEEPALIVE], fits=True)
-
-
-def _bare(source: bytes, destination: bytes) -> bytes:
-    """Return a header that has addresses and no more."""
-    if len(source) == 4:
-        return b"\x45" + bytes(5) + b"\x40" + bytes(5) + source + destination
-    return b"\x60" + bytes(7) + source + destination
+            head = bytes((0x45, 0, 0, 0, 0, 0, 0x40)) + bytes(5)
+            if self.version == 6:
+                head = b"\x60" + bytes(7)
+            udp = bytes(2) + port.to_bytes(2) + bytes(4)
+            self._flush([head + source + destination + udp + KEEP_ALIVE], fits=True)
 
 
 def _segment_size(control: Sequence[tuple[int, int, bytes]]) -> int:

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, TypeAlias
 
 from opencrypto import CryptoError, UsageError
 from opencrypto_esp import ip
@@ -16,10 +17,29 @@ from opencrypto_esp.gateway.nat import Nat
 from opencrypto_esp.gateway.path import UNKNOWN, Paths
 from opencrypto_esp.gateway.room import LEAST6, room
 from opencrypto_esp.gateway.wire import Raw4, Raw6, Wire
-from opencrypto_esp.sa import Direction, Mode, SecurityAssociation
+from opencrypto_esp.sa import UDP_ENCAP, Direction, Mode, Protocol, SecurityAssociation
 
 _ABSENT: Final = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 _LARGEST: Final = 65535
+
+Kind: TypeAlias = tuple[int, int]
+"""Of a socket: its IP version, and the number of what follows the IP header."""
+
+
+def in_udp(sas: Iterable[SecurityAssociation], port: int) -> list[SecurityAssociation]:
+    """Return the SAs with ESP in UDP, from and to a port where they do not name one."""
+    return [
+        sa
+        if sa.encap or sa.protocol is not Protocol.ESP
+        else replace(sa, encap=UDP_ENCAP, encap_source_port=port, encap_destination_port=port)
+        for sa in sas
+    ]
+
+
+def udp_port(sas: Iterable[SecurityAssociation]) -> int | None:
+    """Return the UDP port that the first SA sends from which goes in UDP, if one does."""
+    ports = (sa.encap_source_port for sa in sas if sa.encap and sa.direction is Direction.OUT)
+    return next(ports, None)
 
 
 class Outer:
@@ -27,53 +47,64 @@ class Outer:
     The sockets to peers, of both IP versions. A context manager.
 
     Args:
-        udp: Speak ESP in UDP (NAT-T), on this port; None for ESP as a protocol of IP.
+        udp: Have a socket on this UDP port too (NAT-T); None for none.
         mark: The routing mark of what is sent (``ip rule ... fwmark``); 0 for none.
 
     Attributes:
         wires: The sockets.
-        udp: Whether ESP goes in UDP.
+        udp: The UDP port, if there is one.
 
     Raises:
         CryptoError: a socket cannot be had; the message says what to do.
     """
 
     def __init__(self, *, udp: int | None = None, mark: int = 0) -> None:
-        self.udp = udp is not None
-        self._by_version: dict[int, Wire] = {}
+        self.udp = udp
+        self._wires: dict[Kind, Wire] = {}
         self._paths = Paths(mark, time.monotonic)
         try:
-            self._open(4, udp, mark)
-            try:
-                self._open(6, udp, mark)
-            except OSError as error:
-                if error.errno not in _ABSENT:
-                    raise
-                # A host without IPv6: an SA that wants it is refused when it comes.
+            for version in (4, 6):
+                self._open(version, mark)
         except OSError as error:
             self.close()
             raise _refused(error, udp) from None
-        self.wires: Sequence[Wire] = tuple(self._by_version.values())
+        self.wires: Sequence[Wire] = tuple(self._wires.values())
 
-    def _open(self, version: int, udp: int | None, mark: int) -> None:
-        wire: Wire
-        if udp is not None:
-            wire = Nat(version, udp, mark)
-        else:
-            wire = Raw4(mark) if version == 4 else Raw6(mark)
-        self._by_version[version] = wire
+    def _open(self, version: int, mark: int) -> None:
+        try:
+            self._wires[version, ip.ESP] = Raw4(mark) if version == 4 else Raw6(mark)
+            if self.udp is not None:
+                self._wires[version, ip.UDP] = Nat(version, self.udp, mark)
+        except OSError as error:
+            if version == 4 or error.errno not in _ABSENT:
+                raise
+            # A host without IPv6: an SA that wants it is refused when it comes.
 
-    def way(self, sa: SecurityAssociation) -> Way:
+    def check(self, sas: Iterable[SecurityAssociation]) -> None:
         """
-        Return the way of the packets that an SA sends.
+        Refuse SAs that cannot be served by these sockets.
 
         Raises:
-            UsageError: it wants an IP version that this host has not.
+            UsageError: one is not of ESP alone, wants an IP version that this host has not, or a
+                UDP port that is not open.
         """
-        if sa.tunnel_destination is not None and sa.tunnel_destination.version == 6:
-            if 6 not in self._by_version:
+        for sa in sas:
+            if sa.protocol is not Protocol.ESP or sa.then:
+                raise UsageError(
+                    f"SA {sa.label}: the gateway carries ESP alone, without AH and IPComp"
+                )
+            end = sa.tunnel_destination or sa.tunnel_source
+            if end is not None and (end.version, ip.ESP) not in self._wires:
                 raise UsageError(f"SA {sa.label} goes over IPv6, which this host has not")
-        return Way(sa, self._by_version, self._paths)
+            if sa.direction is Direction.OUT and sa.encap and sa.encap_source_port != self.udp:
+                raise UsageError(
+                    f"SA {sa.label} goes in UDP from port {sa.encap_source_port}, which is not "
+                    "open; all share one port, and it is opened at the beginning"
+                )
+
+    def way(self, sa: SecurityAssociation) -> Way:
+        """Return the way of the packets that an SA sends."""
+        return Way(sa, self._wires, self._paths)
 
     def fitting(self, sas: Sequence[SecurityAssociation]) -> int:
         """
@@ -84,12 +115,19 @@ class Outer:
         rooms = [self.way(sa).room() for sa in sas if sa.direction is Direction.OUT]
         return min(max(min(rooms, default=UNKNOWN), LEAST6), _LARGEST)
 
-    def send(self, packets: Mapping[int, Sequence[bytes]]) -> None:
-        """Send ESP packets, by their IP version."""
-        for version, some in packets.items():
-            if not some:
-                continue
-            wire = self._by_version[version]
+    def send(self, packets: Iterable[bytes]) -> None:
+        """Send packets with ESP, some of it in UDP."""
+        by_kind: dict[Kind, list[bytes]] = {}
+        for packet in packets:
+            four = packet[0] >> 4 == 4
+            # With options or extension headers it goes as it is: only there they are kept.
+            plain = packet[0] == 0x45 or not four
+            kind = (4, packet[9]) if four else (6, packet[6])
+            if not plain or kind not in self._wires:
+                kind = (kind[0], ip.ESP)
+            by_kind.setdefault(kind, []).append(packet)
+        for kind, some in by_kind.items():
+            wire = self._wires[kind]
             wire.send(some, self._paths.mtu)
             if wire.too_long:
                 wire.too_long = False
@@ -97,7 +135,7 @@ class Outer:
 
     def close(self) -> None:
         """Close the sockets."""
-        for wire in self._by_version.values():
+        for wire in self._wires.values():
             wire.close()
         self._paths.close()
 
@@ -119,16 +157,15 @@ class Way:
 
     Args:
         sa: The SA.
-        wires: The sockets, by IP version.
+        wires: The sockets.
         paths: What paths take.
     """
 
-    def __init__(self, sa: SecurityAssociation, wires: Mapping[int, Wire], paths: Paths) -> None:
+    def __init__(self, sa: SecurityAssociation, wires: Mapping[Kind, Wire], paths: Paths) -> None:
         self._sa = sa
         self._paths = paths
         self._source, self._destination = _ends(sa)
-        version = 6 if len(self._destination) == 16 else 4
-        wire = wires.get(version)
+        wire = wires.get((6 if len(self._destination) == 16 else 4, ip.UDP)) if sa.encap else None
         self._nat = wire if isinstance(wire, Nat) else None
         self._rooms: dict[tuple[int, int], int] = {}
 
@@ -142,14 +179,15 @@ class Way:
         version = 6 if len(destination) == 16 else 4
         found = self._rooms.get((path, version))
         if found is None:
-            found = room(self._sa, path, version, udp=self._nat is not None)
+            found = room(self._sa, path, version)
             self._rooms[path, version] = found
         return found
 
     def keep_warm(self, now: float, after: float) -> None:
         """Send a peer in UDP a keep-alive if it was sent nothing for some seconds."""
         if self._nat is not None and self._source and self._destination:
-            self._nat.keep_warm(self._source, self._destination, now, after)
+            port = self._sa.encap_destination_port
+            self._nat.keep_warm(self._source, self._destination, port, now, after)
 
 
 def _ends(sa: SecurityAssociation) -> tuple[bytes, bytes]:

@@ -7,10 +7,8 @@ from __future__ import annotations
 from typing import Final
 
 from opencrypto_esp import ip
+from opencrypto_esp.nat_t import UDP_SIZE
 from opencrypto_esp.sa import Mode, SecurityAssociation
-
-UDP: Final = 8
-"""Bytes of a UDP header."""
 
 LEAST4: Final = 68
 """What every IPv4 path takes (RFC 791)."""
@@ -19,7 +17,7 @@ LEAST6: Final = 1280
 """What every IPv6 path takes (RFC 8200 §5)."""
 
 
-def room(sa: SecurityAssociation, path: int, version: int, *, udp: bool = False) -> int:
+def room(sa: SecurityAssociation, path: int, version: int) -> int:
     """
     Return the size, in **bytes**, of the largest inner packet.
 
@@ -27,10 +25,9 @@ def room(sa: SecurityAssociation, path: int, version: int, *, udp: bool = False)
         sa: The association it is sent by.
         path: The largest outer packet, in **bytes**.
         version: The outer IP version, 4 or 6.
-        udp: Whether ESP goes in UDP.
     """
     head = 20 if version == 4 else 40
-    left = path - head - (UDP if udp else 0) - 8 - sa.cipher.iv - sa.icv
+    left = path - head - (UDP_SIZE if sa.encap else 0) - 8 - sa.cipher.iv - sa.icv
     payload = left // sa.cipher.align * sa.cipher.align - 2
     return payload if sa.mode is Mode.TUNNEL else payload + head
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -23,6 +24,7 @@ _NAME: Final = 32
 _RECORD: Final = _NAME + 8
 _START: Final = len(_MAGIC) + _BOOT
 _LONGEST: Final = 1 << 20
+_NEW: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def boot() -> bytes:
@@ -70,11 +72,16 @@ class Tops:
             for name, top in zip(names, tops, strict=True)
         )
         content = b"".join((_MAGIC, boot().ljust(_BOOT), *records))
-        with files.writing(path, files.PRIVATE) as file:
-            file.write(content)
-        handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        # It need not outlive the machine, and so need not be on the disk, which would take long.
+        part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+        handle = os.open(part, _NEW, files.PRIVATE)
         try:
+            os.write(handle, content)
             self._map = mmap.mmap(handle, len(content))
+            part.rename(path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
         finally:
             os.close(handle)
         self._view = memoryview(self._map).cast("Q")

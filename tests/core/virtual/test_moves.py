@@ -30,6 +30,7 @@ from tests.core.virtual.support import (
     driver,
     mac,
     perform,
+    sealing,
     sessions_of,
     split_framework,
 )
@@ -43,10 +44,7 @@ def test_a_part_moves_when_its_driver_leaves() -> None:
         first = "part1" if sessions_of(framework)["part1"] else "spare"
 
         def go() -> Cryptop:
-            desc = [
-                cipher(CRYPTO_AES_CBC, 32, encrypt=True),
-                mac(CRYPTO_SHA1_HMAC, 32, 32, verify=False),
-            ]
+            desc = sealing(32)
             return perform(framework, Cryptop(sid, bytearray(52), desc))
 
         before = go()
@@ -67,10 +65,7 @@ def test_the_whole_moves_when_a_part_cannot() -> None:
         framework.detach("part1")
         framework.attach(driver("both", CRYPTO_AES_CBC, CRYPTO_SHA1_HMAC))
         buf = bytearray(52)
-        desc = [
-            cipher(CRYPTO_AES_CBC, 32, encrypt=True),
-            mac(CRYPTO_SHA1_HMAC, 32, 32, verify=False),
-        ]
+        desc = sealing(32)
         crp = perform(framework, Cryptop(sid, buf, desc))
         assert crp.etype == errno.EAGAIN
         assert buf == bytes(52)
@@ -84,10 +79,7 @@ def test_nobody_left_is_enodev_and_touches_nothing() -> None:
         sid = framework.newsession(ETM)
         framework.detach("part1")
         buf = bytearray(52)
-        desc = [
-            cipher(CRYPTO_AES_CBC, 32, encrypt=True),
-            mac(CRYPTO_SHA1_HMAC, 32, 32, verify=False),
-        ]
+        desc = sealing(32)
         crp = perform(framework, Cryptop(sid, buf, desc))
         assert crp.etype == errno.ENODEV
         assert buf == bytes(52)
@@ -117,10 +109,7 @@ def test_the_whole_moves_where_no_part_can() -> None:
         )
         framework.attach(whole)
         buf = bytearray(52)
-        desc = [
-            cipher(CRYPTO_AES_CBC, 32, encrypt=True),
-            mac(CRYPTO_SHA1_HMAC, 32, 32, verify=False),
-        ]
+        desc = sealing(32)
         crp = perform(framework, Cryptop(sid, buf, desc))
         assert crp.etype == errno.EAGAIN
         assert crp.sid != sid
@@ -136,10 +125,10 @@ def test_a_session_goes_back_to_one_driver_as_soon_as_one_has_it_all() -> None:
     with split_framework([CRYPTO_AES_CBC], [CRYPTO_SHA1_HMAC]) as framework:
         sid = framework.newsession(ETM)
         framework.attach(driver("unrelated", CRYPTO_AES_CTR))
-        crp = perform(framework, Cryptop(sid, bytearray(52), seal()))
+        crp = perform(framework, Cryptop(sid, bytearray(52), sealing(32)))
         assert (crp.etype, crp.sid) == (0, sid), "nobody has come that could"
         framework.attach(driver("both", CRYPTO_AES_CBC, CRYPTO_SHA1_HMAC))
-        again = perform(framework, Cryptop(sid, bytearray(52), seal()))
+        again = perform(framework, Cryptop(sid, bytearray(52), sealing(32)))
         assert again.etype == errno.EAGAIN
         assert again.buf == bytes(52)
         assert sessions_of(framework) == {"part0": 0, "part1": 0, "unrelated": 0, "both": 1}
@@ -177,7 +166,7 @@ def test_a_virtual_session_counts_as_one() -> None:
         sid = framework.newsession(ETM)
         assert counts() == [1, 1, 0]
         framework.attach(driver("both", CRYPTO_AES_CBC, CRYPTO_SHA1_HMAC))
-        perform(framework, Cryptop(sid, bytearray(52), seal()))
+        perform(framework, Cryptop(sid, bytearray(52), sealing(32)))
         assert counts() == [1, 1, 0]
         framework.freesession(sid)
         assert counts() == [1, 0, 1]
@@ -229,7 +218,7 @@ def test_observers_hear_of_a_session_that_goes_to_one_driver() -> None:
         framework.attach(driver("mac", CRYPTO_SHA1_HMAC))
         sid = framework.newsession(ETM)
         framework.attach(driver("both", CRYPTO_AES_CBC, CRYPTO_SHA1_HMAC))
-        crp = perform(framework, Cryptop(sid, bytearray(52), seal()))
+        crp = perform(framework, Cryptop(sid, bytearray(52), sealing(32)))
         assert moves == [(sid, crp.sid)]
         assert crp.sid != sid
 
@@ -287,7 +276,7 @@ def test_parts_keep_the_class_that_the_session_is_for() -> None:
             framework.attach(each)
         sid = framework.newsession(ETM, hard=1)
         framework.detach("mac")
-        crp = perform(framework, Cryptop(sid, bytearray(52), seal()))
+        crp = perform(framework, Cryptop(sid, bytearray(52), sealing(32)))
         assert (crp.etype, bytes(crp.buf)) == (errno.ENODEV, bytes(52))
         assert "no other hardware" in crp.error
         assert sessions_of(framework)["soft"] == 0
@@ -298,8 +287,3 @@ def test_parts_keep_the_class_that_the_session_is_for() -> None:
             crp = perform(framework, crp)
         crp.check()
         assert framework.driver_of(sid) == ("cbc", "mac2")
-
-
-def seal() -> list[Cryptodesc]:
-    """Describe: encrypt 32 bytes, then a MAC behind them."""
-    return [cipher(CRYPTO_AES_CBC, 32, encrypt=True), mac(CRYPTO_SHA1_HMAC, 32, 32, verify=False)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -207,7 +208,7 @@ def test_after_a_crash_no_number_comes_twice_and_the_link_works_at_once(
                 def load(stop: threading.Event = stop) -> None:
                     while not stop.is_set():
                         subprocess.run(
-                            two[0].command("ping", "-q", "-f", "-c", 200, two[1].inner4),
+                            two[0].command("ping", "-q", "-f", "-w", 1, two[1].inner4),
                             capture_output=True, check=False, timeout=20,
                         )  # fmt: skip
 
@@ -310,6 +311,37 @@ def test_transport_between_the_hosts_themselves(two: tuple[Host, Host], tmp_path
         assert first.numbers()["protected.packets"] > 100
         # What the kernel itself says on a device, to all routers say, is for no SA.
         assert not set(lost(second)) - {"protected.dropped.no_sa"}
+
+
+def test_udp_by_the_file_and_from_behind_a_translator(
+    two: tuple[Host, Host], tmp_path: Path
+) -> None:
+    """The other end finds out where packets come from that have verified."""
+    link = Link(two, tmp_path)
+    first, second = pair(*two)
+    for table in (*first, *second):
+        table["encap"] = "udp"
+    for table in first:
+        # Behind a translator: the port is not the one that the other end has been told.
+        if table["direction"] == "out":
+            table["encap_source_port"] = 4501
+    sa_file(link.file(two[0]), first)
+    sa_file(link.file(two[1]), second)
+    with link.start(two[0]) as one, link.start(two[1]) as other:
+        two[0].settle(two[1].inner4)
+        two[1].ping(two[0].inner4)
+        for stray in (b"", b"\xff", bytes(40), b"\1" * 7, b"\1" * 40):
+            two[1].run(
+                sys.executable, "-c",
+                "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM)"
+                f".sendto({stray!r}, ({two[0].outer4!r}, 4501))",
+            )  # fmt: skip
+        two[1].ping(two[0].inner4)
+        found = one.numbers()
+        assert (found["keepalives"], found["ike"]) == (1, 1)
+        assert found["unprotected.dropped.truncated"] == 1
+        assert found["unprotected.dropped.unknown_spi"] == 1
+        assert not lost(other)
 
 
 def test_bad_calls_are_refused_before_anything_is_begun(tmp_path: Path) -> None:

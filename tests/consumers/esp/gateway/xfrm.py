@@ -13,6 +13,9 @@ from tests.support import missing
 
 ENCRYPTIONS: Final = {
     "aes-gcm-16": "aead rfc4106(gcm(aes)) {key} 128",
+    **{f"aes-gcm-{n}": f"aead rfc4106(gcm(aes)) {{key}} {8 * n}" for n in (8, 12)},
+    **{f"aes-ccm-{n}": f"aead rfc4309(ccm(aes)) {{key}} {8 * n}" for n in (8, 12, 16)},
+    "chacha20-poly1305": "aead rfc7539esp(chacha20,poly1305) {key} 128",
     "aes-gmac": "aead rfc4543(gcm(aes)) {key} 128",
     "aes-cbc": "enc cbc(aes) {key}",
     "aes-ctr": "enc rfc3686(ctr(aes)) {key}",
@@ -22,6 +25,10 @@ ENCRYPTIONS: Final = {
 INTEGRITIES: Final = {
     "hmac-md5-96": "auth-trunc hmac(md5) {key} 96",
     "hmac-sha1-96": "auth-trunc hmac(sha1) {key} 96",
+    "hmac-ripemd160-96": "auth-trunc hmac(rmd160) {key} 96",
+    "hmac-sha2-256-96": "auth-trunc hmac(sha256) {key} 96",
+    "aes-xcbc-96": "auth-trunc xcbc(aes) {key} 96",
+    "aes-cmac-96": "auth-trunc cmac(aes) {key} 96",
     "hmac-sha2-256-128": "auth-trunc hmac(sha256) {key} 128",
     "hmac-sha2-384-192": "auth-trunc hmac(sha384) {key} 192",
     "hmac-sha2-512-256": "auth-trunc hmac(sha512) {key} 256",
@@ -32,6 +39,13 @@ MODULES: Final = "tun veth xfrm_user esp4 esp6"
 SUITES: Final[Mapping[str, Mapping[str, int | str]]] = {
     "gcm-128": {"encryption": "aes-gcm-16", "encryption_key": 20},
     "gcm-256": {"encryption": "aes-gcm-16", "encryption_key": 36},
+    **{
+        name: {"encryption": f"aes-{name}", "encryption_key": size}
+        for name, size in (
+            ("gcm-8", 20), ("gcm-12", 28), ("ccm-8", 19), ("ccm-12", 27), ("ccm-16", 35),
+        )
+    },
+    "chacha20": {"encryption": "chacha20-poly1305", "encryption_key": 36},
     "gmac": {"encryption": "aes-gmac", "encryption_key": 20},
     **{
         f"cbc-{name}": {
@@ -39,7 +53,8 @@ SUITES: Final[Mapping[str, Mapping[str, int | str]]] = {
         }
         for name, size in (
             ("hmac-md5-96", 16), ("hmac-sha1-96", 20), ("hmac-sha2-256-128", 32),
-            ("hmac-sha2-384-192", 48), ("hmac-sha2-512-256", 64),
+            ("hmac-sha2-384-192", 48), ("hmac-sha2-512-256", 64), ("hmac-ripemd160-96", 20),
+            ("hmac-sha2-256-96", 32), ("aes-xcbc-96", 16), ("aes-cmac-96", 16),
         )
     },
     "ctr": {
