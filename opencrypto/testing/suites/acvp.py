@@ -17,7 +17,15 @@ from opencrypto import Cryptoini
 from opencrypto.constants import Alg, Kop
 from opencrypto.exceptions import UsageError
 from opencrypto.testing.suites import rsa
-from opencrypto.testing.suites.case import Case, Fields, hexes, json_files, number, read_json
+from opencrypto.testing.suites.case import (
+    Case,
+    Fields,
+    as_published,
+    hexes,
+    json_files,
+    number,
+    read_json,
+)
 from opencrypto.testing.suites.subject import RefusedError, Subject, WrongError
 from opencrypto.xform import FACTS
 
@@ -102,13 +110,15 @@ def cases(folder: Path) -> Iterator[Case]:
         beside = path.with_name(path.name.replace("prompt", "expectedResults"))
         if not beside.is_file():
             raise UsageError(f"{path} has no {beside.name} beside it, so no answer can be judged")
-        wanted = {
-            (str(expected.get("algorithm")), group.get("tgId"), test.get("tcId")): test
-            for expected in vector_sets(read_json(beside))
-            for group in expected["testGroups"]
-            for test in group["tests"]
-        }
-        yield from _of_prompt(str(path.relative_to(folder)), path, wanted)
+        with as_published(beside):
+            wanted = {
+                (str(expected.get("algorithm")), group.get("tgId"), test.get("tcId")): dict(test)
+                for expected in vector_sets(read_json(beside))
+                for group in expected["testGroups"]
+                for test in group["tests"]
+            }
+        with as_published(path):
+            yield from _of_prompt(str(path.relative_to(folder)), path, wanted)
 
 
 def _of_prompt(file: str, path: Path, wanted: dict[tuple[str, Any, Any], Fields]) -> Iterator[Case]:

@@ -5,16 +5,21 @@ A case of a collection: what is asked, whoever is asked, and how its files are r
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from opencrypto.exceptions import UsageError
 from opencrypto.testing.suites.subject import RefusedError, Subject, WrongError
 
 Fields = dict[str, Any]
 """A JSON object as it was read: what is in it is the file's to say."""
+
+
+NOT_AS_PUBLISHED: Final = (AttributeError, KeyError, TypeError, ValueError, OverflowError)
+"""What comes of looking for something in a JSON file that is not there, or not of its type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,21 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is no JSON file: {error}; get it anew") from None
+
+
+@contextmanager
+def as_published(path: Path) -> Iterator[None]:
+    """
+    Read what is in a file, which may have anything in it.
+
+    Raises:
+        UsageError: it is not built as the collection's files are.
+    """
+    try:
+        yield
+    except NOT_AS_PUBLISHED as error:
+        kind = type(error).__name__
+        raise UsageError(f"{path} is not built as such files are ({kind}); get it anew") from None
 
 
 def json_files(folder: Path) -> list[Path]:

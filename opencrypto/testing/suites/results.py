@@ -15,7 +15,7 @@ from typing import Any, Final
 from opencrypto.driver import Driver
 from opencrypto.exceptions import CryptoError, UsageError
 from opencrypto.testing.suites import acvp, wycheproof
-from opencrypto.testing.suites.case import Case
+from opencrypto.testing.suites.case import NOT_AS_PUBLISHED, Case
 from opencrypto.testing.suites.subject import (
     PATIENCE,
     RefusedError,
@@ -206,6 +206,9 @@ def _ask(subject: Subject, cases: Iterable[Case]) -> tuple[SuiteRow, ...]:
         except RefusedError as error:
             row.refused += 1
             row.reasons[str(error)] += 1
+        except NOT_AS_PUBLISHED as error:
+            row.refused += 1
+            row.reasons[f"is not built as such cases are ({type(error).__name__})"] += 1
         except WrongError as error:
             hangs = hangs + 1 if isinstance(error, UnansweredError) else 0
             _note(row, f"{case.ident}: {error}")

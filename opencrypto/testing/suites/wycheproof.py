@@ -15,7 +15,15 @@ from typing import Final
 from opencrypto.constants import Alg, Kop
 from opencrypto.exceptions import UsageError
 from opencrypto.testing.suites import rsa
-from opencrypto.testing.suites.case import Case, Fields, hexes, json_files, number, read_json
+from opencrypto.testing.suites.case import (
+    Case,
+    Fields,
+    as_published,
+    hexes,
+    json_files,
+    number,
+    read_json,
+)
 from opencrypto.testing.suites.subject import RefusedError, Subject, WrongError
 
 SUITE: Final = "wycheproof"
@@ -66,11 +74,12 @@ def cases(folder: Path) -> Iterator[Case]:
         document = read_json(path)
         if not isinstance(document, dict) or "algorithm" not in document:
             continue
-        groups = document.get("testGroups")
-        if not isinstance(groups, list) or not _is_wycheproof(groups):
-            continue
-        found = True
-        yield from _of_file(str(path.relative_to(folder)), str(document["algorithm"]), groups)
+        with as_published(path):
+            groups = document.get("testGroups")
+            if not isinstance(groups, list) or not _is_wycheproof(groups):
+                continue
+            found = True
+            yield from _of_file(str(path.relative_to(folder)), str(document["algorithm"]), groups)
     if not found:
         raise UsageError(f"{folder} has no file of Wycheproof's; name its folder testvectors_v1")
 

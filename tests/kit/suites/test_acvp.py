@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from opencrypto import UsageError
 from opencrypto.testing.faults import AcceptsForgeries, AnotherKey
@@ -19,6 +21,7 @@ from opencrypto.testing.suites.answering import answer_lines
 from opencrypto.testing.suites.subject import RefusedError, Subject
 from opencrypto_swcrypto._driver import SwcryptoDriver
 from tests.cli.commands import RUN
+from tests.support import examples
 
 DATA = Path(__file__).parents[2] / "data" / "acvp"
 FOLDERS = sorted(folder.name for folder in DATA.iterdir() if folder.is_dir())
@@ -177,6 +180,41 @@ def test_what_is_refused_and_why(
     with Subject(SwcryptoDriver()) as subject, pytest.raises(RefusedError) as caught:
         acvp.answer(document, given | group, given["tests"][0] | test, subject)
     assert says in str(caught.value)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+    | st.text("0123456789abcdefABCDEF", max_size=40),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=4,
+)  # fmt: skip
+"""Anything that a file may have in some place."""
+
+SAMPLES = [
+    json.loads((DATA / name / "prompt.json").read_text())
+    for name in ("ACVP-AES-GCM-1.0", "CMAC-AES-1.0", "DSA-sigVer-1.0", "RSA-SigVer-FIPS186-5")
+]
+
+
+@settings(max_examples=examples(200))
+@given(st.data())
+def test_files_of_anything_are_answered_or_refused(data: st.DataObject) -> None:
+    """A place anywhere in a prompt holds something else."""
+    document = copy.deepcopy(data.draw(st.sampled_from(SAMPLES)))
+    place: Any = document
+    for _ in range(data.draw(st.integers(1, 5))):
+        keys = sorted(place) if isinstance(place, dict) else list(range(len(place)))[:3]
+        key = data.draw(st.sampled_from(keys))
+        if not isinstance(place[key], dict | list) or not place[key]:
+            break
+        place, held = place[key], place
+    else:
+        place = held
+    place[key] = data.draw(JSON)
+    with Subject(SwcryptoDriver()) as subject:
+        (answer,) = answer_lines(subject, [json.dumps(document)])
+    assert "error" in answer or isinstance(answer["testGroups"], list)
 
 
 # The subject of a validation.

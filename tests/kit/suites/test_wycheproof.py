@@ -57,6 +57,7 @@ def few(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # 25 s of processor time, on a machine that may be busy
 def test_swcrypto_answers_all_there_is() -> None:
     """Ten thousand cases a minute are wanted; these are 12 000 that are answered, of 50 000."""
     begun = time.process_time()  # the machine may have something else to do
