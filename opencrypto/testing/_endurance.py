@@ -143,7 +143,7 @@ class Endurance(ContractBase):
     ) -> None:
         """Require that nothing has grown after `count` uses, in chunks."""
         if self.quick:
-            count //= 4
+            count //= 8
         step = count // 2
         use(0)  # what is made once is made now
         growth = Growth(rig.driver)
