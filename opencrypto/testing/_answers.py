@@ -10,6 +10,7 @@ from typing import Any
 
 from opencrypto import Cryptodesc, Cryptoini, Cryptop, Mbuf
 from opencrypto.constants import CRD_F_COMP, CRD_F_IV_EXPLICIT, CRD_F_IV_PRESENT, CRD_F_VERIFY, Alg
+from opencrypto.driver import Profile
 from opencrypto.testing import vectors
 from opencrypto.testing._base import (
     NO_GROUND,
@@ -23,12 +24,14 @@ from opencrypto.testing._exchange import describe
 from opencrypto.testing._rig import Rig, only_changed
 from opencrypto.testing._samples import (
     GUARD,
+    Capabilities,
     Case,
     contents,
     partner_of,
     rounded,
     sample,
     some_length,
+    usual_cases,
     written,
 )
 from opencrypto.testing._watch import Watch
@@ -105,6 +108,15 @@ def each_compressor(contract: ContractBase) -> Iterator[Trial]:
             yield Compressor(alg)
 
 
+def each_one_way(contract: ContractBase) -> Iterator[Trial]:
+    """Give each algorithm that the driver has one way alone, and the way, if it has vectors."""
+    claimed = contract.claimed().one_way
+    names = set(vectors.names())
+    for case in usual_cases(claimed):
+        if case.alg.name.lower() in names:
+            yield Chosen(case, claimed[case.alg].direction)
+
+
 class Known:
     """
     A vector as a driver takes it.
@@ -128,6 +140,18 @@ class Known:
         self.plain = plain
         self.sealed = _with(_with(plain, self.lay.start, vector.output), self.lay.mac, mac)
         self._back = self.sealed if not case.ciphers else _with(plain, self.lay.mac, mac)
+
+    def one_way(self, rig: Rig, sid: int, way: str) -> None:
+        """Require the right answer of the one way that the driver has."""
+        forward = way == "encrypt"
+        buf = bytearray(self.plain if forward else self.sealed)
+        there = self.case.forward(self.lay, self.vector.iv, EXPLICIT)
+        desc = there if forward else self.case.backward(self.lay)
+        rig.good("D4", self.vector.id, sid, buf, desc)
+        places = written(self.case, self.lay)
+        expected = self.sealed if forward else self._back
+        right = all(buf[at : at + n] == expected[at : at + n] for at, n in places)
+        require(right, "D4", f"{self.vector.id} ({self.vector.source}): wrong result")
 
     def there_and_back(self, rig: Rig, sid: int, kind: str, blame: str) -> None:
         """Require, of a buffer of some kind, the right answer one way, and the way back."""
@@ -156,6 +180,22 @@ class Answers(ContractBase):
                     tried += self._known(rig, case.case, case.kind, vector)
         require(tried, "D4", f"{case.case.alg.name}: no vector fits what is claimed")
 
+    @clause("D4", each_one_way)
+    def test_D4_one_way_known_answers(self, case: Chosen) -> None:
+        """Every vector of an algorithm that the driver has one way alone, that way."""
+        claimed, tried = self.claimed().one_way, 0
+        with self.rig() as rig:
+            for vector in vectors.load(case.case.alg.name):
+                mac = vector.mac or b""
+                known = self._as_known(vector, case.case.alg, mac, claimed)
+                if vector.result == "valid" and known is not None:
+                    inis = known.case.inis_with(vector.key)
+                    sid = rig.newsession(inis, Profile(claimed[case.case.alg].direction))
+                    known.one_way(rig, sid, case.kind)
+                    rig.free(sid)
+                    tried += 1
+        require(tried, "D4", f"{case.case.alg.name}: no vector fits what is claimed")
+
     def _known(self, rig: Rig, case: Case, kind: str, vector: Vector) -> int:
         """Try a vector with each MAC length it gives; return how many that were."""
         full = vector.full if vector.full != vector.mac else None
@@ -169,9 +209,11 @@ class Answers(ContractBase):
                     known.there_and_back(rig, sid, kind, "D14")
         return len(found)
 
-    def _as_known(self, vector: Vector, alg: int, mac: bytes) -> Known | None:
+    def _as_known(
+        self, vector: Vector, alg: int, mac: bytes, claimed: Capabilities | None = None
+    ) -> Known | None:
         """Return how the driver takes a vector, or None if it claims no such thing."""
-        case = self._case_for(vector, alg, len(mac))
+        case = self._case_for(vector, alg, len(mac), claimed or self.capabilities())
         if case is None or self._too_long(case, len(vector.input)):
             return None
         return Known(case, vector, mac)
@@ -180,9 +222,10 @@ class Answers(ContractBase):
         maxlen = self.maxlen(case)
         return bool(maxlen) and length > maxlen
 
-    def _case_for(self, vector: Vector, alg: int, maclen: int) -> Case | None:
+    def _case_for(
+        self, vector: Vector, alg: int, maclen: int, claimed: Capabilities
+    ) -> Case | None:
         """Return how the driver takes a vector, or None if it claims no such key, IV or MAC."""
-        claimed = self.capabilities()
         facts, keylen = FACTS[alg], len(vector.key)
         partner = partner_of(alg, keylen, claimed)
         if facts.kind is Kind.AEAD and partner is None:

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
-from opencrypto.driver import Capability, Driver, renew_after_fork
+from opencrypto.driver import Capability, Driver, KeyCapability, renew_after_fork
 from opencrypto.exceptions import DriverUnavailable
 from opencrypto.testing._bounded import at_once
-from opencrypto.testing._rig import Rig, most_sessions
+from opencrypto.testing._rig import Rig
 from opencrypto.testing._samples import Case, Layout, all_cases, some_length, usual_cases
 from opencrypto.testing.clauses import Absent, Trial, Unclaimed
 
@@ -40,14 +40,16 @@ class Claimed:
     What a driver says of itself.
 
     Attributes:
-        capabilities: What it can do with each algorithm.
-        keyops: Its key operations.
+        capabilities: What it can do with each algorithm that it has both ways.
+        one_way: The same of those that it has one way alone.
+        keyops: Its key operations, with their bounds if it says any.
         exclusive: Whether only one may be open at a time.
         max_sessions: How many sessions it has at a time; None if it does not say.
     """
 
     capabilities: Mapping[int, Capability]
-    keyops: frozenset[int]
+    one_way: Mapping[int, Capability]
+    keyops: Mapping[int, KeyCapability]
     exclusive: bool
     max_sessions: int | None
 
@@ -69,6 +71,18 @@ class _Turns:
 
 
 _turns: Final = _Turns()
+
+
+def _claims(driver: Driver) -> Claimed:
+    capabilities = driver.capabilities.items()
+    bounds = driver.keyops if isinstance(driver.keyops, Mapping) else {}
+    return Claimed(
+        {alg: each for alg, each in capabilities if not each.direction},
+        {alg: each for alg, each in capabilities if each.direction},
+        {op: bounds.get(op) or KeyCapability() for op in driver.keyops},
+        exclusive=driver.exclusive,
+        max_sessions=driver.max_sessions or None,
+    )
 
 
 class ContractBase:
@@ -97,21 +111,16 @@ class ContractBase:
         cls = type(self)
         if "_read" not in vars(cls):
             with self.bare() as driver:
-                cls._read = Claimed(
-                    dict(driver.capabilities),
-                    frozenset(driver.keyops),
-                    exclusive=bool(getattr(driver, "exclusive", False)),
-                    max_sessions=most_sessions(driver),
-                )
+                cls._read = _claims(driver)
         assert cls._read is not None
         return cls._read
 
     def capabilities(self) -> Mapping[int, Capability]:
-        """Return what the driver can do with each algorithm."""
+        """Return what the driver can do with each algorithm that it has both ways."""
         return self.claimed().capabilities
 
-    def keyops(self) -> frozenset[int]:
-        """Return which key operations the driver claims."""
+    def keyops(self) -> Mapping[int, KeyCapability]:
+        """Return which key operations the driver claims, and within which bounds."""
         return self.claimed().keyops
 
     def needs_sessions(self, count: int) -> None:
@@ -148,7 +157,7 @@ class ContractBase:
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
         """Wait until an exclusive driver is nobody else's in this process."""
-        if not getattr(self.driver_class, "exclusive", False):
+        if not self.driver_class.exclusive:
             yield
             return
         lock = _turns.of(self.driver_class)

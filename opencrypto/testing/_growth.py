@@ -19,6 +19,9 @@ from opencrypto.testing._secrets import population
 BYTES_EACH = 1024
 """Bytes of memory for each use, from which on it is a leak; what is less may be the allocator's."""
 
+NOTHING = 1 << 18
+"""Bytes of memory, in all, up to which it is not."""
+
 HANDLES = 40
 """Descriptors or threads more than before, from which on they are a leak."""
 
@@ -75,7 +78,7 @@ class Growth:
         """Say by how much the process has grown, if it has in every interval."""
         sizes = [look.memory for look in self._looks]
         steps = [later - sooner for sooner, later in itertools.pairwise(sizes)]
-        if min(steps) >= uses * BYTES_EACH:
+        if min(steps) >= max(uses * BYTES_EACH, NOTHING):
             each = min(steps) // uses
             return f"{each} bytes of memory each are not given back, behind Python's own objects"
         return ""

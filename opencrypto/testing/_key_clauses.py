@@ -14,7 +14,7 @@ from opencrypto.testing._exchange import Made, TrackedBytes, TrackedKeyRequest, 
 from opencrypto.testing._key_samples import KeyCase, is_signature
 from opencrypto.testing._rig import Rig
 from opencrypto.testing._secrets import everything_logged, reprs, shows
-from opencrypto.testing.clauses import clause, require
+from opencrypto.testing.clauses import Trial, Unclaimed, clause, require
 
 FLOOD = 150
 """Requests at once, more than a driver is likely to take."""
@@ -35,19 +35,22 @@ REFUSALS = (errno.EINVAL, errno.EDOM, errno.ERANGE, errno.EFBIG, errno.E2BIG)
 """How a driver may say that there is no answer."""
 
 
-def each_of(give: Callable[[], Iterable[KeyCase]]) -> Callable[[ContractBase], Iterator[KeyCase]]:
-    """Return what gives those cases whose operation the driver claims."""
+def each_of(give: Callable[[], Iterable[KeyCase]]) -> Callable[[ContractBase], Iterator[Trial]]:
+    """Return what gives those cases whose operation the driver claims; one out of bounds so."""
 
-    def each(contract: ContractBase) -> Iterator[KeyCase]:
+    def each(contract: ContractBase) -> Iterator[Trial]:
         claimed = contract.keyops()
-        yield from (case for case in give() if case.op in claimed)
+        for case in give():
+            if case.op in claimed:
+                refusal = claimed[case.op].refusal(case.request())
+                yield Unclaimed(case.id, f"the driver {refusal}") if refusal else case
 
     return each
 
 
-def each_result(contract: ContractBase) -> Iterator[KeyCase]:
+def each_result(contract: ContractBase) -> Iterator[Trial]:
     """Give the operations whose one result follows from the inputs."""
-    yield from (case for case in each_known(contract) if case.outputs)
+    yield from (case for case in each_known(contract) if getattr(case, "outputs", True))
 
 
 each_known = each_of(samples.known)

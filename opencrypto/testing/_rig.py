@@ -17,7 +17,7 @@ from typing import Any, Final, Self, TypeVar
 
 from opencrypto import Cryptkop, Cryptodesc, Cryptoini, Cryptop, Framework
 from opencrypto.constants import CRYPTO_F_CBIMM
-from opencrypto.driver import Driver, Process, Rule
+from opencrypto.driver import Driver, Process, Profile, Rule
 from opencrypto.exceptions import CryptoError, DriverBug, UsageError
 from opencrypto.testing._bounded import Caller, late, within
 from opencrypto.testing._exchange import (
@@ -40,12 +40,6 @@ FULL: Final = (
     errno.EBUSY, errno.ENOSPC, errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENOBUFS,
 )  # fmt: skip
 """How newsession may say that there is no room for one more now."""
-
-
-def most_sessions(driver: Driver) -> int | None:
-    """Return how many sessions a driver says it has at a time; None if it does not say."""
-    most: int | None = getattr(driver, "max_sessions", None)
-    return most or None
 
 
 GRACE: Final = 0.5
@@ -112,7 +106,7 @@ class Rig:
         One that says how many it has (`max_sessions`) must have them; of one that does not, a
         refusal such as EBUSY behind the first session says that there is no room.
         """
-        wanted, most = list(chains), most_sessions(self.driver)
+        wanted, most = list(chains), self.driver.max_sessions or None
         sids: list[int] = []
         for chain in wanted if most is None else wanted[:most]:
             try:
@@ -127,13 +121,15 @@ class Rig:
                 raise ContractBroken("D2", f"newsession refused{room}{claim}: {error}") from error
         return sids
 
-    def newsession(self, inis: Iterable[Cryptoini]) -> int:
+    def newsession(self, inis: Iterable[Cryptoini], profile: Profile | None = None) -> int:
         """Open a session; a refusal is the caller's to judge, a bug is not."""
         chain = list(inis)
+
+        def ask() -> int:
+            return self.framework.newsession(chain, driver=self.hid, profile=profile)
+
         try:
-            return self.within(
-                "D3", "newsession", lambda: self.framework.newsession(chain, driver=self.hid)
-            )
+            return self.within("D3", "newsession", ask)
         except CryptoError as error:
             self.check_bugs()
             # The framework names the refusal of a driver as cause, a driver's bug among them.

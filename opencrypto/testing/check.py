@@ -182,7 +182,7 @@ def _absence(contract: type[DriverContract]) -> str | None:
         return f"not tried: {error.reason}"
     except ContractBroken:
         return None  # its own clause says more of it
-    if not claimed.capabilities and not claimed.keyops:
+    if not (claimed.capabilities or claimed.one_way or claimed.keyops):
         return "not tried: the driver claims no algorithm and no key operation"
     return None
 

@@ -29,7 +29,7 @@ from opencrypto import (
     DriverUnavailable,
     Profile,
 )
-from opencrypto.driver import Pace, Process, renew_after_fork
+from opencrypto.driver import KeyCapability, Pace, Process, renew_after_fork
 from opencrypto.exceptions import UsageError
 from tests.kit.correct_drivers import HonestKeys, HonestLean, HonestThreaded
 
@@ -291,8 +291,36 @@ class HandsKeysBack(HonestKeys):
         return super().kprocess(krp, hint)
 
 
+class EncryptsOnly(HonestLean):
+    """Has AES-CBC one way alone, for sessions that promise it; HMAC both."""
+
+    name = "encrypts"
+    capabilities: Mapping[int, Capability] = {
+        CRYPTO_AES_CBC: Capability(keys=(16, 32), direction="encrypt"),
+        CRYPTO_SHA2_256_HMAC: Capability(),
+    }
+
+
+class OddModuli(HonestKeys):
+    """Takes odd moduli and no parameter of more than 2048 bits, and says so."""
+
+    name = "odd-moduli"
+    keyops = dict.fromkeys(  # type: ignore[assignment]  # a collection, with more to it
+        HonestKeys.keyops, KeyCapability(most=2048, odd_modulus=True)
+    )
+
+
+class TwoInFlight(Late):
+    """Has two requests in flight, which the framework sees to: it refuses none."""
+
+    name = "two"
+    max_inflight = 2
+    room = 1000
+
+
 ODD = (
     FourSessions, OneSession, FourSessionsUnsaid, OneAtATime, Exclusive, SlowWithAReason, Late,
     Collecting, Workers, OneAlgorithmEach, ShortRegions, CachesASession, NotInAChild, HandsKeysBack,
+    EncryptsOnly, OddModuli, TwoInFlight,
 )  # fmt: skip
 """All of them."""
