@@ -76,7 +76,7 @@ def lost(running: Running) -> dict[str, int]:
     return {
         name: value
         for name, value in found.items()
-        if value and (".dropped." in name or name in {"not_sent", "not_delivered", "bad_frames"})
+        if value and (".dropped." in name or name in {"not_sent", "not_delivered"})
     }
 
 
