@@ -39,7 +39,8 @@ test: $(STAMP) system ## every test (WORKERS=2)
 	test -z "$$failed" || { echo "failed among the tests that run:$$failed" >&2; exit 1; }
 
 quick: $(STAMP) ## the everyday loop: less than a minute on two cores
-	OPENCRYPTO_QUICK=1 $(TOGETHER) -o faulthandler_timeout=0 --ignore tests/benchmarks -m 'not slow and not bench and not alone' -q
+	OPENCRYPTO_QUICK=1 $(BIN)/python tools/side_by_side.py $(or $(WORKERS),2) -o faulthandler_timeout=0 \
+	  --ignore tests/benchmarks -m 'not slow and not bench and not alone' -q
 
 lint: $(STAMP) ## ruff, its formatter, mypy --strict
 	$(BIN)/ruff check .

@@ -132,21 +132,41 @@ class Line:
         """Tell whether all that came is answered."""
         return not self._places
 
-    def join(self, crp: Cryptop) -> Place:
-        """Take a request in."""
-        place = Place(crp)
-        self._places.append(place)
-        return place
+    def hand_over(self, crp: Cryptop, give: Callable[[Place], bool]) -> bool:
+        """
+        Take a request in, if somebody takes its place to work on.
 
-    def withdraw(self, place: Place) -> None:
-        """Have a request answered by somebody else."""
-        place.crp = None
-        self.answer(place)
+        Args:
+            crp: The request.
+            give: Has the work begun, and returns whether it was. When it is done, `answer` is
+                called with the place.
+
+        Returns:
+            False if it was not: the request is not in line then, nor if this raises.
+        """
+        place = Place(crp)
+        taken = False
+        try:
+            self._places.append(place)
+            taken = give(place)
+        finally:
+            if not taken:
+                place.crp, place.is_ready = None, True
+                self._surely_call_up()
+        return taken
 
     def answer(self, place: Place) -> None:
         """Answer a request that is finished, when it is the first; and those that waited for it."""
         place.is_ready = True
         self._call_up()
+
+    def _surely_call_up(self) -> None:
+        """Do that in a thread in which a signal handler may break it off."""
+        try:
+            self._call_up()
+        except BaseException:
+            self._call_up()
+            raise
 
     def _call_up(self) -> None:
         places, turn = self._places, self._turn  # in a child that a callback forks they are others
@@ -170,6 +190,16 @@ class Line:
             self._driver.done(crp)  # no copy of it: see Driver.done
         except CryptoError:
             pass  # it was taken from the driver, which has been told so
+        except BaseException:
+            if _is_held(crp):
+                self._driver.done(crp)  # a signal handler came before it had begun
+            raise
+
+
+def _is_held(crp: Cryptop) -> bool:
+    """Tell whether the framework still waits for a request's answer."""
+    holder = crp.holder
+    return holder is not None and crp in holder.inflight
 
 
 class Passage:

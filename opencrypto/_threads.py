@@ -156,12 +156,18 @@ if hasattr(os, "register_at_fork"):
 
 
 class ThreadInterrupt:
-    """A soft interrupt with a thread of its own, started by the first `kick`."""
+    """
+    A soft interrupt with a thread of its own, started by the first `kick`.
+
+    Attributes:
+        pause: Tells for how many seconds the thread may wait for the next one; -1 for ever.
+    """
 
     def __init__(self, name: str, work: Callable[[], None], pending: Callable[[], bool]) -> None:
         self._name = name
         self._work = work
         self._pending = pending
+        self.pause: Callable[[], float] = lambda: -1.0
         self.after_fork()
         renew_after_fork(self)
 
@@ -215,7 +221,7 @@ class ThreadInterrupt:
             return  # two were started at one moment, and the other one was first
         self._thread = threading.current_thread()
         while True:
-            self._bell.acquire()
+            self._bell.acquire(timeout=self.pause())
             with self._at_work:
                 self._guarded()
             if self._pending():

@@ -612,7 +612,10 @@ class ChainDriver(Driver):
             except Exception as error:
                 session.blame(crp, error)
 
-        def work(crp: Cryptop, place: Place) -> None:
+        def work(place: Place) -> None:
+            crp = place.crp
+            if crp is None:
+                return  # it was answered: its dispatch was broken off
             try:
                 carry_out(crp)
             except BaseException as error:
@@ -627,8 +630,11 @@ class ChainDriver(Driver):
                 carry_out(crp)
                 self.done(crp)
                 return 0
-            place = line.join(crp)
-            return _submit(pool, partial(work, crp, place), line, place, hint)
+
+            def give(place: Place) -> bool:
+                return pool.submit(partial(work, place), more=bool(hint))
+
+            return 0 if line.hand_over(crp, give) else ERESTART
 
         return process
 
@@ -637,13 +643,15 @@ class ChainDriver(Driver):
         pool, threads_from = self._pool, self.threads_from
 
         def process(crp: Cryptop, hint: int) -> int:
-            place = line.join(crp)
-            end = partial(line.answer, place)
-            passage = Passage(crp, session.run_later(crp), self, end)
-            if pool is None or _reach(crp) < threads_from:
+            def give(place: Place) -> bool:
+                end = partial(line.answer, place)
+                passage = Passage(crp, session.run_later(crp), self, end)
+                if pool is not None and _reach(crp) >= threads_from:
+                    return pool.submit(passage.go_on, more=bool(hint))
                 passage.go_on()
-                return 0
-            return _submit(pool, passage.go_on, line, place, hint)
+                return True
+
+            return 0 if line.hand_over(crp, give) else ERESTART
 
         return process
 
@@ -678,18 +686,3 @@ def _reach(crp: Cryptop) -> int:
     except (AttributeError, TypeError):
         return 0  # it is malformed, which is soon found out
     return sys.maxsize if any(length < 0 for length in lengths) else sum(lengths)
-
-
-def _submit(
-    pool: WorkerPool, work: Callable[[], object], line: Line, place: Place, hint: int
-) -> int:
-    """Give a worker a request that has its place in line: 0, or ERESTART while too many wait."""
-    try:
-        taken = pool.submit(work, more=bool(hint))
-    except BaseException:  # of a signal handler; the framework answers it
-        line.withdraw(place)
-        raise
-    if taken:
-        return 0
-    line.withdraw(place)
-    return ERESTART

@@ -12,10 +12,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
-from typing import Any, ClassVar, Final, NamedTuple, Self, TypeAlias
+from typing import Any, ClassVar, Final, Literal, NamedTuple, Self, TypeAlias
 
 from opencrypto._log import log, where
-from opencrypto._request.key import KOPS, Cryptkop, KopFacts
+from opencrypto._request.key import KOPS, Cryptkop, KopFacts, modulus_of
 from opencrypto._request.sid import LID
 from opencrypto._request.symmetric import Cryptoini, Cryptop
 from opencrypto._rules.profile import Profile
@@ -36,6 +36,7 @@ __all__ = [
     "Driver",
     "Forkable",
     "KOPS",
+    "KeyCapability",
     "KeyProcess",
     "KopFacts",
     "Pace",
@@ -115,6 +116,9 @@ class Capability:
         keys: Key lengths in **bytes** that it takes; None for all that are legal.
         maxlen: The longest region in **bytes** that it takes; 0 for no limit.
         macs: MAC lengths in **bytes** that it gives; None for all that are legal.
+        direction: The one way that it goes, ``"encrypt"`` or ``"decrypt"`` (MACs: to make, or to
+            verify); empty for both. It then serves only sessions that promise that
+            (`Profile.direction`).
         implementation: What serves it underneath, where that has a name of its own.
         absence: Why it is not to be had after all, where that is found out late.
     """
@@ -126,10 +130,12 @@ class Capability:
         macs: Collection[int] | None = None,
         implementation: str = "",
         absence: str = "",
+        direction: Literal["", "encrypt", "decrypt"] = "",
     ) -> None:
         self.keys = keys
         self.maxlen = maxlen
         self.macs = macs
+        self.direction = direction
         self._implementation = implementation
         self._absence = absence
 
@@ -155,7 +161,50 @@ class Capability:
         return (
             f"{type(self).__name__}(keys={self.keys!r}, maxlen={self.maxlen!r}, "
             f"macs={self.macs!r}, implementation={self.implementation!r}, "
-            f"absence={self.absence!r})"
+            f"absence={self.absence!r}, direction={self.direction!r})"
+        )
+
+
+class KeyCapability:
+    """
+    What a driver can do with one key operation. Data, as `Capability`.
+
+    Attributes:
+        least: The fewest **bits** of a modulus that it takes; 0 for any.
+        most: The most **bits** of any parameter that it takes, inputs and outputs; 0 for any.
+        odd_modulus: Whether the modulus must be odd, as Montgomery's multiplication wants it.
+    """
+
+    def __init__(self, least: int = 0, most: int = 0, *, odd_modulus: bool = False) -> None:
+        self.least = least
+        self.most = most
+        self.odd_modulus = odd_modulus
+
+    def refusal(self, krp: Cryptkop) -> str:
+        """Say why a request cannot be served, or return an empty string."""
+        longest = max((parameter.nbits for parameter in krp.param), default=0)
+        if self.most and longest > self.most:
+            return f"takes parameters of {self.most} bits at most, not {longest}"
+        if not self.least and not self.odd_modulus:
+            return ""
+        modulus = modulus_of(krp)
+        if modulus is None:
+            return ""
+        value = modulus.to_int()
+        if value.bit_length() < self.least:
+            return f"takes a modulus of {self.least} bits at least, not {value.bit_length()}"
+        return "takes an odd modulus" if self.odd_modulus and not value & 1 else ""
+
+    def __str__(self) -> str:
+        words = [f"from {self.least} bits"] if self.least else []
+        words += [f"up to {self.most} bits"] if self.most else []
+        words += ["odd modulus"] if self.odd_modulus else []
+        return ", ".join(words)
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(least={self.least!r}, most={self.most!r}, "
+            f"odd_modulus={self.odd_modulus!r})"
         )
 
 
@@ -183,14 +232,26 @@ class Driver:
         flags: ``CRYPTOCAP_F_*``: SOFTWARE unless a device does the work; SYNC if ``done`` is
             called before `process` returns; ACCEL_SOFTWARE beside SOFTWARE for fast libraries.
         capabilities: Algorithm number to `Capability`.
-        keyops: The key operations it has, ``CRK_*``.
+        keyops: The key operations it has, ``CRK_*``; or of each its `KeyCapability`.
+        max_sessions: How many sessions it has at a time; one that is full is passed over. 0 for any
+            number.
+        max_inflight: How many requests it has at a time, those of keys among them; the framework
+            keeps what is beyond in its queue, in order. 0 for any number.
+        alignment: The framework has the memory of each request lie in one piece that begins at a
+            multiple of so many **bytes**, a power of two, as devices want it that read it
+            themselves; what does not is copied, and put back with the answer. 1 for anywhere.
+            Compression is not copied.
+        exclusive: Whether its device has one owner: it is attached once in a process, and not to be
+            used by a forked child, which has it listed as gone. That another process has the device
+            is for the driver to find out (`DriverUnavailable`).
+        only_if_named: Whether it is used by those alone who name it (``driver=``), and by nobody to
+            whom it only happens to be there: no session is opened on it, composed with it or moved
+            to it else, whatever its class.
         withheld: Those it does not offer because it cannot do them safely on this host, and why.
         selftest: Whether known answers are run when it is attached. None: if it comes as a plugin,
             not if it is attached by hand. False is for drivers that find out late what they have,
             and try each algorithm themselves before its first session.
         key_serials: Whether it takes sessions whose key is a `KeySerial`.
-        exclusive: Whether only one may be open at a time, in this process or any: a device that has
-            one opener, a login that belongs to the process.
         pace: How long `process` may keep its caller, where a device needs more than others.
         remarks: Sentences for an operator, such as why it hands sessions back. No content, no key.
     """
@@ -203,7 +264,11 @@ class Driver:
     withheld: Mapping[int, str] = {}
     selftest: bool | None = None
     remarks: Collection[str] = ()
+    max_sessions: int = 0
+    max_inflight: int = 0
+    alignment: int = 1
     exclusive: bool = False
+    only_if_named: bool = False
     pace: Pace = Pace()
 
     # Set by the framework when it attaches the driver, and only then.
@@ -221,7 +286,7 @@ class Driver:
 
     ports: ClassVar[tuple[str, ...]] = ("done", "kdone", "unblock")
 
-    def refusal(self, ini: Sequence[Cryptoini], profile: Profile) -> str:
+    def refusal(self, ini: Sequence[Cryptoini], profile: Profile, named: bool = False) -> str:
         """
         Say why this driver cannot serve a chain whose algorithms it all has, or return "".
 
@@ -231,6 +296,7 @@ class Driver:
         Args:
             ini: The parameters, in chain order.
             profile: What the session promises of its requests; as a rule, nothing.
+            named: Whether the consumer has named this driver, and will have no other.
         """
         return ""
 

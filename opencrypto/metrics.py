@@ -78,6 +78,9 @@ DRIVER_GAUGES: Final = {
     "inflight": "requests_in_flight",
     "queued": "requests_queued",
     "blocked": "driver_blocked",
+    "blocked_for": "driver_blocked_seconds",
+    "oldest_inflight": "oldest_request_in_flight_seconds",
+    "oldest_queued": "oldest_request_queued_seconds",
 }
 
 QUEUES: Final = {"request": "crypto_ret_q", "key": "crypto_ret_kq"}

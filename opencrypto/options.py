@@ -26,7 +26,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Generic, TypeVar, cast
+from typing import Any, Final, Generic, NoReturn, TypeVar, cast
 
 from opencrypto.exceptions import UsageError
 
@@ -97,7 +97,7 @@ class Option(Generic[T]):
     @property
     def type_name(self) -> str:
         """What it holds, for people: a type, its choices or its range."""
-        if self.choices:
+        if self.choices and not self.secret:
             return " or ".join(map(str, self.choices))
         if self.least is None and self.most is None:
             return str(self.kind.__name__)
@@ -119,9 +119,8 @@ class Option(Generic[T]):
                 source, f"is of type {type(value).__name__}, not {self.kind.__name__}"
             )
         if self.choices and value not in self.choices:
-            raise self._wrong(
-                source, f"is {self._shown(value)}, which is none of: {self.type_name}"
-            )
+            of = "its choices" if self.secret else self.type_name
+            raise self._wrong(source, f"is {self._shown(value)}, which is none of: {of}")
         if isinstance(value, int | float) and not isinstance(value, bool):
             below = self.least is not None and not value >= self.least  # a NaN is neither
             if below or (self.most is not None and not value <= self.most):
@@ -186,6 +185,9 @@ class Setting:
             return "(set)" if self._value != self.option.default else "(not set)"
         value = self._value
         return str(value).lower() if isinstance(value, bool) else str(value)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("options may be secrets, and are not pickled")
 
     def __repr__(self) -> str:
         return f"<Setting {self.token} {self.option.name}={self.shown} from {self.source}>"
@@ -385,5 +387,5 @@ def _variable(token: str) -> str:
 
 def _place(error: Exception) -> str:
     """Return what is wrong with a file without a word of what is in it."""
-    found = re.search(r"\(at line \d+, column \d+\)", str(error))
+    found = re.search(r"\(at (?:line \d+, column \d+|end of document)\)", str(error))
     return found[0].strip("()") if found else type(error).__name__

@@ -8,7 +8,15 @@ and, if it is writable, a checked range.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Collection, Iterable, Iterator, MutableMapping
+from collections.abc import (
+    Callable,
+    Collection,
+    ItemsView,
+    Iterable,
+    Iterator,
+    MutableMapping,
+    ValuesView,
+)
 from typing import Final, Literal, NamedTuple, Self
 
 from opencrypto.exceptions import UsageError
@@ -121,6 +129,9 @@ class Sysctl(MutableMapping[str, Value]):
     """
     The names of one framework as a mapping; names can be neither added nor deleted through it.
 
+    Drivers come and go, and with them names: `items` is for who wants all values, and
+    ``dict(tree.items())`` rather than ``dict(tree)``, which reads one name after the other.
+
     A branch whose names come and go (one per driver, say) is hung on the tree as a function that
     lists its nodes, in one place: `graft`. The nodes that one call of it returns may share what
     they have looked up, so that values read together belong together.
@@ -217,6 +228,14 @@ class Sysctl(MutableMapping[str, Value]):
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.nodes())
+
+    def items(self) -> ItemsView[str, Value]:
+        """Return names with their values, of one look: none of them can be gone when it is read."""
+        return {name: node.get() for name, node in self.nodes().items()}.items()
+
+    def values(self) -> ValuesView[Value]:
+        """Return the values, likewise."""
+        return dict(self.items()).values()
 
     def __len__(self) -> int:
         return len(self.nodes())

@@ -42,6 +42,13 @@ GAUGES: Final = {
     "queued": ("opencrypto.requests.queued", "{request}"),
 }
 
+AGES: Final = {
+    "blocked_for": "opencrypto.driver.blocked",
+    "oldest_inflight": "opencrypto.requests.oldest_in_flight",
+    "oldest_queued": "opencrypto.requests.oldest_queued",
+}
+"""Names of the tree below a driver that are seconds."""
+
 Callback = Callable[[CallbackOptions], Iterable[Observation]]
 
 
@@ -65,6 +72,9 @@ def instrument(framework: Framework, provider: MeterProvider | None = None) -> M
     for leaf, (name, unit) in GAUGES.items():
         text = sentence(LEVELS[leaf])
         meter.create_observable_up_down_counter(name, [_reader(framework, leaf)], unit, text)
+    for leaf, name in AGES.items():
+        text = sentence(LEVELS[leaf])
+        meter.create_observable_gauge(name, [_reader(framework, leaf)], "s", text)
     for node in framework.sysctl.nodes().values():
         if node.kind:  # a consumer's
             make = (
@@ -90,7 +100,7 @@ def _reader(framework: Framework, leaf: str) -> Callback:
     present, gone = "opencrypto.drivers.", "opencrypto.rest.drivers."
 
     def read(_: CallbackOptions) -> Iterable[Observation]:
-        sums: dict[str, int] = {}
+        sums: dict[str, float] = {}
         nodes = framework.sysctl.nodes("opencrypto.")  # one look: a driver may leave meanwhile
         for prefix, mark in ((present, ".hid"), (gone, ".migrated")):
             for name in nodes:
@@ -99,7 +109,7 @@ def _reader(framework: Framework, leaf: str) -> Callback:
                 driver = name.removeprefix(prefix).removesuffix(mark)
                 node = nodes.get(f"{prefix}{driver}.{leaf}")
                 value = None if node is None else node.get()
-                if isinstance(value, int):
+                if isinstance(value, int | float):
                     # A driver that left keeps its series, and one of its name goes on with it.
                     sums[driver] = sums.get(driver, 0) + value
         return [Observation(value, {"driver": driver}) for driver, value in sums.items()]

@@ -46,16 +46,24 @@ def our_threads() -> set[threading.Thread]:
     return {thread for thread in threading.enumerate() if thread.name.startswith("opencrypto")}
 
 
-def open_fds() -> set[tuple[int, str]]:
-    """Return each open descriptor with what it leads to."""
+def open_fds() -> set[int]:
+    """Return the numbers of the open descriptors; what they lead to is asked of few."""
     found = set()
     for entry in os.listdir("/proc/self/fd"):  # noqa: PTH208 - quicker, and this runs twice a test
         try:
-            target = os.readlink(f"/proc/self/fd/{entry}")  # noqa: PTH115 - as above
+            os.get_inheritable(int(entry))  # the quickest that asks whether it is open
         except OSError:
             continue  # the descriptor by which the directory itself was read
-        found.add((int(entry), target))
+        found.add(int(entry))
     return found
+
+
+def target_of(fd: int) -> str:
+    """Return what a descriptor leads to; nothing, if it has been closed meanwhile."""
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}")  # noqa: PTH115 - a name, not a path
+    except OSError:
+        return ""
 
 
 class Housekeeper:
@@ -78,12 +86,11 @@ class Housekeeper:
         if not self._new_fds():
             return []
         gc.collect()  # only now: collecting after every test costs more than most tests
-        return [f"{fd} -> {target}" for fd, target in sorted(self._new_fds())]
+        return [f"{fd} -> {target}" for fd, target in self._new_fds().items()]
 
-    def _new_fds(self) -> set[tuple[int, str]]:
-        return {
-            (fd, target) for fd, target in open_fds() - self.fds if not target.startswith(LAZY_FDS)
-        }
+    def _new_fds(self) -> dict[int, str]:
+        new = {fd: target_of(fd) for fd in sorted(open_fds() - self.fds)}
+        return {fd: to for fd, to in new.items() if to and not to.startswith(LAZY_FDS)}
 
     def check(self, where: str) -> None:
         """Fail, naming what `where` has left behind."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -52,3 +54,12 @@ def give_away(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
     else:
         monkeypatch.setattr(os, "geteuid", lambda: NOBODY)
+
+
+@pytest.fixture
+def common() -> Iterator[Path]:
+    """Give a folder that all may write, without the sticky bit, and reach."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o777)
+    yield folder
+    shutil.rmtree(folder)

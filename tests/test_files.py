@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 import resource
-import shutil
 import stat
-import tempfile
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from opencrypto import UsageError
 from opencrypto.files import PRIVATE, PUBLIC, read_private, writing
-from tests.other_users import NOBODY, SOMEBODY, give_away, only_root, run_as
+from tests.other_users import NOBODY, SOMEBODY, common, give_away, only_root, run_as
+
+__all__ = ["common"]
 
 
 def write(path: Path | str, content: bytes = b"new", mode: int = PRIVATE) -> None:
@@ -27,15 +26,6 @@ def write(path: Path | str, content: bytes = b"new", mode: int = PRIVATE) -> Non
 def leftovers(folder: Path) -> list[str]:
     """Name what is in a folder and hidden."""
     return [path.name for path in folder.iterdir() if path.name.startswith(".")]
-
-
-@pytest.fixture
-def common() -> Iterator[Path]:
-    """A folder that all may write, without the sticky bit, and reach."""
-    folder = Path(tempfile.mkdtemp())
-    folder.chmod(0o777)
-    yield folder
-    shutil.rmtree(folder)
 
 
 # Whole, or not at all.

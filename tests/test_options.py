@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import pickle
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -225,6 +226,9 @@ def test_a_secret_is_shown_nowhere(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         settings(path).of("card", [chosen])
     assert "271828" not in str(caught.value)
+    assert "1111" not in str(caught.value) + chosen.type_name + repr(chosen)
+    with pytest.raises(TypeError, match="not pickled"):
+        pickle.dumps(options)
 
 
 def test_a_secret_in_a_file_that_others_may_read_is_refused(tmp_path: Path) -> None:

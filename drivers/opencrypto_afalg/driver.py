@@ -244,8 +244,8 @@ class AfalgDriver(Driver):
             try:
                 run(crp)
             except Exception as error:
-                log.error("driver %s: %s in a worker", self.name, type(error).__name__)
                 crp.fail(errno.EIO, f"driver {self.name} raised {type(error).__name__}")
+                self.raised(error)
             self.done(crp)  # no copy of it: see Driver.done
 
         def process(crp: Cryptop, hint: int) -> int:

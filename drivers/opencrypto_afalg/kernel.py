@@ -27,7 +27,6 @@ _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _HEADER: Final = struct.Struct("=IHHII")
 _USER_ALG: Final = struct.Struct("=64s64s64sIIII")
 ALG_KERN_DRIVER_ONLY: Final = 0x1000
-ALG_INTERNAL: Final = 0x2000
 ALG_ALLOCATES_MEMORY: Final = 0x10000
 
 # From this version on every bind passes over what a device would serve, silently (and a mask that

@@ -136,6 +136,3 @@ def authenc_name(cipher: int, mac: int) -> Name | None:
     if inner is None or not names or not names[0].name.startswith(("hmac(", "xcbc(")):
         return None
     return Name("aead", f"authenc({names[0].name},{inner})")
-
-
-RNG: Final = Name("rng", "stdrng")

@@ -40,7 +40,7 @@ class NullDriver(Driver):
     def __init__(self) -> None:
         self._maclens: dict[int, int] = {}  # to put in, look up and pop is one step each
 
-    def refusal(self, ini: Sequence[Cryptoini], profile: Profile) -> str:
+    def refusal(self, ini: Sequence[Cryptoini], profile: Profile, named: bool = False) -> str:
         """Take one MAC in a session; the framework opens several sessions for a chain with more."""
         macs = [cri for cri in ini if cri.alg == CRYPTO_NULL_HMAC]
         return "makes one MAC in a session" if len(macs) > 1 else ""

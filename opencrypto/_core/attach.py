@@ -11,10 +11,12 @@ import functools
 import re
 import threading
 import time
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from opencrypto._core.bugs import DriverBugs
+from opencrypto._core.depth import Depth
 from opencrypto._core.driver_table import DriverTable
 from opencrypto._core.errands import Errands
 from opencrypto._core.key_requests import KeyRequests
@@ -24,13 +26,13 @@ from opencrypto._core.requests import Dispatcher
 from opencrypto._core.sessions import Sessions
 from opencrypto._core.slots import Slot
 from opencrypto._log import log
-from opencrypto._request.key import KOPS
+from opencrypto._request.key import KOPS, Cryptkop
 from opencrypto._request.sid import lid_of
 from opencrypto._request.symmetric import Cryptop
 from opencrypto._state import IllegalTransition, SlotEvent, SlotState
 from opencrypto._threads import started
 from opencrypto.constants import CRYPTO_ALG_FLAG_SUPPORTED, CRYPTO_ASYMQ, CRYPTO_SYMQ
-from opencrypto.driver import CLASS_NAMES, Capability, Driver, Rule, detached
+from opencrypto.driver import CLASS_NAMES, Capability, Driver, KeyCapability, Rule, detached
 from opencrypto.exceptions import BusyError, UsageError
 from opencrypto.xform import FACTS
 
@@ -39,6 +41,9 @@ if TYPE_CHECKING:
 
 DETACH_TIMEOUT: Final = 10.0
 """Seconds that a driver has to answer what it has taken, when it is detached or leaves."""
+
+MAX_ALIGNMENT: Final = 1 << 16
+"""Bytes: a page of the largest kind that processors commonly have."""
 
 GRACE: Final = 0.05
 """Seconds between two looks at a driver that another thread detaches, and may give up."""
@@ -148,7 +153,9 @@ class Attachments:
         """Give a driver requests again, of the kinds that `what` names."""
         if what & ~(CRYPTO_SYMQ | CRYPTO_ASYMQ) or not what:
             raise UsageError("unblock takes CRYPTO_SYMQ, CRYPTO_ASYMQ, or both")
-        slot = self._drivers.get(hid)
+        self._unblock(self._drivers.get(hid), what)
+
+    def _unblock(self, slot: Slot, what: int) -> None:
         if what & CRYPTO_SYMQ:
             self._dispatcher.lane.unblock(slot)
         if what & CRYPTO_ASYMQ:
@@ -162,6 +169,15 @@ class Attachments:
         self._await_namesake(driver)
         if any(slot.driver is driver for slot in self._drivers):
             raise BusyError(f"driver {driver.name} is attached already; detach it first")
+        _own(driver)
+        try:
+            return self._attach(driver, origin, selftest=selftest, timeout=timeout)
+        except BaseException:
+            if all(slot.driver is not driver for slot in self._drivers):
+                _disown(driver)
+            raise
+
+    def _attach(self, driver: Driver, origin: Origin, *, selftest: bool, timeout: float) -> int:
         done: Callable[[Cryptop], None] = self._dispatcher.done
         failed: dict[int, str] = {}
         if selftest:
@@ -172,19 +188,9 @@ class Attachments:
         slot.driver = driver
         slot.origin = origin
         slot.sym.failed = failed
-        setattr(driver, "done", done)  # noqa: B010 - shadows a method
-        driver.kdone = functools.partial(self._key_requests.done, by=slot.keys.inflight)
-        driver.unblock = functools.partial(self.unblock, slot.hid)
-        report = functools.partial(self._bugs.report, Rule.PROCESS_RAISED, slot.name)
-        setattr(driver, "raised", report)  # noqa: B010 - shadows a method
-        setattr(driver, "leave", functools.partial(self.leave, slot))  # noqa: B010 - likewise
         self._drivers.departed.reasons.pop(slot.name, None)
+        self._connect(driver, slot, done)
         with slot.lock:
-            slot.sym.newsession = driver.newsession
-            slot.sym.freesession = driver.freesession
-            slot.sym.number_of = lid_of
-            slot.sym.process = driver.process
-            slot.keys.process = driver.kprocess
             for alg, capability in driver.capabilities.items():
                 if alg not in failed:
                     self._add(slot, alg, min(capability.maxlen * 8, 0xFFFF), 0)
@@ -203,6 +209,27 @@ class Attachments:
             raise UsageError("the framework is closed; make a new one")
         return slot.hid
 
+    def _connect(self, driver: Driver, slot: Slot, done: Callable[[Cryptop], None]) -> None:
+        """Give a driver its ports, and its slot the driver's methods."""
+        kdone: Callable[[Cryptkop], None]
+        kdone = functools.partial(self._key_requests.done, by=slot.keys.inflight)
+        slot.sym.newsession = driver.newsession
+        slot.sym.freesession = driver.freesession
+        slot.sym.number_of = lid_of
+        slot.sym.process = driver.process
+        slot.keys.process = driver.kprocess
+        if driver.max_inflight:
+            depth = Depth(driver.max_inflight, functools.partial(self._unblock, slot))
+            done, kdone = depth.port(done), depth.port(kdone)
+            slot.keys.process = depth.of_key_requests(driver.kprocess)
+            slot.depth = depth
+        setattr(driver, "done", done)  # noqa: B010 - shadows a method
+        driver.kdone = kdone
+        driver.unblock = functools.partial(self.unblock, slot.hid)
+        report = functools.partial(self._bugs.report, Rule.PROCESS_RAISED, slot.name)
+        setattr(driver, "raised", report)  # noqa: B010 - shadows a method
+        setattr(driver, "leave", functools.partial(self.leave, slot))  # noqa: B010 - likewise
+
     def leave(self, slot: Slot, reason: str) -> None:
         """
         Have a driver leave by its own word: see `Driver.leave`.
@@ -211,20 +238,24 @@ class Attachments:
         """
         if not isinstance(reason, str):
             raise UsageError(f"a reason is a text, not {type(reason).__name__}")
-        reason = reason or "it gave no reason"
+        before = slot.state
         try:
             slot.move(SlotEvent.UNREGISTER)
-        except IllegalTransition:
-            return  # it leaves already
-        try:
-            slot.reason = reason
+            slot.reason = reason or "it gave no reason"
             self._drivers.departed.note(slot)
             slot.sym.algs.clear()
             slot.keys.ops.clear()
+        except IllegalTransition:
+            return  # it leaves already
         finally:
-            self._errands.add((self._go, (slot,)))
-            self._errands.hurry()
-        log.warning("driver_left", driver=slot.name, hid=slot.hid, reason=reason)
+            if slot.state is not before:  # then somebody must see it off, whatever interrupts us
+                try:
+                    self._errands.add((self._go, (slot,)))
+                    self._errands.hurry()
+                except BaseException:  # of a signal handler
+                    self._errands.hurry()
+                    raise
+        log.warning("driver_left", driver=slot.name, hid=slot.hid, reason=slot.reason)
 
     def _go(self, slot: Slot) -> None:
         """Do the rest of `leave`, by a thread: the driver may take its time."""
@@ -320,12 +351,11 @@ class Attachments:
         if slot.driver is not None:
             if not slot.closed:
                 self._close(slot.driver, slot)
-            for port in Driver.ports:
-                setattr(slot.driver, port, detached)
-            for method in ("leave", "raised"):
-                vars(slot.driver).pop(method, None)
+            _disconnect(slot.driver)
         # After close(), which may still answer key requests or hand them back.
         self._reclaim_keys(slot)
+        if slot.driver is not None:
+            _disown(slot.driver)
         slot.driver = None  # only now: from here on its id may be another's
         seen_off = slot.seen_off
         self._drivers.release(slot)
@@ -343,6 +373,28 @@ class Attachments:
             slot.keys.ops.clear()
         finally:
             self._withdraw(slot)
+
+    def after_fork(self) -> None:
+        """
+        Have the drivers that belong to one process leave in a forked child.
+
+        Nothing of theirs is called: the device is the parent's, which goes on with it.
+        """
+        for slot in list(self._drivers):
+            driver = slot.driver
+            if driver is None or not driver.exclusive:
+                continue
+            _disconnect(driver)
+            _disown(driver)
+            _inherited.add(driver)
+            slot.sym.freesession = None
+            slot.closed = True
+            slot.reason = slot.reason or "it belongs to the process that forked this one"
+            self._drivers.departed.note(slot)
+            self._begin_to_leave(slot)
+            slot.driver = None
+            self._drivers.check_drained(slot)
+            slot.seen_off.set()
 
     def _withdraw(self, slot: Slot) -> None:
         """Take from a driver that leaves its sessions, and what is queued for it."""
@@ -375,6 +427,47 @@ class Attachments:
         except BaseException as error:
             slot.closed = True
             self._bugs.report(Rule.CLOSE, slot.name, error)
+
+
+_owned: Final[dict[str, weakref.ref[Driver]]] = {}
+"""The drivers of this process that are exclusive and attached, by name."""
+
+_inherited: Final[weakref.WeakSet[Driver]] = weakref.WeakSet()
+"""Those that were attached before this process was forked, and are its parent's."""
+
+
+def _own(driver: Driver) -> None:
+    """Note that an exclusive driver is attached, unless one of its name is."""
+    if not driver.exclusive:
+        return
+    if driver in _inherited:
+        raise BusyError(
+            f"driver {driver.name} was attached before a fork and is the parent's; make another"
+        )
+    mine = weakref.ref(driver)
+    holder = _owned.setdefault(driver.name, mine)()  # one step: only one of two comes first
+    if holder is None:  # it was dropped while it was attached, with its framework
+        _owned[driver.name] = mine
+    elif holder is not driver:
+        raise BusyError(
+            f"driver {driver.name} has one owner, and is attached to another framework of this "
+            "process; detach it there"
+        )
+
+
+def _disown(driver: Driver) -> None:
+    """Note that an exclusive driver is attached no more."""
+    owner = _owned.get(driver.name)
+    if driver.exclusive and owner is not None and owner() is driver:
+        _owned.pop(driver.name, None)
+
+
+def _disconnect(driver: Driver) -> None:
+    """Take a driver's ports away."""
+    for port in Driver.ports:
+        setattr(driver, port, detached)
+    for method in ("leave", "raised"):
+        vars(driver).pop(method, None)
 
 
 def _is_held_up(slot: Slot) -> bool:
@@ -420,6 +513,24 @@ def _check_driver(driver: Driver) -> None:
     for alg, capability in driver.capabilities.items():
         if not isinstance(capability, Capability):
             raise UsageError(f"driver {name}: {FACTS[alg].name} needs a Capability()")
+        if capability.direction not in ("", "encrypt", "decrypt"):
+            raise UsageError(f"driver {name}: no direction: {capability.direction!r}")
+    for fact in ("max_sessions", "max_inflight"):
+        most = getattr(driver, fact)
+        if isinstance(most, bool) or not isinstance(most, int) or most < 0:
+            raise UsageError(f"driver {name}: {fact} is a number, 0 or more, not {most!r}")
+    lines: object = driver.alignment
+    if type(lines) is not int or lines < 1 or lines & (lines - 1) or lines > MAX_ALIGNMENT:
+        raise UsageError(
+            f"driver {name}: alignment is a power of two up to {MAX_ALIGNMENT}, not {lines!r}"
+        )
+    for fact in ("exclusive", "only_if_named"):
+        if not isinstance(getattr(driver, fact), bool):
+            raise UsageError(f"driver {name}: {fact} is True or False")
     unknown = [op for op in driver.keyops if op not in KOPS]
     if unknown:
         raise UsageError(f"driver {name} claims unknown key operations: {unknown}")
+    if isinstance(driver.keyops, Mapping):
+        for op, each in driver.keyops.items():
+            if not isinstance(each, KeyCapability):
+                raise UsageError(f"driver {name}: {KOPS[op].name} needs a KeyCapability()")

@@ -20,6 +20,7 @@ from opencrypto._core.attach import DETACH_TIMEOUT, Attachments
 from opencrypto._core.bugs import DriverBugs
 from opencrypto._core.driver_table import DriverTable
 from opencrypto._core.key_requests import KeyRequests
+from opencrypto._core.lasting import Lasting
 from opencrypto._core.moving import Moving
 from opencrypto._core.opening import Opening
 from opencrypto._core.plugins import Plugins
@@ -107,7 +108,7 @@ class Framework:
         self._settings = Settings()
         self._bugs = DriverBugs()
         self._drivers = DriverTable()
-        wires = Wires(self._settings)
+        wires = Wires(self._settings, Lasting(self._drivers))
         self._errands = wires.errands
         self._sessions = Sessions(self._drivers, self._bugs, wires.errands)
         self._opening = Opening(
@@ -128,6 +129,7 @@ class Framework:
             callbacks,
             wires.errands,
             wires.leave,
+            wires.blocked,
             wires.kick_requests,
             wires.kick_returns,
         )
@@ -146,6 +148,7 @@ class Framework:
             callbacks,
             wires.errands,
             wires.leave,
+            wires.blocked,
             wires.kick_requests,
             wires.kick_returns,
             wires.user_class,
@@ -163,6 +166,8 @@ class Framework:
         self._requests = wires.requests = interrupt(
             "opencrypto-requests", wires.run_requests, wires.requests_wait
         )
+        if isinstance(self._requests, ThreadInterrupt):
+            self._requests.pause = wires.lasting.pause
         self._returns = wires.returns = interrupt(
             "opencrypto-returns", wires.run_returns, wires.returns_wait
         )
@@ -748,6 +753,7 @@ class Framework:
         self._dispatcher.after_fork()
         self._key_requests.after_fork()
         self._sessions.after_fork()
+        self._attachments.after_fork()
 
     def __enter__(self) -> Self:
         return self

@@ -18,20 +18,21 @@ from opencrypto.exceptions import CryptoError
 Done = Callable[[Cryptop], None]
 
 
-def checked(chain: Chain, process: Process, done: Done) -> Process:
+def checked(chain: Chain, process: Process, done: Done, alignment: int = 1) -> Process:
     """
     Put the framework's checks before a driver's ``process``.
 
-    It then works on a copy where the request's memory may be shared (`_rules.lending`). Most
-    requests have the usual shape, in memory of this process alone: a look at them will do.
+    It then works on a copy where the request's memory may be shared, or is not aligned as the
+    driver wants it (`_rules.lending`). Most requests have the usual shape, in memory of this
+    process alone: a look at them will do.
     """
     from opencrypto._rules.shapes import OF_MALFORMED, recognise  # with hmac, for the first session
 
-    is_sound = None if chain.profile.shared else recognise(chain)
+    is_sound = None if chain.profile.shared or alignment > 1 else recognise(chain)
 
     def guarded(crp: Cryptop, hint: int) -> int:
         try:
-            loan = lend(check(crp, chain), chain)
+            loan = lend(check(crp, chain), chain, alignment)
         except CryptoError as error:
             crp.fail_for(error)
             done(crp)

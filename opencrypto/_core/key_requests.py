@@ -19,7 +19,8 @@ a choice per request do not matter here, and there they would.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from time import monotonic
 from typing import Final, NoReturn
 
 from opencrypto._core import selection as _select
@@ -56,16 +57,18 @@ class Routing:
         pinned: The one driver that may, if the consumer named one.
         tried: The drivers that had it and did not answer it.
         slot: The driver that has it, or has it queued.
+        reasons: Why drivers that have the operation were passed over, by name.
         kept: A driver, its queue or the consumer has it, so that nothing is left to be done if an
             exception comes.
     """
 
-    __slots__ = ("hard", "kept", "pinned", "slot", "tried")
+    __slots__ = ("hard", "kept", "pinned", "reasons", "slot", "tried")
 
     def __init__(self, hard: int, pinned: Slot | None) -> None:
         self.hard = hard
         self.pinned = pinned
         self.kept = False
+        self.reasons: dict[str, str] = {}
         self.tried: set[Slot] = set()  # a driver that comes back has another
         self.slot: Slot | None = None
 
@@ -81,6 +84,7 @@ class KeyRequests:
         callbacks: Callbacks,
         errands: Errands,
         leave: Callable[[Slot, str], None],
+        blocked: Callable[[], None],
         kick_requests: Callable[[], None],
         kick_returns: Callable[[], None],
         user_class: Callable[[], int | None],
@@ -92,7 +96,7 @@ class KeyRequests:
         self._return = self.returns.append
         self._user_class = user_class  # `hard` for user programs; None if they may do nothing
         self.lane: Lane[Cryptkop] = Lane(
-            CRYPTO_ASYMQ, TURN, _queue_of, self._run_queued, kick_requests, observers
+            CRYPTO_ASYMQ, TURN, _queue_of, self._run_queued, kick_requests, observers, blocked
         )
         self._counts = Counts()
         self._local = LocalCounts(self._counts)
@@ -140,6 +144,7 @@ class KeyRequests:
             slot = self._choose(krp, routing)
         if slot is None:
             why = "the driver that had it left" if routing.tried else "none is attached"
+            why = "; ".join(f"{name} {said}" for name, said in routing.reasons.items()) or why
             krp.fail(errno.ENODEV, f"no driver for {kop_name(krp.op)}: {why}; attach one")
             self._complete(krp, routing, sync=False)
 
@@ -152,12 +157,25 @@ class KeyRequests:
             if krp.op in slot.keys.ops
             and slot not in routing.tried
             and slot.state is SlotState.ACTIVE
-            and not _select.class_refusal(slot.tier, routing.hard)
+            and not self._passed_over(slot, krp, routing)
         ]
         chosen = min(slots, key=_rank, default=None)
         if chosen is not None and routing.pinned is None:
             chosen.announce(kop_name(krp.op))
         return chosen
+
+    def _passed_over(self, slot: Slot, krp: Cryptkop, routing: Routing) -> bool:
+        """Tell whether a driver that has the operation may not serve a request, and note why."""
+        reason = _select.class_refusal(slot.tier, routing.hard)
+        driver = slot.driver  # once: it may be leaving meanwhile
+        if not reason and driver is not None:
+            if driver.only_if_named and routing.pinned is None:
+                reason = "is used only if it is named"
+            elif isinstance(driver.keyops, Mapping):
+                reason = driver.keyops[krp.op].refusal(krp)
+        if reason:
+            routing.reasons[slot.name] = reason
+        return bool(reason)
 
     def _enter(self, krp: Cryptkop, routing: Routing, slot: Slot) -> bool:
         """Hand a request to a driver, or queue it there; False if that driver has just left."""
@@ -172,6 +190,7 @@ class KeyRequests:
         krp.hid = slot.hid
         counts.depth = depth + 1
         try:
+            krp.since = monotonic()
             with slot.lock:
                 inflight.add(krp)
                 unblocks = queue.unblocks
@@ -244,6 +263,7 @@ class KeyRequests:
         queue = slot.keys.queue
         items = queue.items
         inflight = slot.keys.inflight
+        now = monotonic()
         held = False
         stays = False
         try:
@@ -255,8 +275,9 @@ class KeyRequests:
                 if stays:
                     krp.state = QUEUED
                     routing.kept = True
-                    if unblocks == queue.unblocks:
+                    if unblocks == queue.unblocks and not queue.blocked:
                         queue.blocked = True
+                        queue.blocked_at = now
                     items.appendleft(krp)
             if held and not stays:
                 inflight.discard(krp)
@@ -445,7 +466,10 @@ class KeyRequests:
         """Return the mask of the operations that drivers of the classes asked for have."""
         mask = 0
         for slot in self._drivers:
-            if slot.state is SlotState.ACTIVE and not _select.class_refusal(slot.tier, hard):
+            named = slot.driver is not None and slot.driver.only_if_named
+            if named or slot.state is not SlotState.ACTIVE:
+                continue
+            if not _select.class_refusal(slot.tier, hard):
                 for op in slot.keys.ops:
                     mask |= KOPS[op].feature
         return mask

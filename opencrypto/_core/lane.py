@@ -34,6 +34,7 @@ class Lane(Generic[R]):
             unblocks. It holds no lock.
         kick: Has the request interrupt run.
         observers: Who is told that a driver is blocked, or is no more.
+        blocked: Hears that a driver is blocked.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Lane(Generic[R]):
         hand_over: Callable[[Slot, R, int, int], None],
         kick: Callable[[], None],
         observers: Observers,
+        blocked: Callable[[], object],
     ) -> None:
         self._what = what
         self._turn = turn
@@ -51,6 +53,7 @@ class Lane(Generic[R]):
         self._hand_over = hand_over
         self._kick = kick
         self._observers = observers
+        self._blocked = blocked
         self._ready: deque[Slot] = deque()  # appending and taking are atomic
 
     def see_to(self, slot: Slot) -> None:
@@ -72,6 +75,7 @@ class Lane(Generic[R]):
     def refused(self, slot: Slot) -> None:
         """Tell of a driver that it refused a request, which is at the head of its queue again."""
         if self._queue_of(slot).blocked:
+            self._blocked()
             self._observers.blocked(slot.hid, self._what)
         self.see_to(slot)
 

@@ -25,7 +25,7 @@ from opencrypto._rules.chain import Chain, as_inis
 from opencrypto._rules.profile import Profile
 from opencrypto._state import SlotState
 from opencrypto.driver import Driver, Process, Rule
-from opencrypto.exceptions import CryptoError, DriverBug, NoDriverError, UsageError
+from opencrypto.exceptions import CryptoError, DriverBug, LimitError, NoDriverError, UsageError
 
 Compose = Callable[[Lineage[Session]], Session | None]
 """Opens a session on several drivers, or returns None."""
@@ -114,7 +114,7 @@ class Opening:
         """
         slots = {slot.hid: slot for slot in self._drivers if lineage.admits(slot)}
         asked, reasons = _select.order(
-            (self._candidate(slot, lineage.chain) for slot in slots.values()),
+            (self._candidate(slot, lineage) for slot in slots.values()),
             lineage.hard if lineage.pin is None else 0,  # the driver's class is in the pin
         )
         refusal: CryptoError | None = None
@@ -132,9 +132,9 @@ class Opening:
             reasons[candidate.name] = "left meanwhile"
         raise _no_driver(lineage, reasons, refusal)
 
-    def _candidate(self, slot: Slot, chain: Chain) -> _select.Candidate:
+    def _candidate(self, slot: Slot, lineage: Lineage[Session]) -> _select.Candidate:
         try:
-            refusal = slot.refusal(chain)
+            refusal = slot.refusal(lineage.chain, named=lineage.pin is not None)
             if not isinstance(refusal, str):
                 raise TypeError
         except Exception as error:
@@ -154,12 +154,13 @@ class Opening:
                 plain = slot.sym.process
                 if slot.state is not SlotState.ACTIVE or plain is None:
                     return None
+                if slot.is_full:
+                    raise LimitError(f"driver {slot.name} has as many sessions as it takes")
                 slot.calls.add(call)
             sid, process = opened = self._ask(slot, lineage)
             kind = self._sessions.chain_numbers.number(cri.alg for cri in chain.inis)
-            process = process or checked(chain, plain, self._done)
-            process = promised(chain, process, self._done)
-            session = Session(sid, slot, lineage, process, kind)
+            whole = self._guarded(slot, chain, process or plain, compiled=process is not None)
+            session = Session(sid, slot, lineage, whole, kind)
             lid = session.lid
             chain.hold(session)
             session.refresh(watched=self._sessions.watched)
@@ -230,6 +231,15 @@ class Opening:
         finally:
             for sid in held:
                 self._sessions.tell_driver(slot, sid)
+
+    def _guarded(self, slot: Slot, chain: Chain, process: Process, *, compiled: bool) -> Process:
+        """Put before a driver's ``process`` what its requests must pass."""
+        alignment = slot.driver.alignment if slot.driver is not None else 1
+        if slot.depth is not None:
+            process = slot.depth.of_requests(process)
+        if alignment > 1 or not compiled:
+            process = checked(chain, process, self._done, alignment)
+        return promised(chain, process, self._done)
 
     def _number_in_use(self, slot: Slot, lid: int) -> DriverBug:
         self._bugs.report(Rule.SESSION_NUMBER, slot.name)

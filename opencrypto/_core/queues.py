@@ -40,16 +40,20 @@ class RequestQueue(Generic[R]):
     Attributes:
         items: The requests, the next one first.
         blocked: The driver answered ERESTART and has not unblocked since.
+        blocked_at: When it did, the last time, on the clock of `time.monotonic`.
+        said_at: When it was last said that it stays so (`opencrypto._core.lasting`).
         unblocks: How often it has unblocked, ever. If that has changed since the driver was asked,
             it unblocked while it refused, and is asked again rather than marked as blocked.
         scheduled: The request interrupt knows that there is work here.
     """
 
-    __slots__ = ("blocked", "items", "scheduled", "unblocks")
+    __slots__ = ("blocked", "blocked_at", "items", "said_at", "scheduled", "unblocks")
 
     def __init__(self) -> None:
         self.items: deque[R] = deque()
         self.blocked = False
+        self.blocked_at = 0.0
+        self.said_at = 0.0
         self.unblocks = 0
         self.scheduled = False
 

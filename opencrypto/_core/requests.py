@@ -23,7 +23,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 from functools import partial
-from time import perf_counter_ns
+from time import monotonic, perf_counter_ns
 from typing import Any, Final, NoReturn
 
 from opencrypto._core.bugs import DriverBugs
@@ -87,6 +87,7 @@ class Dispatcher:
         callbacks: Callbacks,
         errands: Errands,
         leave: Callable[[Slot, str], None],
+        blocked: Callable[[], None],
         kick_requests: Callable[[], None],
         kick_returns: Callable[[], None],
     ) -> None:
@@ -98,7 +99,7 @@ class Dispatcher:
         self.returns: ReturnQueue[Cryptop] = ReturnQueue(kick_returns)
         self._return = self.returns.append
         self.lane: Lane[Cryptop] = Lane(
-            CRYPTO_SYMQ, TURN, _queue_of, self._run_queued, kick_requests, observers
+            CRYPTO_SYMQ, TURN, _queue_of, self._run_queued, kick_requests, observers, blocked
         )
         self._without_session = Counts()  # requests that never had a driver
         self._local = LocalCounts(self._without_session)
@@ -143,6 +144,7 @@ class Dispatcher:
             if crp.etype:
                 crp.fail(0)
             crp.holder = session
+            crp.since = 0.0
             inflight.add(crp)
             straight = session.straight and slot.straight
             if not straight:
@@ -165,7 +167,10 @@ class Dispatcher:
         except BaseException as error:
             self._escaped(crp, session, error)
         else:
-            if answer:
+            if not answer:
+                if crp.state == SUBMITTED:
+                    crp.since = monotonic()  # it was not answered at once
+            else:
                 receipt = [crp]  # empty once it is queued again, whatever interrupts us then
                 try:
                     self._not_taken(crp, session, answer, unblocks, receipt)
@@ -221,7 +226,7 @@ class Dispatcher:
         counts = slot.local.counts
         queue = slot.sym.queue
         items = queue.items
-        queued = due = False
+        queued = due = turned_away = False
         if crp.state:
             self._refuse(crp)
             return
@@ -232,6 +237,7 @@ class Dispatcher:
             if crp.etype:
                 crp.fail(0)
             crp.holder = session
+            crp.since = monotonic()
             session.inflight.add(crp)
             self.watcher.stamp_dispatched(crp, session)
             with slot.lock:
@@ -251,11 +257,12 @@ class Dispatcher:
                 return
             counts.sizes[kind] += 1
             counts.bytes += size
+            turned_away = True
             self._turn_away(crp, session)
         except BaseException:  # of a signal handler
             if queued:
                 self.lane.surely_see_to(slot)
-            elif crp in session.inflight:
+            elif not turned_away or crp in session.inflight:
                 self._let_go(crp, session)
             raise
         finally:
@@ -429,7 +436,7 @@ class Dispatcher:
         try:
             self._put_back(crp, session, unblocks, receipt, queued=queued)
             if not receipt:
-                if slot.sym.queue.blocked:
+                if slot.sym.queue.blocked and slot.depth is None:  # else it is as it should be
                     self._blocked.warning(slot.name)
                 self.lane.refused(slot)
             else:
@@ -451,17 +458,20 @@ class Dispatcher:
         slot = session.slot
         queue = slot.sym.queue
         items = queue.items
+        now = monotonic()
         with slot.lock:
             # A session that is being freed too: this request was accepted before.
             kept = session.state is LIVE or session.state is DRAINING
             if kept and slot.state is ACTIVE:
                 # One step, as in `_detour`.
                 crp.state = QUEUED
+                crp.since = crp.since or now
                 session.straight = False
                 if not queued:
                     session.queued += 1
-                if unblocks == queue.unblocks:
+                if unblocks == queue.unblocks and not queue.blocked:
                     queue.blocked = True
+                    queue.blocked_at = now
                     slot.straight = False
                 del receipt[:]
                 items.appendleft(crp)

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from opencrypto._core.depth import Depth
 from opencrypto._core.lineage import Lineage
 from opencrypto._core.origins import Origin
 from opencrypto._core.queues import RequestQueue
@@ -224,6 +225,7 @@ class Slot:
         is_driver: Whether it is a driver's, and no virtual sessions': one that may leave, and
             whose counts are in the totals, as those of the virtual ones' parts are.
         reason: Why its driver left, if it has said that it does.
+        depth: The places that its driver has for requests; None if it has any number.
     """
 
     __slots__ = (
@@ -232,6 +234,7 @@ class Slot:
         "closed",
         "closing",
         "counts",
+        "depth",
         "drained",
         "driver",
         "flags",
@@ -273,6 +276,7 @@ class Slot:
         self.origin = Origin()
         self.is_driver = True
         self.reason = ""
+        self.depth: Depth | None = None
         self._announced = False
 
     def announce(self, what: object) -> None:
@@ -308,8 +312,14 @@ class Slot:
         ]
         return ", and ".join(said)
 
-    def refusal(self, chain: Chain) -> str:
-        """Say why this driver cannot serve a chain, or return an empty string."""
+    def refusal(self, chain: Chain, *, named: bool = False) -> str:
+        """
+        Say why this driver cannot serve a chain, or return an empty string.
+
+        Args:
+            chain: The chain.
+            named: Whether the consumer has named this driver.
+        """
         if self.state is not SlotState.ACTIVE or self.sym.newsession is None:
             return "is leaving" if self.state is SlotState.CLEANUP else "serves no algorithm"
         missing = [alg for alg in chain.positions if alg not in self.sym.algs]
@@ -320,11 +330,25 @@ class Slot:
             return "takes no key by its serial number"
         if driver is None:
             return ""
+        if driver.only_if_named and not named:
+            return f"is used only if it is named: driver={self.name!r}"
+        if self.is_full:
+            return f"has as many sessions as it takes, {driver.max_sessions}"
         for cri in chain.inis:
-            refusal = driver.capabilities[cri.alg].refusal(cri)
+            capability = driver.capabilities[cri.alg]
+            refusal = capability.refusal(cri)
             if refusal:
                 return f"{refusal} for {alg_name(cri.alg)}"
-        return driver.refusal(chain.inis, chain.profile)
+            if capability.direction not in ("", chain.profile.direction):
+                way = capability.direction
+                return f"can only {way} by {alg_name(cri.alg)}; promise Profile(direction={way!r})"
+        return driver.refusal(chain.inis, chain.profile, named)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the driver takes no more sessions; those being opened and freed count."""
+        most = self.driver.max_sessions if self.driver is not None else 0
+        return 0 < most <= len(self.sym.sessions) + len(self.calls)
 
     def after_fork(self, lock: threading.RLock) -> None:
         """Begin, in a forked child, with no request and no call: they are the parent's."""
@@ -337,6 +361,8 @@ class Slot:
         for krp in self.keys.inflight:
             let_go(krp)
         self.keys.inflight.clear()
+        if self.depth is not None:
+            self.depth.after_fork()
 
     def __repr__(self) -> str:
         return f"<Slot {self.hid} {self.name} {self.state} sessions={len(self.sym.sessions)}>"

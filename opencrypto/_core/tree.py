@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from opencrypto._core.driver_table import DriverTable
+from opencrypto._core.queues import RequestQueue
 from opencrypto._core.returns import Request, ReturnQueue
 from opencrypto._core.sessions import Sessions
 from opencrypto._core.slots import Session, Slot
@@ -25,7 +26,8 @@ from opencrypto._measure.counters import (
 )
 from opencrypto._measure.histogram import BOUNDS
 from opencrypto._measure.timing import PHASES, Phase
-from opencrypto._request.symmetric import alg_name
+from opencrypto._request.key import Cryptkop
+from opencrypto._request.symmetric import Cryptop, alg_name
 from opencrypto.driver import CLASS_NAMES
 from opencrypto.sysctl import Node, Sysctl, Value
 from opencrypto.xform import FACTS
@@ -44,6 +46,9 @@ LEVELS: Final = {
     "inflight": "requests accepted and not answered yet",
     "queued": "requests that wait for the driver",
     "blocked": "1 while the driver takes no requests",
+    "blocked_for": "seconds that the driver has taken no requests, 0 if it takes them",
+    "oldest_inflight": "age in seconds of the oldest request that the driver has not answered",
+    "oldest_queued": "age in seconds of the oldest request that waits for the driver",
 }
 """What goes up and down with each driver: the words of all who show it."""
 
@@ -322,11 +327,74 @@ def _driver_nodes(look: Snapshot, driver: str, slot: Slot, counted: ThreadCounts
     yield Node.in_steps(f"{prefix}.inflight", LEVELS["inflight"], inflight)
     yield Node(f"{prefix}.queued", LEVELS["queued"], queued)
     yield Node(f"{prefix}.blocked", LEVELS["blocked"], blocked)
+    yield from _stuck_nodes(prefix, slot)
     for name, what in COUNTED.items():
         unit = "bytes" if name == "bytes" else ""
         yield Node(f"{prefix}.{name}", what, _attribute(counts, name), unit=unit)
     yield Node(f"{prefix}.algs", "algorithms it has", algs, type="string")
     yield from _phase_nodes(f"{prefix}.latency", PHASES["done"], lambda: look.phase(counts(), 1))
+
+
+def _stuck_nodes(prefix: str, slot: Slot) -> Iterator[Node]:
+    """What tells a driver that is stuck from one that is busy."""
+    queues = (slot.sym.queue, slot.keys.queue)
+
+    def blocked_for() -> float:
+        now = time.monotonic()
+        return max([now - each.blocked_at for each in queues if each.blocked], default=0.0)
+
+    def blocked_since() -> float:
+        lasts = blocked_for()
+        return round(time.time() - lasts, 3) if lasts else 0.0
+
+    def oldest_inflight() -> Iterator[float | None]:
+        now = time.monotonic()
+        since = min((_since(krp, now) for krp in slot.keys.inflight.copy()), default=now)
+        for some in _by_the_step(slot.sym.sessions.values()):
+            asked = (crp for session in some for crp in session.inflight.copy())
+            since = min(since, *(_since(crp, now) for crp in asked), now)
+            yield None
+        yield round(now - since, 3)
+
+    def oldest_queued() -> float:
+        now = time.monotonic()
+        heads = _heads(queues)
+        return round(now - min((_since(head, now) for head in heads), default=now), 3)
+
+    def seconds(name: str, get: Callable[[], float], text: str = "") -> Node:
+        return Node(f"{prefix}.{name}", text or LEVELS[name], get, type="number", unit="s")
+
+    yield seconds("blocked_for", lambda: round(blocked_for(), 3))
+    yield seconds("blocked_since", blocked_since, "when that began, seconds since 1970; 0 if not")
+    yield Node(
+        f"{prefix}.unblocked",
+        "times that the driver said it takes requests again",
+        lambda: sum(each.unblocks for each in queues),
+    )
+    yield Node.in_steps(
+        f"{prefix}.oldest_inflight",
+        LEVELS["oldest_inflight"],
+        oldest_inflight,
+        type="number",
+        unit="s",
+    )
+    yield seconds("oldest_queued", oldest_queued)
+
+
+def _heads(queues: Iterable[RequestQueue[Any]]) -> Iterator[Any]:
+    """Yield the request at the head of each queue."""
+    for queue in queues:
+        try:
+            yield queue.items[0]
+        except IndexError:
+            pass  # nothing waits
+
+
+def _since(request: Cryptop | Cryptkop, now: float) -> float:
+    """Tell since when a request waits; one that the driver is just called with, from now on."""
+    if not request.since:
+        request.since = now
+    return request.since
 
 
 def rest_branch(look: Snapshot) -> Iterator[Node]:

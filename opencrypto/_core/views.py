@@ -4,7 +4,7 @@ What a framework shows of itself: its drivers and its counters; by name they are
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,7 +13,7 @@ from opencrypto._core.slots import Slot
 from opencrypto._measure.counters import Stats, ThreadCounts, sum_counts
 from opencrypto._measure.timing import Phase
 from opencrypto._request.key import KOPS
-from opencrypto.driver import CLASS_NAMES, Capability
+from opencrypto.driver import CLASS_NAMES, Capability, Driver
 from opencrypto.xform import FACTS
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ class DriverInfo(NamedTuple):
         failed: Names of what it is not trusted with, and why: its known answers failed, or it
             withholds a key operation itself.
         remarks: What it says of itself, such as why it hands sessions back.
+        facts: What it is bound to, where that is not the usual: the word of `opencrypto.Driver`, or
+            the name of an algorithm or key operation, and what it says of it.
         sessions: How many it has open.
         queued: How many requests wait for it.
         blocked: Whether it takes none for now.
@@ -58,6 +60,7 @@ class DriverInfo(NamedTuple):
     absent: tuple[tuple[str, str], ...] = ()
     failed: tuple[tuple[str, str], ...] = ()
     remarks: tuple[str, ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()
     sessions: int = 0
     queued: int = 0
     blocked: bool = False
@@ -103,11 +106,31 @@ def _info(slot: Slot) -> DriverInfo:
         absent=_known(slot, lambda capability: capability.absence),
         failed=_failed(slot),
         remarks=tuple(slot.driver.remarks) if slot.driver is not None else (),
+        facts=tuple(_facts(slot.driver)) if slot.driver is not None else (),
         sessions=len(slot.sym.sessions),
         queued=len(slot.sym.queue),
         blocked=slot.sym.queue.blocked,
         **slot.origin.words,
     )
+
+
+def _facts(driver: Driver) -> Iterator[tuple[str, str]]:
+    """Yield what a driver is bound to, in the order of the words of `Driver`."""
+    for word in ("max_sessions", "max_inflight"):
+        if most := getattr(driver, word):
+            yield word, str(most)
+    if driver.alignment > 1:
+        yield "alignment", f"{driver.alignment} bytes"
+    for word in ("exclusive", "only_if_named"):
+        if getattr(driver, word):
+            yield word, "yes"
+    for alg, capability in driver.capabilities.items():
+        if capability.direction:
+            yield FACTS[alg].name, f"{capability.direction} only"
+    if isinstance(driver.keyops, Mapping):
+        for op, bounds in driver.keyops.items():
+            if str(bounds):
+                yield KOPS[op].name, str(bounds)
 
 
 def _failed(slot: Slot) -> tuple[tuple[str, str], ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from opencrypto._core.attach import Attachments
 from opencrypto._core.errands import Errands
 from opencrypto._core.key_requests import KeyRequests
+from opencrypto._core.lasting import Lasting
 from opencrypto._core.lineage import Lineage
 from opencrypto._core.requests import Dispatcher
 from opencrypto._core.slots import Session, Slot
@@ -31,8 +32,9 @@ class Wires:
     requests: Interrupt
     returns: Interrupt
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, lasting: Lasting) -> None:
         self._settings = settings
+        self.lasting = lasting
         self.errands = Errands(self.kick_requests)
 
     def kick_requests(self) -> None:
@@ -43,8 +45,14 @@ class Wires:
         """Have the return interrupt run."""
         self.returns.kick()
 
+    def blocked(self) -> None:
+        """Have the request interrupt wake up for a driver that stays blocked."""
+        self.lasting.begin()
+        self.requests.kick()
+
     def run_requests(self) -> None:
         """Do what the request interrupt does."""
+        self.lasting.check()
         self.dispatcher.run_requests(self.key_requests.lane.run_turn)
 
     def requests_wait(self) -> bool:

@@ -8,6 +8,7 @@ grow. Nothing is copied until a caller asks for a region in one piece.
 from __future__ import annotations
 
 import operator
+import re
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, TypeAlias
@@ -22,6 +23,9 @@ Segments: TypeAlias = list[memoryview]
 
 PRIVATE: Final = (bytearray, bytes, array)
 """Whose memory is this process' own; any other's may be a mapping, or shared."""
+
+_FIELD_NAMES: Final = re.compile(":[^:]*:")
+"""In the format of a view whose items are structures: ``T{i:one:O:other:}``."""
 
 _WITHOUT_GAPS: Final = "give it in segments, or a copy of it"
 
@@ -131,6 +135,24 @@ def _whole(number: int, what: str) -> int:
         raise UsageError(f"the {what} must be a whole number, not {kind}") from None
 
 
+def viewed(obj: Any) -> memoryview | str:
+    """
+    View a value's memory, whatever its items; or say why that cannot be used as bytes.
+
+    Items that are Python objects (numpy has such arrays) are addresses in memory: enciphered in
+    place they end the process, and a MAC of them means nothing.
+    """
+    try:
+        view = memoryview(obj)
+    except TypeError:
+        return f"must be bytes-like, not {type(obj).__name__}"
+    except (ValueError, BufferError):
+        return "has no bytes: it was released or closed, or its items have none"
+    if view.format != "B" and "O" in _FIELD_NAMES.sub("", view.format):
+        return "holds Python objects, of which it has the addresses alone"
+    return view
+
+
 def byteview(obj: Any, *, writable: bool = True, what: str = "buffer") -> memoryview:
     """
     View memory that is worked on in place as bytes.
@@ -145,14 +167,11 @@ def byteview(obj: Any, *, writable: bool = True, what: str = "buffer") -> memory
 
     Raises:
         UsageError: it is no buffer, is read-only although `writable` is asked for, or is not
-            contiguous in memory.
+            contiguous in memory; or it has no bytes, as a view that was released.
     """
-    try:
-        view = memoryview(obj)
-    except TypeError:
-        raise UsageError(
-            f"a {what} must be bytes-like, not {type(obj).__name__}; give a bytearray"
-        ) from None
+    view = viewed(obj)
+    if isinstance(view, str):
+        raise UsageError(f"a {what} {view}; give a bytearray")
     if writable and view.readonly:
         raise UsageError(f"the {what} is read-only; give a bytearray or a writable memoryview")
     if not view.c_contiguous:
@@ -180,17 +199,15 @@ def flat(obj: Any, what: str) -> bytes | memoryview:
         Its bytes, or a view of them.
 
     Raises:
-        UsageError: it is not bytes-like.
+        UsageError: it is not bytes-like, or has no bytes, as a view that was released.
     """
     if type(obj) is bytes:
         return obj
-    try:
-        view = memoryview(obj)
-    except TypeError:
-        kind = type(obj).__name__
+    view = viewed(obj)
+    if isinstance(view, str):
+        hint = "; encode it first" if isinstance(obj, str) else ""
         del obj  # a traceback may show locals, and this may be a key
-        hint = "; encode it first" if kind == "str" else ""
-        raise UsageError(f"{what} must be bytes-like, not {kind}{hint}") from None
+        raise UsageError(f"{what} {view}{hint}")
     if not view.c_contiguous:
         return view.tobytes()
     return view if view.format == "B" and view.ndim == 1 else view.cast("B")

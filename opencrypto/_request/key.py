@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple, Self
 
 from opencrypto._request.bsdnames import CrparamNames, CryptkopNames
-from opencrypto._request.buffer import BytesLike, byteview, flat
+from opencrypto._request.buffer import BytesLike, byteview, flat, viewed
 from opencrypto._state import RequestState
 from opencrypto.constants import CRK_MAXPARAM, Kop
 from opencrypto.exceptions import CryptoError, OutputTooSmall, UsageError, error_from_errno
@@ -118,7 +118,7 @@ class Cryptkop(CryptkopNames):
 
     __slots__ = (
         "callback", "error", "flags", "hid", "holder", "iparams", "op", "opaque", "oparams",
-        "param", "state", "status", "verdict",
+        "param", "since", "state", "status", "verdict",
     )  # fmt: skip
 
     callback: Callable[[Cryptkop], object] | None
@@ -144,6 +144,7 @@ class Cryptkop(CryptkopNames):
         self.opaque: Any = None
         self.error = ""
         self.state: int = RequestState.IDLE
+        self.since = 0.0  # when a driver had it, or it was queued there; of `time.monotonic`
         self.holder: Any = None  # what the framework knows of it while it has it
 
     @classmethod
@@ -272,6 +273,15 @@ KOPS: Final[Mapping[int, KopFacts]] = {
 """The facts by operation number."""
 
 
+def modulus_of(krp: Cryptkop) -> Crparam | None:
+    """Return the modulus of a request that has one: the parameter called m, or else p."""
+    names = KOPS[krp.op].inputs
+    for name in ("m", "p"):
+        if name in names:
+            return krp.param[names.index(name)]
+    return None
+
+
 def kop_name(op: int) -> str:
     """Name an operation number for people, whether or not it is known."""
     return KOPS[op].name if op in KOPS else f"key operation {op!r}"
@@ -311,10 +321,9 @@ def refusal(krp: Cryptkop) -> str:
 def _unsound(parameter: object, *, output: bool) -> str:
     if not isinstance(parameter, Crparam):
         return f"is {type(parameter).__name__}, not a Crparam"
-    try:
-        view = memoryview(parameter.p)
-    except TypeError:
-        return f"holds {type(parameter.p).__name__}, not bytes"
+    view = viewed(parameter.p)
+    if isinstance(view, str):
+        return view
     if not isinstance(parameter.nbits, int) or not 0 <= parameter.nbits <= view.nbytes * 8:
         return f"claims {parameter.nbits!r} bits; it holds {view.nbytes} bytes"
     if output and view.readonly:

@@ -268,7 +268,7 @@ class Cryptop(CryptopNames):
 
     __slots__ = (
         "_own", "buf", "callback", "desc", "error", "etype", "flags", "holder", "ilen", "mac",
-        "olen", "opaque", "sid", "stamps", "state",
+        "olen", "opaque", "sid", "since", "stamps", "state",
     )  # fmt: skip
 
     desc: Sequence[Cryptodesc]
@@ -302,6 +302,7 @@ class Cryptop(CryptopNames):
         self.holder: Any = None  # its session, while the framework has it
         # The descriptors that getreq made, with which the request goes back to the pool.
         self._own: tuple[Cryptodesc, ...] = ()
+        self.since = 0.0  # when it was queued, or not answered at once; of `time.monotonic`
         self.stamps: Any = None  # its moments, while somebody watches (`_measure.watcher`)
 
     def keep_descriptors(self) -> Self:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from opencrypto._request.buffer import gather, is_private, region, scatter, total
+from opencrypto._request.buffer import Segments, gather, is_private, region, scatter, total
 from opencrypto._rules.chain import Chain
 from opencrypto._rules.check import Plan, Step
 from opencrypto._rules.iv import GIVEN, WRITTEN, iv_way
@@ -45,20 +45,21 @@ class Loan:
 
     __slots__ = ("_copy", "_start", "_theirs", "_written", "parts")
 
-    def __init__(self, plan: Plan, chain: Chain) -> None:
+    def __init__(self, plan: Plan, chain: Chain, alignment: int = 1) -> None:
         touched = [span for step in plan.steps for span in _spans(step, chain)]
         start = min(at for at, _, _ in touched)
         end = max(at + length for at, length, _ in touched)
         size = total(plan.parts)
-        if len(plan.parts) == 1 and size <= end - start + BESIDE:
+        beside = BESIDE if len(plan.parts) == 1 else 0
+        if alignment > 1 or size <= end - start + beside:
             start, end = 0, size
         theirs = region(plan.parts, start, end - start)
         after = region(plan.parts, end, size - end)
         self._theirs = theirs
         self._start = start
-        self._copy = gather(theirs)
+        self._copy = memoryview(gather(theirs)) if alignment == 1 else _aligned(theirs, alignment)
         self._written = [(at, length) for at, length, writes in touched if writes and length]
-        self.parts = [*region(plan.parts, 0, start), memoryview(self._copy), *after]
+        self.parts = [*region(plan.parts, 0, start), self._copy, *after]
 
     def give_back(self) -> None:
         """Write into the consumer's memory what the request wrote."""
@@ -71,13 +72,15 @@ class Loan:
         self._copy[:] = bytes(len(self._copy))
 
 
-def lend(plan: Plan, chain: Chain) -> Loan | None:
+def lend(plan: Plan, chain: Chain, alignment: int = 1) -> Loan | None:
     """
-    Lend a copy to a request that `check` has found sound, if its memory may be shared.
+    Lend a copy to a request that `check` has found sound, if its memory will not do.
 
     Args:
         plan: The request, as `check` has resolved it.
         chain: The session's.
+        alignment: Its memory must be in one piece that begins at a multiple of so many **bytes**;
+            1 if it need not. No compression is lent a copy for that.
 
     Returns:
         The loan, on whose `parts` the request is to be carried out, and which is then given back
@@ -86,15 +89,47 @@ def lend(plan: Plan, chain: Chain) -> Loan | None:
     Raises:
         UsageError: it compresses or decompresses among other steps, in such memory.
     """
+    if alignment > 1 and not _changes(plan, chain) and not _is_aligned(plan.parts, alignment):
+        return Loan(plan, chain, alignment)
     if len(plan.steps) == 1 and plan.steps[0].partner is None:
         return None
     if all(map(is_private, plan.parts)) and not chain.profile.shared:
         return None
-    if any(chain.facts[step.position].kind is Kind.COMP for step in plan.steps):
+    if _changes(plan, chain):
         raise UsageError(
             "compression with other steps, in memory that others may write; give a bytearray"
         )
     return Loan(plan, chain)
+
+
+def _changes(plan: Plan, chain: Chain) -> bool:
+    """Tell whether a request changes lengths."""
+    return any(chain.facts[step.position].kind is Kind.COMP for step in plan.steps)
+
+
+def _is_aligned(parts: Segments, alignment: int) -> bool:
+    """Tell whether memory is in one piece that begins at a multiple of so many bytes."""
+    return len(parts) == 1 and not parts[0].readonly and _address(parts[0]) % alignment == 0
+
+
+def _address(view: memoryview) -> int:
+    """Return where writable memory is; 0 if there is none."""
+    import ctypes  # for the few drivers that want it
+
+    return ctypes.addressof(ctypes.c_char.from_buffer(view)) if len(view) else 0
+
+
+def _aligned(parts: Segments, alignment: int) -> memoryview:
+    """Copy memory into a new piece that begins at a multiple of so many bytes."""
+    size = total(parts)
+    memory = memoryview(bytearray(size + alignment - 1))
+    at = -_address(memory) % alignment
+    copy = memory[at : at + size]
+    done = 0
+    for part in parts:  # with no other copy in between, which nobody would wipe
+        copy[done : done + len(part)] = part
+        done += len(part)
+    return copy
 
 
 _KINDS: Final = CRYPTO_F_IMBUF | CRYPTO_F_IOV

@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "drivers": (
         "List the drivers: class, algorithms, sessions; and those not available, with the reason."
     ),
+    "new-driver": "Write the package of a new driver, which passes its own tests.",
     "check": "Run the contract on the drivers of a package; exit status 1 unless all keep it.",
     "ps": "List the live frameworks that have a control socket.",
     "sysctl": "Read, describe and set the names of a live framework.",
@@ -39,18 +40,19 @@ COMMANDS: Final = {
     "trace": "Record what a live process asks of its drivers, and play it to others.",
 }
 """
-Each command's sentence, by its word, which is also the name of its module here. The module has a
-function of that name, or an ``app`` where the command has commands of its own.
+Each command's sentence, by its word, which is also the name of its module here (``_`` for ``-``).
+The module has a function of that name, or an ``app`` where the command has commands of its own.
 """
 
 
 def load(word: str) -> Any:
     """Import the module of a command, and return what runs it."""
-    module = importlib.import_module(f"opencrypto.cli.{word}")
+    name = word.replace("-", "_")
+    module = importlib.import_module(f"opencrypto.cli.{name}")
     one: typer.Typer | None = getattr(module, "app", None)
     if one is None:
         one = typer.Typer(add_completion=False)
-        one.command(word)(getattr(module, word))
+        one.command(word)(getattr(module, name))
     return typer.main.get_command(one)
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -22,14 +22,14 @@ from opencrypto.testing.target import Target, targets
 
 
 def check(
-    driver: Annotated[
+    module: Annotated[
         str,
         typer.Argument(
             help="The driver's package, as it is imported; or PACKAGE:NAME, what makes the driver."
         ),
     ],
     clause: Annotated[
-        list[str] | None, typer.Option("--clause", help="Only the tests of this one; repeatable.")
+        list[str] | None, typer.Option("--clause", help="Only this one (D4); may be repeated.")
     ] = None,
     patience: Annotated[
         float, typer.Option(help="Seconds before anything counts as never.", min=0.01)
@@ -61,51 +61,57 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Run the contract on the drivers of a package; exit status 1 unless all keep it."""
+    vectors = wycheproof is not None or acvp is not None
+    if (subject or vectors) and (clause or quick or soak or isolated):
+        raise UsageError(
+            "--clause, --quick, --soak and --isolated are of the contract, which is not tried "
+            "where vectors are asked; leave them out"
+        )
+    if subject and vectors:
+        raise UsageError("a subject is asked by stdin; leave --wycheproof and --acvp out")
+    options = Options(clauses=clause or (), patience=patience, quick=quick, soak=soak)
     try:
-        found = targets(driver)
-    except DriverUnavailable as error:
-        show.say(f"driver {driver}: not tried: {error.reason}")
-        raise typer.Exit(1) from None
-    if subject:
-        _answer(found, patience)
-        return
-    if wycheproof is not None or acvp is not None:
-        if clause:
-            raise UsageError("a clause is of the contract, which vectors are asked instead of")
-        _tell(
-            (
+        if subject:
+            _answer(targets(module), patience)
+            return
+        reports: Sequence[Report | SuiteReport]
+        if vectors:
+            reports = [
                 check_suites(
                     each.make, wycheproof_folder=wycheproof, acvp_folder=acvp, patience=patience
                 )
-                for each in found
-            ),
-            as_json=as_json,
-        )
-    options = Options(clauses=clause or (), patience=patience, quick=quick, soak=soak)
-    _tell((_contract(each, isolated, options) for each in found), as_json=as_json)
-
-
-def _contract(target: Target, isolated: bool, options: Options) -> Report:
-    if isolated:
-        return check_isolated(target, **options)
-    return check_driver(target.driver_class, make_driver=target.make, **options)
-
-
-def _tell(coming: Iterator[Report | SuiteReport], *, as_json: bool) -> None:
-    """Print each report as it comes, and end the command."""
-    reports = []
-    for report in coming:
-        reports.append(report)
-        if not as_json:
-            for line in str(report).splitlines():
-                show.say(line)
+                for each in targets(module)
+            ]
+        elif isolated:
+            reports = check_isolated(module, **options)
+        else:
+            reports = [
+                check_driver(each.driver_class, make_driver=each.make, **options)
+                for each in targets(module)
+            ]
+    except DriverUnavailable as error:
+        _not_tried(module, error.reason, as_json)
+        raise typer.Exit(1) from None
     if as_json:
         show.as_json({"drivers": [report.document for report in reports]})
+    else:
+        for report in reports:
+            for line in str(report).splitlines():
+                show.say(line)
     status = 0 if all(report.ok for report in reports) else 1
     if any(isinstance(report, Report) and report.left_behind for report in reports):
         sys.stdout.flush()
         os._exit(status)  # what hangs in a driver would hold up the end
     raise typer.Exit(status)
+
+
+def _not_tried(module: str, reason: str, as_json: bool) -> None:
+    """Say why there is nothing to try: a driver that is not here keeps nothing."""
+    verdict = f"not tried: {reason}"
+    if as_json:
+        show.as_json({"drivers": [{"driver": module, "ok": False, "verdict": verdict}]})
+    else:
+        show.say(f"driver {module}: {verdict}")
 
 
 def _answer(found: list[Target], patience: float) -> None:

@@ -53,6 +53,10 @@ def drivers(
     if served:
         show.say()
         show.table(("driver", "served by", "algorithms"), served)
+    facts = [(info.name, *fact) for info in attached for fact in info.facts]
+    if facts:
+        show.say()
+        show.table(("driver", "fact", ""), facts)
     lacking = [row for info in infos for row in _lacking(info)]
     if lacking:
         if attached:
@@ -126,6 +130,7 @@ def _document(info: DriverInfo) -> dict[str, object]:
         "absent": dict(info.absent),
         "failed": dict(info.failed),
         "remarks": list(info.remarks),
+        "facts": dict(info.facts),
         "sessions": info.sessions,
         "queued": info.queued,
         "blocked": info.blocked,

@@ -4,13 +4,15 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
@@ -101,45 +103,55 @@ _REMEDIES: Final = {
     Reason.NO_LENGTH: "record with offloads off: ethtool -K DEVICE tso off gso off gro off",
     Reason.FRAGMENT: "use tunnel mode outbound, and put fragments together before unprotecting",
     Reason.TOO_BIG: "record with a smaller MTU",
+    Reason.UNKNOWN_ROUTE: "protect what has such a route with ESP",
     Reason.NO_DRIVER: "see: opencrypto drivers",
     Reason.NOT_KEPT: "make room for the state file",
 }
 """What to do about packets that were dropped, where the SA file is not to blame."""
 
 
-@app.command()
-def protect(
-    source: In,
-    target: Out,
-    sa: Sa,
-    state: StateFile = None,
-    kind: Kind = None,
-    others: Others = False,
-    test_keys: TestKeys = False,
-    as_json: Json = False,
-) -> None:
+@dataclass(frozen=True)
+class Common:
+    """What both commands are told: each option is here, and so is what it is without."""
+
+    source: In
+    target: Out
+    sa: Sa
+    state: StateFile = None
+    kind: Kind = None
+    others: Others = False
+    as_json: Json = False
+
+
+def _command(function: Callable[..., None]) -> Callable[..., None]:
+    """Make a command whose options are those of `Common`, which the function gets, and its own."""
+    common, own = (
+        [*inspect.signature(each, eval_str=True).parameters.values()] for each in (Common, function)
+    )
+    options = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in (*common, *own[1:])]
+
+    def command(**given: Any) -> None:
+        function(Common(**{each.name: given.pop(each.name) for each in common}), **given)
+
+    command.__name__, command.__doc__ = function.__name__, function.__doc__
+    command.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]  # for typer
+    command.__annotations__ = {each.name: each.annotation for each in options}
+    app.command()(command)
+    return command
+
+
+@_command
+def protect(common: Common, test_keys: TestKeys = False) -> None:
     """Protect every IP packet of IN, and write it to OUT."""
-    run = _Run(source, target, Direction.OUT, others=others, test_keys=test_keys)
-    run.go(sa, state, kind, as_json=as_json)
+    _Run(common, Direction.OUT, test_keys=test_keys).go()
 
 
-@app.command()
+@_command
 def unprotect(
-    source: In,
-    target: Out,
-    sa: Sa,
-    state: StateFile = None,
-    kind: Kind = None,
-    others: Others = False,
-    old_ciphers: OldCiphers = False,
-    unverified: Unverified = False,
-    as_json: Json = False,
+    common: Common, old_ciphers: OldCiphers = False, unverified: Unverified = False
 ) -> None:
     """Verify and decrypt every ESP packet of IN, and write what it protected to OUT."""
-    run = _Run(
-        source, target, Direction.IN, others=others, old_ciphers=old_ciphers, unverified=unverified
-    )
-    run.go(sa, state, kind, as_json=as_json)
+    _Run(common, Direction.IN, old_ciphers=old_ciphers, unverified=unverified).go()
 
 
 app.command("gateway")(esp_gateway.gateway)
@@ -148,43 +160,32 @@ app.command("gateway")(esp_gateway.gateway)
 class _Run:
     """One run of the command: from a capture to another one, and what is said of it."""
 
-    def __init__(
-        self,
-        source: Path,
-        target: Path,
-        direction: Direction,
-        *,
-        others: bool,
-        **allowed: bool,
-    ) -> None:
+    def __init__(self, common: Common, direction: Direction, **allowed: bool) -> None:
+        self._common = common
         self._allowed = allowed
-        self._source = source
-        self._target = target
-        self._others = others
         self._direction = direction
         self._inbound = direction is Direction.IN
         self._verb = "unprotected" if self._inbound else "protected"
         self._cut = ""
-        self._err = captures.is_stdout(target)
+        self._err = captures.is_stdout(common.target)
 
-    def go(
-        self, sa: Sequence[Path], state: Path | None, kind: Format | None, *, as_json: bool
-    ) -> None:
+    def go(self) -> None:
         """Do it, and say what came of it; status 1 if something was lost."""
-        captures.check_apart(self._source, self._target)
-        if captures.STREAM in sa and self._source == captures.STREAM:
+        common = self._common
+        captures.check_apart(common.source, common.target)
+        if captures.STREAM in common.sa and common.source == captures.STREAM:
             raise UsageError("standard input is the capture or the SAs, not both; name a file")
-        sas = one_way(load_sas(*sa, remark=show.warn), self._direction)
-        with Framework() as framework, self._esp(framework, sas, state) as esp:
+        sas = one_way(load_sas(*common.sa, remark=show.warn), self._direction)
+        with Framework() as framework, self._esp(framework, sas) as esp:
             esp.open()
             start = time.perf_counter()
-            passage = self._stream(esp, kind)
+            passage = self._stream(esp)
             seconds = time.perf_counter() - start
             counters = esp.counters()
         flow = counters.unprotected if self._inbound else counters.protected
         flow.dropped.update(passage.dropped)
         lost = flow.lost + passage.left.total()
-        if as_json:
+        if common.as_json:
             self._document(flow, passage, lost, seconds)
         else:
             self._table(flow, passage, lost, seconds)
@@ -192,23 +193,24 @@ class _Run:
         if lost or self._cut:
             raise typer.Exit(1)
 
-    def _esp(self, framework: Framework, sas: list[SecurityAssociation], state: Path | None) -> Esp:
-        return Esp(framework, sas, state=state, **self._allowed)
+    def _esp(self, framework: Framework, sas: list[SecurityAssociation]) -> Esp:
+        return Esp(framework, sas, state=self._common.state, **self._allowed)
 
-    def _stream(self, esp: Esp, kind: Format | None) -> Passage:
+    def _stream(self, esp: Esp) -> Passage:
         """Send every packet through ESP."""
+        common = self._common
         with (
-            captures.reading(self._source) as reader,
-            captures.writing(self._target, kind or reader.format) as writer,
+            captures.reading(common.source) as reader,
+            captures.writing(common.target, common.kind or reader.format) as writer,
         ):
             passage = Passage(
                 writer,
                 esp.unprotect if self._inbound else esp.protect,
                 inbound=self._inbound,
-                pass_others=self._others,
+                pass_others=common.others,
                 forms=esp.forms,
             )
-            passage.run(_shown(reader, captures.size(self._source)))
+            passage.run(_shown(reader, captures.size(common.source)))
         if reader.cut:
             self._cut = (
                 f"{reader.source.name} is cut short after packet {passage.frames}: {reader.cut}"

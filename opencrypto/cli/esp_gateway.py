@@ -106,7 +106,8 @@ def gateway(
     from opencrypto_esp.gateway import user as named
 
     def read() -> list[SecurityAssociation]:
-        return load_sas(sa) if udp is None else in_udp(load_sas(sa), udp)
+        loaded = load_sas(sa, remark=show.warn)
+        return loaded if udp is None else in_udp(loaded, udp)
 
     who = named(user) if user is not None else None
     if who is None and os.geteuid() == 0:

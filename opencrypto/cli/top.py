@@ -27,6 +27,11 @@ from opencrypto.exceptions import CryptoError, UsageError
 ARROWS: Final = {b"\x1b[A": "up", b"\x1bOA": "up", b"\x1b[B": "down", b"\x1bOB": "down"}
 
 
+HELP: Final = (
+    "sick: stuck first, then by rate. oldest: age of a request not answered. BLOCKED: takes none."
+)
+
+
 def top(
     wait: Annotated[float, typer.Option("-w", min=0.1, help="Seconds between two looks.")] = 1.0,
     as_json: live.Json = False,
@@ -49,6 +54,8 @@ def top(
             return
         if not (sys.stdin.isatty() and sys.stdout.isatty()):
             raise UsageError("top needs a terminal; for a program there is --json")
+        if os.environ.get("TERM", "dumb") == "dumb":
+            raise UsageError("top cannot draw on a terminal with TERM=dumb; use stat -w 1")
         Screen(client, wait).run()
 
 
@@ -151,6 +158,8 @@ class Screen:
             case "a":
                 self._typed = ""
                 self._ask("name", "Attach which driver? ")
+            case "?":
+                self._message = HELP
             case _:
                 self._message = topview.KEYS
 

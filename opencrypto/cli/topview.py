@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal, NamedTuple
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
@@ -16,8 +16,11 @@ from opencrypto.cli.live import duration, short, since
 from opencrypto.cli.sample import Change
 from opencrypto.cli.show import clean
 
-SORTS: Final = ("rate", "inflight", "sessions", "errors", "p99", "name")
-KEYS: Final = "q quit  s sort  up/down choose  d detach  a attach  t timing"
+SORTS: Final = ("sick", "rate", "inflight", "sessions", "errors", "p99", "name")
+KEYS: Final = "q quit  ? help  s sort  up/down choose  d detach  a attach  t timing"
+
+SICK: Final = 1.0
+"""Seconds for which a driver is blocked, or owes an answer, when it comes first."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,8 @@ class Row:
     name: str
     tier: str
     blocked: bool
+    blocked_for: float
+    oldest: float
     sessions: float
     inflight: float
     queued: float
@@ -36,8 +41,15 @@ class Row:
     p50: float | None
     p99: float | None
 
+    @property
+    def sickness(self) -> float:
+        """For how many seconds it has been stuck; 0 if that is not long."""
+        longest = max(self.blocked_for, self.oldest)
+        return longest if longest >= SICK else 0.0
+
 
 _ORDER: Final[Mapping[str, Callable[[Row], Any]]] = {
+    "sick": lambda row: (-row.sickness, -row.rate, row.name),
     "rate": lambda row: (-row.rate, row.name),
     "inflight": lambda row: (-row.inflight, row.name),
     "sessions": lambda row: (-row.sessions, row.name),
@@ -59,6 +71,8 @@ def _row(change: Change, name: str) -> Row:
         name=name,
         tier=str(change.new.values.get(f"{prefix}.class", "")),
         blocked=bool(number(f"{prefix}.blocked")),
+        blocked_for=number(f"{prefix}.blocked_for"),
+        oldest=max(number(f"{prefix}.oldest_inflight"), number(f"{prefix}.oldest_queued")),
         sessions=number(f"{prefix}.sessions"),
         inflight=number(f"{prefix}.inflight"),
         queued=number(f"{prefix}.queued"),
@@ -83,7 +97,7 @@ class View:
 
     title: str
     change: Change
-    sort: str = "rate"
+    sort: str = SORTS[0]
     chosen: str = ""
     message: str = ""
 
@@ -137,21 +151,46 @@ class View:
     def _table(self, drivers: list[Row], width: int) -> Table:
         table = Table(box=None, pad_edge=False, expand=True, header_style="reverse")
         table.add_column("", width=1)
-        table.add_column("driver", no_wrap=True, ratio=1)
-        wide = width >= 100
-        if wide:
-            table.add_column("class", no_wrap=True)
-        for heading in ("sess", "infl", "queue", "rate/s", "B/s", "err/s", "p50", "p99"):
-            table.add_column(heading, justify="right", no_wrap=True, min_width=5)
+        table.add_column("driver", no_wrap=True, ratio=1, min_width=16)
+        columns = [each for each in COLUMNS if width >= each.from_width]
+        for column in columns:
+            justify: Literal["left", "right"] = "left" if column.heading == "class" else "right"
+            table.add_column(column.heading, justify=justify, no_wrap=True, min_width=5)
         for row in drivers:
             # Not by colour alone: a mark for the chosen one, a word for the blocked one.
             mark = ">" if row.name == self.chosen else ""
-            name = Text(clean(row.name) + (" BLOCKED" if row.blocked else ""))
-            cells: list[str | Text] = [mark, name]
-            if wide:
-                cells.append(Text(clean(row.tier)))
-            cells += [short(v) for v in (row.sessions, row.inflight, row.queued, row.rate)]
-            cells += [short(row.bytes), short(row.errors)]
-            cells += ["-" if v is None else duration(v) for v in (row.p50, row.p99)]
-            table.add_row(*cells, style="bold" if mark else "")
+            name = Text(clean(row.name) + (f" BLOCKED {_age(row.blocked_for)}" * row.blocked))
+            cells = [Text(clean(column.show(row))) for column in columns]
+            table.add_row(mark, name, *cells, style="bold" if mark else "")
         return table
+
+
+class Column(NamedTuple):
+    """A column of the drivers' table: its heading, what it shows, and from which width on."""
+
+    heading: str
+    show: Callable[[Row], str]
+    from_width: int = 0
+
+
+def _age(seconds: float) -> str:
+    return f"{seconds:.0f}s" if seconds >= SICK else ""
+
+
+def _time(ns: float | None) -> str:
+    return "-" if ns is None else duration(ns)
+
+
+COLUMNS: Final = (
+    Column("class", lambda row: row.tier, 100),
+    Column("sess", lambda row: short(row.sessions), 70),
+    Column("infl", lambda row: short(row.inflight)),
+    Column("queue", lambda row: short(row.queued), 80),
+    Column("oldest", lambda row: _age(row.oldest) or "-", 80),
+    Column("rate/s", lambda row: short(row.rate)),
+    Column("B/s", lambda row: short(row.bytes), 80),
+    Column("err/s", lambda row: short(row.errors)),
+    Column("p50", lambda row: _time(row.p50), 90),
+    Column("p99", lambda row: _time(row.p99)),
+)
+"""What is shown of each driver. On a narrow screen the names and the worst stay."""

@@ -9,9 +9,9 @@ import threading
 import unittest
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
-from opencrypto.driver import Capability, Driver
+from opencrypto.driver import Capability, Driver, renew_after_fork
 from opencrypto.exceptions import DriverUnavailable
 from opencrypto.testing._bounded import at_once
 from opencrypto.testing._rig import Rig, most_sessions
@@ -52,7 +52,23 @@ class Claimed:
     max_sessions: int | None
 
 
-_turns: dict[type[Driver], threading.Lock] = {}  # of exclusive drivers: whoever has one open
+class _Turns:
+    """The locks of exclusive drivers, by class: whoever has one open holds its."""
+
+    def __init__(self) -> None:
+        self.after_fork()
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Have new ones in a forked child, where nobody has a driver open."""
+        self._locks: dict[type[Driver], threading.Lock] = {}
+
+    def of(self, driver: type[Driver]) -> threading.Lock:
+        """Return the lock of a class."""
+        return self._locks.setdefault(driver, threading.Lock())
+
+
+_turns: Final = _Turns()
 
 
 class ContractBase:
@@ -135,7 +151,7 @@ class ContractBase:
         if not getattr(self.driver_class, "exclusive", False):
             yield
             return
-        lock = _turns.setdefault(self.driver_class, threading.Lock())
+        lock = _turns.of(self.driver_class)
         if not lock.acquire(timeout=self.patience):
             raise DriverUnavailable("it is exclusive, and an earlier trial has not let it go")
         try:

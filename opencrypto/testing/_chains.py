@@ -135,6 +135,13 @@ class Work:
         """Whether the way back compares a MAC."""
         return self.mac is not None or bool(self.case.mac)
 
+    def longest(self, contract: ContractBase) -> int:
+        """Return the longest payload that the driver takes, 0 for no limit."""
+        limits = [contract.maxlen(self.case)]
+        if self.mac is not None and contract.maxlen(self.mac):
+            limits.append(contract.maxlen(self.mac) - self.case.ivlen)  # the IV is authenticated
+        return min(filter(None, limits), default=0)
+
     def inis(self, label: str = "key") -> list[Cryptoini]:
         """Make a session's parameters, with keys drawn from `label`."""
         second = [] if self.mac is None else self.mac.inis(f"{label} of the MAC")

@@ -19,10 +19,10 @@ from opencrypto.constants import (
 from opencrypto.driver import Process
 from opencrypto.testing._base import ContractBase, a_few
 from opencrypto.testing._chains import Work, a_few_works
-from opencrypto.testing._exchange import describe
-from opencrypto.testing._rig import intercept
+from opencrypto.testing._exchange import Ticket, describe
+from opencrypto.testing._rig import Rig, intercept
 from opencrypto.testing._samples import Case, rounded, some_length
-from opencrypto.testing.clauses import ContractBroken, clause, require
+from opencrypto.testing.clauses import ContractBroken, Waited, clause, require
 
 BATCH = CRYPTO_F_BATCH | CRYPTO_F_CBIMM
 
@@ -64,12 +64,13 @@ class Completion(ContractBase):
         hints = Hints()
         with self.rig(hints.stand_before) as rig:
             (sid,) = case.open(rig, ["key"])
-            length = some_length(case.case, self.maxlen(case.case))
-            hints.more = True
-            rig.sym.once(
+            length = some_length(case.case, case.longest(self))
+            crps = [
                 rig.request(sid, case.buffer(length, f"data {n}"), case.forward(length, "iv"))
                 for n in range(2 * len(BATCH_SIZES))
-            )
+            ]
+            hints.before(crps[-1])
+            rig.sym.once(crps)
 
     @clause("D8", a_few)
     def test_D8_done_may_lead_back_into_the_driver(self, case: Case) -> None:
@@ -92,14 +93,14 @@ class Completion(ContractBase):
         hints = Hints()
         with self.rig(hints.stand_before) as rig:
             (sid,) = case.open(rig, ["key"])
-            length = some_length(case.case, self.maxlen(case.case))
+            length = some_length(case.case, case.longest(self))
+
+            def request() -> Cryptop:
+                return rig.request(sid, case.buffer(length, "data"), case.forward(length, "iv"))
+
             hints.more = True
-            rig.sym.chained(
-                [
-                    rig.request(sid, case.buffer(length, "data"), case.forward(length, "iv"))
-                    for _ in range(DEPTH)
-                ]
-            )
+            answered_alone(rig, request())
+            rig.sym.chained([request() for _ in range(DEPTH)])
 
     @clause("D9", a_few)
     def test_D9_process_returns_and_raises_nothing(self, case: Case) -> None:
@@ -118,12 +119,15 @@ class Completion(ContractBase):
         hints = Hints()
         with self.rig(hints.stand_before) as rig:
             (sid,) = case.open(rig, ["key"])
-            for hints.more in (False, True):
-                for size in SIZES:
-                    length = rounded(case.case, size, self.maxlen(case.case))
-                    buf = case.buffer(length, "data")
-                    rig.run(sid, buf, case.forward(length, "iv"))
-                    rig.run(sid, buf, case.backward(length))
+            for size in SIZES:
+                length = rounded(case.case, size, case.longest(self))
+                buf, batched = case.buffer(length, "data"), case.buffer(length, "data")
+                for desc in (case.forward(length, "iv"), case.backward(length)):
+                    rig.run(sid, buf, desc)
+                    pair = [rig.request(sid, batched, desc), rig.request(sid, buf, desc)]
+                    hints.before(pair[-1])
+                    rig.sym.run_all(pair)
+                    hints.before(None)
 
     @clause("D9", a_few)
     def test_D9_process_keeps_its_caller_no_longer_than_its_pace(self, case: Case) -> None:
@@ -164,23 +168,14 @@ class Completion(ContractBase):
         hints = Hints()
         with self.rig(hints.stand_before) as rig:
             (sid,) = case.open(rig, ["key"])
-            length = some_length(case.case, self.maxlen(case.case))
+            length = some_length(case.case, case.longest(self))
 
-            def request() -> tuple[int, bytearray, Any]:
-                return sid, case.buffer(length, "data"), case.forward(length, "iv")
+            def request() -> Cryptop:
+                return rig.request(sid, case.buffer(length, "data"), case.forward(length, "iv"))
 
-            rig.run(*request())
+            rig.sym.run(request())
             hints.more = True
-            ticket = rig.submit(*request())
-            answered = ticket.answered.wait(rig.patience)
-            rig.check_bugs()
-            require(
-                answered,
-                "D11",
-                "CRYPTO_HINT_MORE, no successor: never answered; work on what you have when "
-                "nothing more comes for some microseconds, or ignore the hint",
-            )
-            require(not ticket.request.etype, "D11", describe(ticket.request))
+            answered_alone(rig, request())
 
     @clause("D23", a_few_works)
     def test_D23_batches_give_what_single_requests_give(self, case: Work) -> None:
@@ -199,13 +194,28 @@ class Completion(ContractBase):
                 batches.with_a_forgery(way)
 
 
+def answered_alone(rig: Rig, crp: Cryptop) -> None:
+    """Require an answer to a request that comes with CRYPTO_HINT_MORE, and is the last."""
+    ticket = Ticket(crp)
+    rig.sym.dispatch(ticket)
+    answered = ticket.answered.wait(rig.patience)
+    rig.check_bugs()
+    if not answered:
+        raise Waited(
+            "D11",
+            "CRYPTO_HINT_MORE, no successor: never answered; work on what you have when nothing "
+            "more comes for some microseconds, or ignore the hint",
+        )
+    require(not crp.etype, "D11", describe(crp))
+
+
 class Batches:
     """Requests of several sizes on up to two sessions, one by one and as a batch."""
 
     def __init__(self, contract: ContractBase, work: Work) -> None:
         self._hints = Hints()
         self._work = work
-        maxlen = contract.maxlen(work.case)
+        maxlen = work.longest(contract)
         self._lengths = [rounded(work.case, size, maxlen) for size in BATCH_SIZES]
         self._contract = contract
 
@@ -238,7 +248,7 @@ class Batches:
     def _alone(self, n: int) -> bytes:
         buf = self._plain(n)
         desc = self._work.forward(self._lengths[n], f"iv {n}")
-        self._rig.good("D4", "alone", self._sid(n), buf, desc)
+        self._rig.good("D4" if self._lengths[n] else "D21", "alone", self._sid(n), buf, desc)
         return bytes(buf)
 
     def there_and_back(self, way: int) -> None:
@@ -264,6 +274,7 @@ class Batches:
         at, _ = self._work.mac_at(self._lengths[forged])
         bufs[forged][at] ^= 1
         before = bytes(bufs[forged])
+        self._forgery_alone(forged, before)
         back = [self._work.backward(length) for length in self._lengths]
         for n, crp in enumerate(self._run(bufs, back, way)):
             where = f"request {n + 1} of {len(bufs)} in a batch ({_named(way)})"
@@ -273,6 +284,13 @@ class Batches:
                 continue
             require(crp.etype == EBADMSG, "D23", f"{where}, forged: {describe(crp)}, not EBADMSG")
             require(crp.buf == before, "D23", f"{where}, forged: the buffer was changed")
+
+    def _forgery_alone(self, n: int, forged: bytes) -> None:
+        """Require that it is found where it comes alone: else it is no matter of batches."""
+        buf = bytearray(forged)
+        crp = self._rig.run(self._sid(n), buf, self._work.backward(self._lengths[n]))
+        require(crp.etype == EBADMSG, "D5", f"a forgery: {describe(crp)}, not EBADMSG")
+        require(buf == forged, "D5", "the buffer of a forgery was changed")
 
     def _run(self, bufs: list[bytearray], desc: list[Any], way: int) -> list[Cryptop]:
         """Dispatch all, each but the last followed by another; wait for all."""

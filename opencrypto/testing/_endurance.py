@@ -16,7 +16,7 @@ from opencrypto.testing._exchange import describe
 from opencrypto.testing._growth import Growth
 from opencrypto.testing._rig import Rig
 from opencrypto.testing._samples import Case, sample, some_length
-from opencrypto.testing.clauses import clause, require
+from opencrypto.testing.clauses import ContractBroken, clause, require
 
 REQUESTS = 2000
 SESSIONS = 500
@@ -48,7 +48,7 @@ class Endurance(ContractBase):
         """Thousands of requests on one session, each answer compared with the first of its data."""
         with self.rig() as rig:
             (sid,) = case.open(rig, ["key"])
-            length = some_length(case.case, self.maxlen(case.case))
+            length = some_length(case.case, case.longest(self))
             expected: dict[int, bytes] = {}
 
             def ask(first: int) -> None:
@@ -84,13 +84,24 @@ class Endurance(ContractBase):
         with self.rig() as rig:
             lay = self.layout(case)
 
+            def ask(first: int) -> None:
+                sid = rig.open(case.inis())
+                for _ in range(CHUNK):
+                    rig.run(sid, case.buffer(lay), case.forward(lay))
+                rig.free(sid)
+
             def cycle(first: int) -> None:
                 for n in range(CHUNK):
                     sid = rig.open(case.inis(), "D18" if first or n else "D2")
                     rig.run(sid, case.buffer(lay), case.forward(lay))
                     rig.free(sid)
 
-            self._grows(rig, cycle, SESSIONS, "D18", "sessions")
+            try:
+                self._grows(rig, cycle, SESSIONS, "D18", "sessions")
+            except ContractBroken:
+                # Each session had a request: it may be these that leave something behind.
+                self._grows(rig, ask, SESSIONS, "D15", "requests")
+                raise
 
     @clause("D18", a_few)
     def test_D18_nothing_grows_with_refused_sessions(self, case: Case) -> None:

@@ -21,7 +21,7 @@ from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 from opencrypto import Cryptkop, CryptoError, Cryptop, Framework
 from opencrypto.chain import gather, segments
 from opencrypto.constants import CRYPTO_F_CBIMM
-from opencrypto.testing.clauses import ContractBroken, Hung, require
+from opencrypto.testing.clauses import ContractBroken, Hung, Waited, require
 
 R = TypeVar("R", Cryptop, Cryptkop)
 
@@ -279,10 +279,8 @@ class Exchange(Generic[R]):
         """Say what kept a request from being answered."""
         patience = self._bench.patience
         if any(info.blocked for info in self._bench.framework.drivers):
-            return ContractBroken(self._rules.unblocked, f"blocked for more than {patience} s")
-        return ContractBroken(
-            self._rules.answered, f"a request was not answered within {patience} s"
-        )
+            return Waited(self._rules.unblocked, f"blocked for more than {patience} s")
+        return Waited(self._rules.answered, f"a request was not answered within {patience} s")
 
     # What holds of every request.
 
@@ -324,9 +322,11 @@ class Exchange(Generic[R]):
         """
         chain = _Chain(self, requests, between or (lambda: None))
         patience = self._bench.patience
-        ended = self._bench.call(chain.go_on, patience) and chain.end.wait(patience * len(requests))
         clause, done = self._rules.reentered, self._rules.done
-        require(ended, clause, f"a request made within {done} hangs")
+        if not (self._bench.call(chain.go_on, patience) and chain.ends(patience)):
+            if not chain.inside:  # it was taken, and nothing more was heard of it
+                raise self._unanswered()
+            raise Waited(clause, f"a request made within {done} hangs: hold no lock meanwhile")
         self._bench.check_bugs()
         if chain.broken is not None:
             raise chain.broken
@@ -359,8 +359,9 @@ class Exchange(Generic[R]):
         while (left := _alive(refs)) and time.monotonic() < deadline:
             time.sleep(PAUSE)
             gc.collect()
-        sentence = f"still referred to after {self._rules.done}: {', '.join(left)}"
-        require(not left, self._rules.kept, sentence)
+        if left:
+            sentence = f"still referred to after {self._rules.done}: {', '.join(left)}"
+            raise Waited(self._rules.kept, sentence)
 
     def _run_and_forget(self, make: Callable[[], Made[R]]) -> list[weakref.ref[object]]:
         made: Made[R] = make()
@@ -379,6 +380,7 @@ class _Chain(Generic[R]):
         self._waiting: list[R] = list(requests)
         self._between = between
         self._before = b""
+        self.inside = 0  # calls that give a request to the driver and have not returned
         self.wrong: list[str] = []
         self.broken: ContractBroken | None = None
         self.end = threading.Event()
@@ -388,7 +390,18 @@ class _Chain(Generic[R]):
         request = self._waiting.pop()
         request.callback = self
         self._before = _content(request)
+        self.inside += 1
         self._exchange.give(request)
+        self.inside -= 1
+
+    def ends(self, patience: float) -> bool:
+        """Wait for the end, as long as there is one answer after the other."""
+        left = len(self._waiting) + 1
+        while not self.end.wait(patience):
+            if len(self._waiting) >= left:
+                return False
+            left = len(self._waiting)
+        return True
 
     def __call__(self, request: R) -> None:
         """Note what went wrong, and dispatch the next request, if there is one."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import PurePath
 from types import FrameType
@@ -89,6 +90,7 @@ class Watch:
         if view is None or not before:
             return
         while not end.is_set() and not self.changed:
+            time.sleep(0)  # let the driver go on
             if view[0] != before[0] or view[-1] != before[-1]:
                 self.changed = "seen by another thread"
 

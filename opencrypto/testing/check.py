@@ -21,6 +21,7 @@ from opencrypto.testing.clauses import (
     Hung,
     Outcome,
     Trial,
+    Waited,
     tried,
 )
 from opencrypto.testing.contract import DriverContract
@@ -29,11 +30,17 @@ from opencrypto.testing.report import Report, Tally, Tried
 PATIENCE = 5.0
 """Seconds to wait for anything, before it counts as never."""
 
-HUNG_IN_A_TEST = 2
-"""Trials of one test that may hang before the rest of it is left out."""
+HUNG = 6
+"""Calls that may hang, each of which leaves a thread behind, before the rest is left out."""
 
-HUNG_AT_ALL = 6
-"""Trials that may hang before the rest of the contract is left out."""
+WAITED_IN_A_TEST = 2
+"""Trials of one test that may wait in vain before the rest of that is left out."""
+
+WAITED = 24
+"""Trials that may wait in vain before the rest of the contract is left out."""
+
+IN_VAIN = "since others have waited in vain"
+"""Why a trial is left out."""
 
 FEW = 4
 """Trials of each test, if it must be quick."""
@@ -144,24 +151,23 @@ def run(
             if not clauses or ident in clauses:
                 yield Tried(ident, "", Fate.ABSENT.value, absence)
         return
-    hung = 0
+    hung = waited = 0
     for name, test in _tests(contract):
         if clauses and test.clause not in clauses:
             continue
-        hung_here = 0
+        waited_here = 0
         for trial in _trials(contract(), test, leave_out):
             where = name if trial is None else f"{name}[{trial.id}]"
             if after:
                 after = "" if where == after else after
                 continue
-            if hung_here >= HUNG_IN_A_TEST or hung >= HUNG_AT_ALL:
-                yield Tried(test.clause, where, Fate.UNTRIED.value, "since others have hung")
+            if hung >= HUNG or waited >= WAITED or waited_here >= WAITED_IN_A_TEST:
+                yield Tried(test.clause, where, Fate.UNTRIED.value, IN_VAIN)
                 continue
             yield Begun(test.clause, where)
             outcome = tried(test, contract(), trial)
-            stuck = isinstance(outcome.error, Hung)
-            hung_here += stuck
-            hung += stuck
+            late, stuck = (isinstance(outcome.error, each) for each in (Waited, Hung))
+            waited_here, waited, hung = waited_here + late, waited + late, hung + stuck
             reason = (outcome.reason.splitlines() or [""])[0]
             yield Tried(
                 test.clause, where, outcome.fate.value, reason, _blamed(test, outcome), stuck

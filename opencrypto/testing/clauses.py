@@ -71,7 +71,11 @@ class ContractBroken(AssertionError):
         self.clause = clause
 
 
-class Hung(ContractBroken):
+class Waited(ContractBroken):
+    """Something did not come, and was waited for as long as anything is."""
+
+
+class Hung(Waited):
     """A call into the driver did not come back; the thread that made it is left behind."""
 
 

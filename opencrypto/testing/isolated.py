@@ -16,6 +16,7 @@ import select
 import signal
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict
@@ -31,7 +32,7 @@ from opencrypto.testing.check import (
 )
 from opencrypto.testing.clauses import CLAUSES, Fate
 from opencrypto.testing.report import Report, Tally, Tried
-from opencrypto.testing.target import Target, targets
+from opencrypto.testing.target import targets
 
 DEATHS = 3
 """Children that may end in one clause before the rest of it is left out."""
@@ -39,42 +40,63 @@ DEATHS = 3
 STILL = 25
 """Patiences without a word from a child, after which it is killed."""
 
+OTHERS = (sysconfig.get_path("stdlib") + os.sep, str(PurePath(__file__).parent) + os.sep)
+"""Whose frames are not where a driver has gone wrong: the standard library's, and the kit's."""
+
 FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+) in (?P<function>\S+)')
 """A frame as `faulthandler` writes it."""
 
 
 def check_isolated(
-    target: Target,
+    text: str,
     *,
     clauses: Collection[str] = (),
     patience: float = PATIENCE,
     quick: bool = False,
     soak: float = 0.0,
-) -> Report:
+) -> list[Report]:
     """
-    Run the contract on a driver, each clause in a child, and report clause by clause.
+    Run the contract on the drivers that a text names, each clause in a child.
 
     Args:
-        target: The driver. A child imports it: its package must be found there.
+        text: ``package`` or ``package:what_makes_it``, as `opencrypto.testing.target` has it. The
+            children import it: it must be found there.
         clauses: Run only the tests of these; all if empty.
         patience: Seconds to wait for anything, before it counts as never.
         quick: Try each clause with few of its trials.
         soak: Seconds that each long run goes on for.
 
     Raises:
-        UsageError: a clause named does not exist.
+        UsageError: a clause named does not exist, or the driver cannot be imported.
+        DriverUnavailable: there is none on this host, or looking for one ends the interpreter.
     """
     unknown = sorted(set(clauses) - set(CLAUSES))
     if unknown:
         raise UsageError(f"no clauses {', '.join(unknown)}; there are {', '.join(CLAUSES)}")
-    tally = Tally(target.name)
-    named = {"text": target.text, "number": target.number}
-    order = {"target": named, "patience": patience, "quick": quick, "soak": soak}
+    order = {"text": text, "patience": patience, "quick": quick, "soak": soak}
     still = STILL * patience + soak
-    for ident in CLAUSES:
-        if not clauses or ident in clauses:
-            _one_clause({**order, "clause": ident}, tally, still)
-    return tally.report()
+    reports = []
+    for number, name in enumerate(_names(order, still)):
+        tally = Tally(name)
+        for ident in CLAUSES:
+            if not clauses or ident in clauses:
+                _one_clause({**order, "number": number, "clause": ident}, tally, still)
+        reports.append(tally.report())
+    return reports
+
+
+def _names(order: dict[str, Any], still: float) -> list[str]:
+    """Ask a child what drivers there are."""
+    looking = Child({**order, "clause": ""}, still)
+    for word in looking.words():
+        if "unavailable" in word:
+            raise DriverUnavailable(word["unavailable"])
+        if "wrong" in word:
+            raise UsageError(word["wrong"])
+        names: list[str] = word["names"]
+    if not looking.ended_well:
+        raise DriverUnavailable(f"while it was looked for {looking.death()}")
+    return names
 
 
 def _one_clause(order: dict[str, Any], tally: Tally, still: float) -> None:
@@ -164,7 +186,7 @@ class Child:
         else:
             how = f"it ended the interpreter, with exit status {self._status}"
         frames = FRAME.finditer(self._stderr)
-        own = [each for each in frames if "opencrypto/testing/" not in each["file"]]
+        own = [each for each in frames if not each["file"].startswith(OTHERS)]
         if own and self._status < 0:
             file, line, function = own[0].group("file", "line", "function")
             how += f", in {function} ({PurePath(file).name}:{line})"
@@ -211,15 +233,19 @@ def child() -> None:
 
 
 def _try_all(order: dict[str, Any], say: Callable[[dict[str, Any]], object]) -> None:
-    named, ident = order["target"], order["clause"]
+    ident = order["clause"]
     say({"begun": ""})
     try:
-        target = targets(named["text"])[named["number"]]
-    except DriverUnavailable as error:
-        reason = f"not tried: {error.reason}"
-        say(asdict(Tried(ident, "", Fate.ABSENT.value, reason)))
+        found = targets(order["text"])
+    except (DriverUnavailable, UsageError) as error:
+        _say_why_not(error, ident, say)
         say({"end": True})
         return
+    if not ident:
+        say({"names": [each.name for each in found]})
+        say({"end": True})
+        return
+    target = found[order["number"]]
     contract = contract_of(
         target.driver_class,
         target.make,
@@ -235,3 +261,12 @@ def _try_all(order: dict[str, Any], say: Callable[[dict[str, Any]], object]) -> 
     for one in run(contract, [ident], leave_out, order["after"]):
         say({"begun": one.where} if isinstance(one, Begun) else asdict(one))
     say({"end": True})
+
+
+def _say_why_not(error: Exception, ident: str, say: Callable[[dict[str, Any]], object]) -> None:
+    """Say why there is no driver: to who looks for one, or of a clause, where there was one."""
+    reason = error.reason if isinstance(error, DriverUnavailable) else str(error)
+    if ident:
+        say(asdict(Tried(ident, "", Fate.ABSENT.value, f"not tried: {reason}")))
+    else:
+        say({"unavailable" if isinstance(error, DriverUnavailable) else "wrong": reason})

@@ -64,6 +64,22 @@ class Result:
             return "passed"
         return "skipped" if self.skips else "not asked"
 
+    @property
+    def document(self) -> dict[str, Any]:
+        """All of it, as JSON has it."""
+        return {
+            "clause": self.clause,
+            "title": self.title,
+            "outcome": self.outcome,
+            "passed": self.passed,
+            "excused": self.excused,
+            "skipped": self.skipped,
+            "skips": self.skips,
+            "failures": self.failures,
+            "absent": self.absent,
+            "left_out": self.left_out,
+        }
+
     def lines(self) -> Iterator[str]:
         """Give the lines of a report."""
         yield f"{self.clause:>4}  {self.outcome:<9} {self.passed:>4}  {self.title}"
@@ -137,24 +153,15 @@ class Report:
             "driver": self.driver,
             "ok": self.ok,
             "verdict": self.verdict,
+            "clauses": [each.document for each in self.results],
             "left_behind": list(self.left_behind),
-            "clauses": [
-                {
-                    "clause": each.clause,
-                    "title": each.title,
-                    "outcome": each.outcome,
-                    "passed": each.passed,
-                    "excused": each.excused,
-                    "skipped": each.skipped,
-                    "failures": each.failures,
-                }
-                for each in self.results
-            ],
         }
 
     def __str__(self) -> str:
         lines = [f"driver {self.driver}: {self.verdict}"]
-        lines += [line for result in self.results for line in result.lines()]
+        for result in self.results:
+            if result.outcome != "not asked":
+                lines += result.lines()
         if self.left_behind:
             lines.append(
                 f"left behind: {len(self.left_behind)} threads that hang in the driver, of "

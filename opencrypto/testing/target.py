@@ -23,15 +23,11 @@ class Target:
     A driver to be tried.
 
     Attributes:
-        text: What names it, and those that come with it, in another process too.
-        number: Which one of those it is, from 0 on.
         name: Its name.
         driver_class: Its class.
         make: Makes one, anew each time, with its options as they are set.
     """
 
-    text: str
-    number: int
     name: str
     driver_class: type[Driver]
     make: Callable[[], Driver]
@@ -47,7 +43,7 @@ def targets(text: str) -> list[Target]:
 
     Raises:
         UsageError: it cannot be imported, or brings no driver.
-        DriverUnavailable: it has none on this host.
+        DriverUnavailable: there is none on this host.
     """
     module, _, attribute = text.partition(":")
     offer = _factory(_imported(module), attribute) if attribute else _hook(_imported(module))
@@ -55,7 +51,7 @@ def targets(text: str) -> list[Target]:
     for driver in drivers:
         driver.close()
     return [
-        Target(text, number, driver.name, type(driver), partial(_one_of, offer, number))
+        Target(driver.name, type(driver), partial(_one_of, offer, number))
         for number, driver in enumerate(drivers)
     ]
 
@@ -82,7 +78,7 @@ def _hook(plugin: Any) -> Callable[[], list[Driver]]:
         drivers = plugins.drivers()
         if not drivers:
             reasons = [failure.reason for failure in plugins.failures]
-            raise DriverUnavailable("; ".join(reasons) or "it offers no driver")
+            raise DriverUnavailable("; ".join(reasons) or f"{name} offers no driver here")
         return drivers
 
     return offer
@@ -97,12 +93,12 @@ def _factory(module: Any, attribute: str) -> Callable[[], list[Driver]]:
     def offer() -> list[Driver]:
         try:
             made = make()
-        except DriverUnavailable:
-            raise
         except CryptoError as error:
             raise UsageError(f"{where}: {error.strerror}") from error
         drivers = list(made) if isinstance(made, Iterable) else [made]
-        if not drivers or not all(isinstance(driver, Driver) for driver in drivers):
+        if not drivers:
+            raise DriverUnavailable(f"{where} offers no driver here")
+        if not all(isinstance(driver, Driver) for driver in drivers):
             raise UsageError(f"{where} makes {type(made).__name__}, which is no driver")
         return drivers
 

@@ -7,9 +7,10 @@ import json
 import lzma
 import os
 import resource
+import struct
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pexpect
@@ -21,6 +22,8 @@ from tests.cli.commands import DATA, ETHERNET, RUN, ask, call, record, run, some
 from tests.consumers.esp.capture.files import (
     block,
     interface,
+    is_capture,
+    judge,
     option,
     packet,
     pcap,
@@ -33,6 +36,23 @@ from tests.consumers.esp.packets import ipv4, ipv6
 CASES = DATA / "captures"
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def _judged(tmp_path: Path) -> Iterator[None]:
+    """Have capinfos judge each capture that a test has written: as many packets, the same times."""
+    yield
+    for path in tmp_path.iterdir():
+        if path.is_file() and path.stem != "in" and is_capture(path):
+            judge(path)
+
+
+def test_every_case_is_tried() -> None:
+    """Each of the small captures has its right answer here."""
+    text = Path(__file__).read_text()
+    names = [path.name for path in CASES.iterdir() if ".pcap" in path.name]
+    assert len(names) >= 35
+    assert [name for name in names if f'"{name}"' not in text] == []
 
 
 def ethernet(packet: bytes) -> bytes:
@@ -276,6 +296,27 @@ def test_either_format_is_made_of_either(tmp_path: Path, sa: Path, kind: str) ->
         assert (wire.read_bytes()[:4] == b"\x0a\x0d\x0d\x0a") == (kind == "pcapng")
 
 
+def test_an_interface_that_is_not_understood_costs_its_frames_alone(
+    tmp_path: Path, sa: Path
+) -> None:
+    """One of USB beside Ethernet had the whole file refused."""
+    plain, strange = ethernet(some_packets()[0]), b"whatever it is"
+    source, wire, back = (tmp_path / name for name in ("in", "wire", "back"))
+    source.write_bytes(
+        section() + interface(189) + interface(1) + packet(strange) + packet(plain, number=1)
+    )
+    status, document, err = ask("esp", "protect", source, wire, "--sa", sa)
+    assert status == 1
+    assert document["left_out"] == {"link type 189 (USB_LINUX)": 1}
+    assert "link type 189 (USB_LINUX) 1" in err
+    assert [frame.linktype for frame in seen(wire)] == [1]
+    status, document, _ = ask("esp", "protect", source, wire, "--sa", sa, "--pass-others")
+    assert status == 0
+    assert document["passed_on_in_clear"] == {"link type 189 (USB_LINUX)": 1}
+    call("esp", "unprotect", wire, back, "--sa", sa, "--pass-others")
+    assert seen(back) == seen(source)
+
+
 # Nothing in the clear, unless it was asked for.
 
 
@@ -323,7 +364,8 @@ def test_on_the_way_back_what_is_not_esp_follows_the_same_switch(tmp_path: Path,
 def test_a_secret_beside_the_packets_is_not_written_unseen(tmp_path: Path, sa: Path) -> None:
     """Wireshark puts the keys of TLS sessions, and names of hosts, into a pcapng file."""
     frame = ethernet(ipv4(b"payload"))
-    secrets, statistics = b"CLIENT_RANDOM 00 11", bytes(12)
+    text, statistics = b"CLIENT_RANDOM 00 11", bytes(12)
+    secrets = struct.pack("<II", 0x544C534B, len(text)) + text
     blocks = [section(), interface(), block(10, secrets), packet(frame), block(5, statistics)]
     source, out = tmp_path / "in", tmp_path / "out"
     source.write_bytes(b"".join(blocks))

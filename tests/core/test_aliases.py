@@ -283,6 +283,22 @@ class Stub:
         return Stub(self.sid, self.lineage, {})
 
 
+def test_who_succeeds_must_find_it_orphaned_and_the_newest() -> None:
+    """Another mover has been there, or it is being freed: then nothing is done."""
+    table: dict[int, Stub] = {}
+    own: Lineage[Stub] = Lineage(Chain([Cryptoini(CRYPTO_NULL_CBC)]), 0)
+    own.first, old = 7, Stub(7, own, table)
+    own.newest, new = old, Stub(8, own, table)
+    for state in (SessionState.LIVE, SessionState.DRAINING):
+        old.state = state
+        assert not own.succeed(old, new, table)
+    old.state, own.newest = SessionState.ORPHANED, new
+    assert not own.succeed(old, Stub(9, own, table), table)
+    assert table[7] is old
+    assert old.state is SessionState.ORPHANED
+    assert own.newest is new
+
+
 def test_a_session_that_is_withdrawn_gives_a_former_number_back() -> None:
     """A driver has given a number anew that the session had before, and then nothing came of it."""
     table: dict[int, Stub] = {}

@@ -23,7 +23,7 @@ from opencrypto import (
 )
 from opencrypto._core.default import DEFAULT
 from opencrypto.driver import Rule, renew_after_fork
-from tests.toy import Log, Toy, newsession, request, step, stepped
+from tests.toy import Log, Toy, newsession, request, step, stepped, the_session
 
 LOCKS = (type(threading.Lock()), type(threading.RLock()))
 CONTAINERS = (dict, list, tuple, set, frozenset, deque)
@@ -114,7 +114,10 @@ def test_the_parents_requests_are_idle_and_are_not_answered() -> None:
         completed = request(0xBAD, log, "completed", flags=0)
         for crp in (taken, queued, completed):
             fw.dispatch(crp)
+        session = the_session(fw, sid)
+        assert not session.straight
         fw.after_fork()
+        assert session.straight
         assert [crp.state for crp in (taken, queued, completed)] == [0, 0, 0]
         step(fw)
         assert not log.calls
@@ -184,3 +187,29 @@ def test_what_cannot_be_renewed_in_a_child_keeps_nothing_else_from_it() -> None:
         os._exit(0 if renewed == [1] * 20 else 1)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_child_can_detach_what_a_thread_of_the_parent_was_detaching() -> None:
+    """That thread waits for the parent's requests, and does not come along."""
+    toy = Toy(hold=True)
+    with stepped(toy) as fw:
+        (slot,) = fw._drivers
+        fw.dispatch(request(newsession(fw), Log()))
+        thread = threading.Thread(target=fw.detach, args=("toy",), kwargs={"timeout": 20})
+        thread.start()
+        while not slot.closing:
+            thread.join(0.01)
+        child = os.fork()
+        if not child:
+            status = 1
+            try:
+                fw.detach("toy", timeout=0)
+                status = toy.closed - 1
+            finally:
+                os._exit(status)
+        toy.answer()
+        thread.join()
+        _, status = os.waitpid(child, 0)
+        assert os.waitstatus_to_exitcode(status) == 0

@@ -29,6 +29,7 @@ class Bench:
             self.hand_over,
             self.kick,
             Plugins().observers(),
+            lambda: None,
         )
 
     def kick(self) -> None:
@@ -80,6 +81,26 @@ def test_an_interruption_of_the_program_loses_no_turn(bench: Bench) -> None:
     assert bench.lane.pending()
     assert bench.lane.run_turn()
     assert bench.given == [(bench.one.hid, 1, 0)]
+
+
+def test_what_is_interrupted_between_the_queue_and_the_driver_is_queued_still(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had been taken, and nobody had it."""
+
+    class Interrupted:
+        def __enter__(self) -> None: ...
+
+        def __exit__(self, *_: object) -> None:
+            raise KeyboardInterrupt
+
+    bench.queue(bench.one, 0, 1)
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(bench.one, "lock", Interrupted())
+        bench.lane.run_turn()
+    assert not bench.given
+    assert bench.lane.run_turn()
+    assert [op for _, op, _ in bench.given] == [0, 1]
 
 
 def test_a_turn_whose_last_request_empties_the_queue_is_over(bench: Bench) -> None:

@@ -306,7 +306,7 @@ class Unsure(Toy):
         super().__init__("unsure")
         self.said = answer
 
-    def refusal(self, ini: Sequence[Cryptoini], profile: Profile) -> str:
+    def refusal(self, ini: Sequence[Cryptoini], profile: Profile, named: bool = False) -> str:
         if isinstance(self.said, Exception):
             raise self.said
         text: str = self.said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 import sys
@@ -9,7 +10,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 import opencrypto_null
 from opencrypto import (
@@ -23,9 +23,9 @@ from opencrypto import (
     hookimpl,
 )
 from opencrypto._core.origins import Names, Origin
-from opencrypto.cli.app import app
 from opencrypto.testing import ManualInterrupt
 from opencrypto_null import NullDriver
+from tests.support import require_module
 from tests.toy import Toy
 
 MODULE = """
@@ -382,12 +382,14 @@ def test_the_event_and_the_observers_hear_where_a_driver_comes_from(
 
 def test_the_command_shows_it(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of those attached and those refused."""
+    runner = require_module("typer.testing").CliRunner()
+    app = importlib.import_module("opencrypto.cli.app").app
     monkeypatch.setenv("COLUMNS", "500")
     file = install("null", "null")
     install("fast", "fast", "good-one")
-    text = CliRunner().invoke(app, ["drivers"]).output
+    text = runner.invoke(app, ["drivers"]).output
     assert f"evil 6.6.6 ({file})" in text
-    document = json.loads(CliRunner().invoke(app, ["drivers", "--json"]).output)
+    document = json.loads(runner.invoke(app, ["drivers", "--json"]).output)
     known = {
         (each["name"], each["distribution"]): (each["version"], each["available"], each["file"])
         for each in document["drivers"]

@@ -277,14 +277,14 @@ class WholeMachine(RuleBasedStateMachine):
         driver.unblock(CRYPTO_SYMQ | CRYPTO_ASYMQ)
 
     @precondition(lambda self: len(self.drivers) > 2)
-    @rule(data=st.data(), leave=st.sampled_from(["answers", "hands back", "without a word"]))
-    def detach(self, data: st.DataObject, leave: str) -> None:
+    @rule(data=st.data(), parting=st.sampled_from(["answers", "hands back", "without a word"]))
+    def detach(self, data: st.DataObject, parting: str) -> None:
         """A driver leaves, with what it has in hand."""
         driver = data.draw(st.sampled_from(self.drivers))
         self.drivers.remove(driver)
-        driver.parting = leave
+        driver.parting = parting
         kept = [request for request, _ in driver.kept]
-        if leave == "without a word":
+        if parting == "without a word":
             self.lost += any(isinstance(request, Cryptop) for request in kept)
             self.lost += any(isinstance(request, Cryptkop) for request in kept)
             self.fw.detach(driver, timeout=0)

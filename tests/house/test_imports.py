@@ -43,7 +43,7 @@ ORDER = (
     "_core.errands _core.bugs _core.origins _core.plugins _core.selection _core.queues",
     "_core.guard _core.returns _core.pool",
     "_core.lineage",
-    "_core.slots _core.departed _core.driver_table _core.lane",
+    "_core.depth _core.slots _core.lasting _core.departed _core.driver_table _core.lane",
     "_core.sessions",
     "_core.opening _core.moving",
     "_core.requests _core.key_requests _core.virtual",

@@ -119,7 +119,10 @@ def test_it_holds_our_names_and_no_others(wheel: Path) -> None:
     for top in tops:
         if not top.endswith(".dist-info"):
             assert f"{top}/py.typed" in names
-    assert not [name for name in names if "/tests/" in name or name.endswith(".pyc")]
+    assert not [name for name in names if "/tests/" in name and "/templates/" not in name]
+    assert not [name for name in names if name.endswith(".pyc")]
+    templates = (ROOT / "opencrypto" / "cli" / "templates").rglob("*.in")
+    assert {str(path.relative_to(ROOT)) for path in templates} <= set(names)
 
 
 @pytest.mark.slow

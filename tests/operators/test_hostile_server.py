@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import stat
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +18,9 @@ from opencrypto.cli.sample import Change
 from opencrypto.control import Client, client, look, places
 from tests.cli.commands import run
 from tests.operators.impostor import HELLO, answering, dripping, impostor, saying
-from tests.other_users import NOBODY, SOMEBODY, give_away, only_root, run_as
+from tests.other_users import NOBODY, SOMEBODY, common, give_away, only_root, run_as
+
+__all__ = ["common"]
 
 QUICKLY = 5.0
 
@@ -30,15 +29,6 @@ QUICKLY = 5.0
 def place(tmp_path: Path) -> Path:
     """Where a socket may be."""
     return tmp_path / "it.sock"
-
-
-@pytest.fixture
-def common() -> Iterator[Path]:
-    """A folder that all may write and reach."""
-    folder = Path(tempfile.mkdtemp())
-    folder.chmod(0o777)
-    yield folder
-    shutil.rmtree(folder)
 
 
 # What it says.
@@ -218,19 +208,25 @@ def test_users_do_not_believe_each_other(common: Path) -> None:
 # Where it is.
 
 
-def test_a_usual_folder_that_is_another_users_is_not_looked_into(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def usual(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make the one folder where sockets are looked for."""
     folder = tmp_path / "opencrypto"
     folder.mkdir(mode=0o700)
     monkeypatch.delenv(places.VARIABLE, raising=False)
     monkeypatch.setattr(client, "folders", lambda: [folder])
-    with impostor(folder / "1.sock", saying(HELLO)) as path:
+    return folder
+
+
+def test_a_usual_folder_that_is_another_users_is_not_looked_into(
+    usual: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with impostor(usual / "1.sock", saying(HELLO)) as path:
         assert look() == ([path], [])
-        folder.chmod(0o770)
+        usual.chmod(0o770)
         assert look()[0] == []
-        folder.chmod(0o700)
-        give_away(folder, monkeypatch)
+        usual.chmod(0o700)
+        give_away(usual, monkeypatch)
         paths, (sentence,) = look()
         assert paths == []
         assert "sockets in it are not believed" in sentence
@@ -255,22 +251,17 @@ def test_a_folder_of_our_name_that_somebody_else_made_is_refused(
         folder.rmdir()
 
 
-def test_a_link_to_a_socket_is_not_followed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_link_to_a_socket_is_not_followed(tmp_path: Path, usual: Path) -> None:
     """It may lead to a daemon that takes what root asks for something else."""
-    folder = tmp_path / "opencrypto"
-    folder.mkdir(mode=0o700)
-    monkeypatch.delenv(places.VARIABLE, raising=False)
-    monkeypatch.setattr(client, "folders", lambda: [folder])
     with impostor(tmp_path / "other.sock", saying(HELLO)) as path:
-        (folder / "1.sock").symlink_to(path)
+        (usual / "1.sock").symlink_to(path)
         assert look() == ([], [])
 
 
 # What it costs.
 
 
+@pytest.mark.slow
 def test_one_bad_server_costs_one_line(tmp_path: Path) -> None:
     """Each of them, and the good one is listed; nothing of theirs reaches the terminal as it is."""
     folder = tmp_path / "opencrypto"

@@ -83,7 +83,7 @@ def start(tmp_path: Path, live: Path) -> Iterator[Callable[..., Terminal]]:
         terminal("kill-server")
 
 
-@pytest.mark.parametrize(("width", "height"), [(80, 24), (200, 50)])
+@pytest.mark.parametrize(("width", "height"), [(60, 15), (80, 24), (120, 40), (200, 50)])
 def test_it_fits_the_terminal(start: Callable[..., Terminal], width: int, height: int) -> None:
     """Title, sums, a line for each driver, and the keys on the last line; nothing wraps."""
     terminal = start(width, height)
@@ -101,8 +101,8 @@ def test_it_fits_the_terminal(start: Callable[..., Terminal], width: int, height
 def test_keys_sort_choose_time_and_quit(start: Callable[..., Terminal]) -> None:
     """s changes the order, the arrows choose, t turns timing on, q gives the terminal back."""
     terminal = start(80, 24)
-    terminal.wait_for("sorted by rate")
-    for _ in range(5):
+    terminal.wait_for("sorted by sick")
+    for _ in range(6):
         terminal.keys("s")
     terminal.wait_for("sorted by name")
     terminal.wait(lambda s: "\n> " in s, "showed a choice")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import array
 import asyncio
 import contextlib
+import ctypes
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -63,6 +64,18 @@ def gapped(data: bytes) -> memoryview:
 
 def backwards(data: bytes) -> memoryview:
     return memoryview(data[::-1])[::-1]
+
+
+def released() -> memoryview:
+    """A view that is of nothing any more."""
+    view = memoryview(bytearray(16))
+    view.release()
+    return view
+
+
+def objects() -> Value:
+    """An array whose items are Python objects; numpy has such too."""
+    return (ctypes.py_object * 32)()
 
 
 SHAPES: dict[str, Callable[[bytes], Value]] = {
@@ -234,7 +247,7 @@ def test_coroutines_take_what_sessions_take(form: str) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    ["sixteen letters.", [1, 2, 3], 16, object(), None],
+    ["sixteen letters.", [1, 2, 3], 16, object(), None, released(), objects()],
     ids=lambda each: type(each).__name__,
 )
 def test_what_is_not_bytes_is_refused_in_a_sentence(wrong: Value) -> None:
@@ -262,8 +275,24 @@ def test_what_is_not_bytes_is_refused_in_a_sentence(wrong: Value) -> None:
             calls.append(lambda: session.encrypt(DATA, iv=wrong))
             calls.append(lambda: fw.newsession(Cryptoini(CRYPTO_SHA1_HMAC, wrong)))
         for call in calls:
-            with pytest.raises(UsageError, match="bytes-like"):
+            with pytest.raises(UsageError, match=r"must be bytes-like|has no bytes|the addresses"):
                 call()
+
+
+@each_driver
+@pytest.mark.parametrize("make", [released, objects])
+def test_a_buffer_of_objects_was_enciphered_where_they_are(
+    name: str, make: Callable[[], Value]
+) -> None:
+    """An array of them holds addresses, and the program ended when it let go of it."""
+    with attached(name) as fw:
+        sid = fw.newsession(CBC_HMAC)
+        for buf, mac in ((make(), None), (bytearray(100), make())):
+            crp = Cryptop(sid, buf, encrypt_then_mac(), lambda crp: None, CRYPTO_F_CBIMM, mac=mac)
+            fw.dispatch(crp)
+            with pytest.raises(UsageError, match=r"has no bytes|the addresses"):
+                crp.check()
+        assert fw.stats.driver_bugs == 0
 
 
 KNOWN = {

@@ -5,9 +5,8 @@ Several files may say of the same SAs: a listing of the kernel's SAs has their k
 policies what they are for, and an IKE daemon's their names.
 
 The rooms, in the order of their imports: `content` is what a file has, `words` takes a line apart,
-`names` are those of other programs; then a room for each format: `toml`, `xfrm` (its lines are
-in `xfrm_lines`), `esp_sa`, `tcpdump`, `swanctl`, and `xfrm_batch`, which is only written; `joining`
-puts together what several say.
+`names` are those of other programs; then a room for each format: `toml`, `esp_sa`, `xfrm` (which
+has rooms of its own), `tcpdump` and `swanctl`; `joining` puts together what several say.
 """
 
 from __future__ import annotations
@@ -19,9 +18,10 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from opencrypto import UsageError, files
-from opencrypto_esp.formats import esp_sa, swanctl, tcpdump, toml, xfrm, xfrm_batch
+from opencrypto_esp.formats import esp_sa, swanctl, tcpdump, toml, xfrm
 from opencrypto_esp.formats.content import FIELDS, Content
 from opencrypto_esp.formats.joining import joined
+from opencrypto_esp.formats.xfrm import batch
 from opencrypto_esp.sa import Mode, SecurityAssociation
 
 Remark = Callable[[str], None]
@@ -59,7 +59,7 @@ class Target(Protocol):
 READ: Final[tuple[Format, ...]] = (esp_sa, xfrm, swanctl, tcpdump, toml)
 """The formats that are known by what is in a file; TOML, which may have most, comes last."""
 
-WRITTEN_AS: Final[dict[str, Target]] = {"toml": toml, "xfrm": xfrm_batch, "esp_sa": esp_sa}
+WRITTEN_AS: Final[dict[str, Target]] = {"toml": toml, "xfrm": batch, "esp_sa": esp_sa}
 """The formats that are written, by the name that ``--to`` has for each."""
 
 
@@ -85,8 +85,9 @@ def load_sas(
     sas = joined(content)
     if not sas:
         raise UsageError(f"{named} has no SA with keys; give the listing of SAs too: ip xfrm state")
-    for what, times in content.remarks.items():
-        _heard(f"{named}: {what} ({times}) are left out", remark)
+    if content.remarks:
+        listed = ", ".join(f"{what} ({times})" for what, times in content.remarks.items())
+        _heard(f"{named}: left out is what cannot be taken: {listed}", remark)
     return sas
 
 
@@ -143,11 +144,19 @@ def _read(path: Path) -> Content:
 
 def _refuse_keys(path: Path) -> None:
     """Refuse keys in the place of a file that has them, and do not show them once more."""
-    if _KEY.search(str(path)) and not path.exists():
+    word = str(path)
+    if (_KEY.search(word) or tcpdump.recognised(word)) and not _is_there(path):
         raise UsageError(
             "a key is no file: all users see it on a command line; write the line into a file, "
             "run chmod 600 on that, and name it here"
         )
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # longer than any name
+        return False
 
 
 __all__ = [

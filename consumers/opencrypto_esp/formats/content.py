@@ -98,3 +98,16 @@ def made(where: str, values: dict[str, Any]) -> SecurityAssociation:
         return SecurityAssociation(**values)
     except UsageError as error:
         raise UsageError(f"{where}: {error.strerror}") from None
+
+
+def ends(sa: SecurityAssociation) -> tuple[Address | None, Address | None]:
+    """Return from where and to where an SA's packets go, as far as that is one address."""
+    if sa.mode is not Mode.TRANSPORT:
+        return sa.tunnel_source, sa.tunnel_destination
+    hosts = [
+        networks[0].network_address
+        if len(networks) == 1 and networks[0].prefixlen == networks[0].max_prefixlen
+        else None
+        for networks in (sa.source, sa.destination)
+    ]
+    return hosts[0], hosts[1]

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from opencrypto import UsageError
 from opencrypto_esp.formats import names
-from opencrypto_esp.formats.content import Content, Found, made
+from opencrypto_esp.formats.content import Content, Found, ends, made
 from opencrypto_esp.formats.words import Words
 from opencrypto_esp.sa import ANY_SPI, WRITTEN, Address, Mode, Protocol, SecurityAssociation
 
@@ -187,19 +187,6 @@ def _rows(sa: SecurityAssociation) -> Iterator[tuple[str, ...]]:
             _authentication(sa),
             f"0x{sa.integrity_key.hex()}" if sa.integrity_key else "",
         )
-
-
-def ends(sa: SecurityAssociation) -> tuple[Address | None, Address | None]:
-    """Return from where and to where an SA's packets go, as far as that is one address."""
-    if sa.mode is not Mode.TRANSPORT:
-        return sa.tunnel_source, sa.tunnel_destination
-    hosts = [
-        networks[0].network_address
-        if len(networks) == 1 and networks[0].prefixlen == networks[0].max_prefixlen
-        else None
-        for networks in (sa.source, sa.destination)
-    ]
-    return hosts[0], hosts[1]
 
 
 def _authentication(sa: SecurityAssociation) -> str:

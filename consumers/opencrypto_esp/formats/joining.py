@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from ipaddress import ip_network
-from itertools import product
+from itertools import pairwise, product
 from typing import Final
 
 from opencrypto import UsageError
 from opencrypto_esp.formats.content import Content, Found, Listed, Rule, Template
-from opencrypto_esp.sa import AGREED, ANY_SPI, Mode, Network, SecurityAssociation
+from opencrypto_esp.sa import AGREED, ANY_SPI, Direction, Mode, Network, SecurityAssociation
 
 _ANYWHERE: Final = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
 
@@ -25,8 +25,12 @@ def joined(content: Content) -> list[SecurityAssociation]:
     Raises:
         UsageError: two things that are said contradict each other.
     """
-    ruled = [_ruled(found, content) for found in content.found]
-    return [_named(sa, content.listed) for sa in ruled]
+    found = [replace(each, sa=_ruled(each, content)) for each in content.found]
+    for each in found:
+        each.sa = _named(each.sa, content.listed)
+    for rule in content.rules:
+        _chain(rule, found, content)
+    return [each.sa for each in found]
 
 
 # Policies.
@@ -59,6 +63,20 @@ def _ruled(found: Found, content: Content) -> SecurityAssociation:
     return replace(sa, source=sources, destination=destinations)
 
 
+def _chain(rule: Rule, found: Sequence[Found], content: Content) -> None:
+    """Have SAs that a policy wants one after the other name each other, in the way packets go."""
+    for inner, outer in pairwise(rule.templates):
+        one, other = (
+            [each for each in found if _fits(template, rule, each)] for template in (inner, outer)
+        )
+        if rule.direction is Direction.IN:
+            one, other = other, one
+        if len(one) != 1 or len(other) != 1:
+            content.remarks["SAs in a row that are there several times, or not at all"] += 1
+        else:
+            one[0].sa = replace(one[0].sa, then=other[0].sa.label)
+
+
 def _fits(template: Template, rule: Rule, found: Found) -> bool:
     """Tell whether an SA is one that a template wants."""
     if found.ends is None:
@@ -68,8 +86,10 @@ def _fits(template: Template, rule: Rule, found: Found) -> bool:
     if template.reqid != found.reqid or template.spi not in (0, found.sa.spi):
         return False
     wanted = zip(found.ends, (template.source, template.destination), strict=True)
-    if template.mode is Mode.TUNNEL:
-        return all(wish == end or wish.is_unspecified for end, wish in wanted)
+    if not all(wish == end or wish.is_unspecified for end, wish in wanted):
+        return False
+    if template.mode is Mode.TUNNEL or not template.source.is_unspecified:
+        return True
     networks = zip(found.ends, (rule.source, rule.destination), strict=True)
     return all(end in network for end, network in networks)
 

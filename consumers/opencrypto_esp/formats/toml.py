@@ -40,6 +40,8 @@ _OF_THE_OTHER_WAY: Final[dict[Direction | None, str]] = {
 _KEYS: Final = ("encryption_key", "integrity_key")
 _SELECTORS: Final = ("source", "destination")
 _FIRST: Final = re.compile(r"\[|[A-Za-z_'\"][^:]*=")
+_MAYBE_A_KEY: Final = re.compile("[0-9a-fA-F]{16}")
+"""What is not shown in an error."""
 _NUMBERS: Final = (
     "spi", "replay_window", "sequence", "replay_seq_hi", "hop_limit", "dscp", "icv_length",
     "encap_source_port", "encap_destination_port", "tfc_padding",
@@ -89,7 +91,8 @@ def _where(error: tomllib.TOMLDecodeError) -> str:
 
 
 def _list(names: Mapping[str, object] | Sequence[str]) -> str:
-    return ", ".join(map(repr, names))
+    shown = (repr(name) if not _MAYBE_A_KEY.search(name) else "what may be a key" for name in names)
+    return ", ".join(shown)
 
 
 def _sa(where: str, table: object) -> SecurityAssociation:
@@ -140,6 +143,8 @@ def _value(where: str, name: str, value: object) -> object:
         return value
     if not isinstance(value, str):
         raise UsageError(f"{where} must be text in quotes")
+    if _MAYBE_A_KEY.search(value) and name != "name":
+        raise UsageError(f"{where} has what may be a key, and a key does not belong there")
     if name in _WORDS:
         return value
     if name in _CHOICES:
@@ -176,7 +181,13 @@ def _networks(where: str, value: object) -> tuple[Network, ...]:
     try:
         return tuple(ip_network(_text(item)) for item in values)
     except ValueError as error:
-        raise UsageError(f"{where}: {error}; write networks such as '10.0.0.0/8'") from None
+        raise UsageError(
+            f"{where}: {_harmless(error)}; write networks such as '10.0.0.0/8'"
+        ) from None
+
+
+def _harmless(error: ValueError) -> str:
+    return "no network" if _MAYBE_A_KEY.search(str(error)) else str(error)
 
 
 def _text(value: object) -> str:

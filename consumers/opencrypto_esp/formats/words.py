@@ -6,11 +6,15 @@ What is refused is named by its place and never shown: it may be a key.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from ipaddress import ip_address, ip_network
+from typing import Final
 
 from opencrypto import UsageError
 from opencrypto_esp.sa import Address, Network
+
+_NUMBER: Final = re.compile(r"0[xX][0-9a-fA-F]{1,16}|0|[1-9][0-9]{0,19}")
 
 
 class Words:
@@ -54,12 +58,9 @@ class Words:
         return UsageError(f"{self.where}, word {self._at}: {what}")
 
     def number(self, most: int = 0xFFFFFFFF) -> int:
-        """Take a number, decimal or hexadecimal; in parentheses it may be repeated."""
-        word = self.take().partition("(")[0]
-        try:
-            value = int(word, 0)
-        except ValueError:
-            value = -1
+        """Take a number, decimal or hexadecimal; what follows may be itself again, or a comma."""
+        word = self.take().partition("(")[0].rstrip(",")
+        value = int(word, 0) if _NUMBER.fullmatch(word) else -1
         if not 0 <= value <= most:
             raise self.bad(f"must be a number up to {most:#x}")
         return value

@@ -47,11 +47,11 @@ class ShrugsItsShoulders(Fault):
 
     clause = "D3"
 
-    def refusal(self, ini: Sequence[Cryptoini], profile: Profile) -> str:
+    def refusal(self, ini: Sequence[Cryptoini], profile: Profile, named: bool = False) -> str:
         """Fall off the end of the function."""
         if len(ini) > 1:
             return None  # type: ignore[return-value]  # the fault
-        return super().refusal(ini, profile)
+        return super().refusal(ini, profile, named)
 
 
 class LiesAboutSync(Fault):

@@ -56,11 +56,11 @@ class HangsInRefusal(Hangs):
 
     clause = "D3"
 
-    def refusal(self, ini: Sequence[Cryptoini], profile: Profile) -> str:
+    def refusal(self, ini: Sequence[Cryptoini], profile: Profile, named: bool = False) -> str:
         """Wait, if two are asked for."""
         if len(ini) > 1:
             self.freed.wait()
-        return super().refusal(ini, profile)
+        return super().refusal(ini, profile, named)
 
 
 class HangsInFreesession(Hangs):

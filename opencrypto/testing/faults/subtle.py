@@ -222,11 +222,11 @@ class RefusesWithTheKey(Fault):
 
     clause = "D20"
 
-    def refusal(self, ini: Sequence[Cryptoini], profile: Profile) -> str:
+    def refusal(self, ini: Sequence[Cryptoini], profile: Profile, named: bool = False) -> str:
         """Refuse two MACs."""
         if sum(FACTS[cri.alg].kind is Kind.MAC for cri in ini) > 1:
             return f"no two MACs with keys {[bytes(cri.key or b'').hex() for cri in ini]}"
-        return super().refusal(ini, profile)
+        return super().refusal(ini, profile, named)
 
 
 class OffsetsOf16Bits(Fault):

@@ -16,9 +16,9 @@ from typing import Any, Final
 from opencrypto import Cryptoini
 from opencrypto.constants import Alg, Kop
 from opencrypto.exceptions import UsageError
+from opencrypto.testing.suites import rsa
 from opencrypto.testing.suites.case import Case, Fields, hexes, json_files, number, read_json
 from opencrypto.testing.suites.subject import RefusedError, Subject, WrongError
-from opencrypto.testing.suites.wycheproof import hashed
 from opencrypto.xform import FACTS
 
 SUITE: Final = "acvp"
@@ -411,9 +411,27 @@ def _answer_dsa(_: str, group: Fields, test: Fields, subject: Subject) -> Fields
     subject.require_keyop(Kop.DSA_VERIFY)
     p, q, g = (number(group, name) for name in ("p", "q", "g"))
     y, r, s = (number(test, name) for name in ("y", "r", "s"))
-    digest = hashed(str(group.get("hashAlg")), hexes(test, "message"))
+    digest = rsa.hashed(str(group.get("hashAlg")), hexes(test, "message"))
     digest = digest[: (q.bit_length() + 7) // 8]
     return {"testPassed": subject.verdict(Kop.DSA_VERIFY, (digest, p, q, g, y, r, s))}
+
+
+def _answer_rsa_verify(_: str, group: Fields, test: Fields, subject: Subject) -> Fields:
+    n, e = number(group, "n"), number(group, "e")
+    message, signature = hexes(test, "message"), number(test, "signature")
+    name, kind = str(group.get("hashAlg")), group.get("sigType")
+    if signature >= n:
+        return {"testPassed": False}  # RFC 8017, 5.2.2: the representative is out of range
+    bits = n.bit_length()
+    power = subject.compute(Kop.MOD_EXP, (signature, e, n), bits)
+    if kind == "pkcs1v1.5":
+        passed = power == int.from_bytes(rsa.encoded(name, message, (bits + 7) // 8))
+    elif kind == "pss" and group.get("maskFunction", "mgf1") == "mgf1":
+        salt = int(group.get("saltLen") or 0)
+        passed = power is not None and rsa.verifies_pss(power, bits, name, name, salt, message)
+    else:
+        raise RefusedError(f"signatures of type {kind} are unknown")
+    return {"testPassed": passed}
 
 
 def _answer_rsa_primitive(_: str, group: Fields, test: Fields, subject: Subject) -> Fields:
@@ -441,6 +459,7 @@ ANSWERS: Final[dict[str, Answer]] = {
     "ACVP-TDES-CBC": _answer_tdes,
     "CMAC-AES": _answer_cmac,
     "DSA sigVer": _answer_dsa,
+    "RSA sigVer": _answer_rsa_verify,
     "RSA signaturePrimitive": _answer_rsa_primitive,
     **dict.fromkeys(HMACS, _answer_hmac),
     **dict.fromkeys(HASHES, _answer_hash),

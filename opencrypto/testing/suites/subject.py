@@ -31,6 +31,9 @@ from opencrypto.xform import AEAD_PARTNERS, FACTS, Kind
 PATIENCE: Final = 5.0
 """Seconds to wait for an answer, before it counts as never."""
 
+GRACE: Final = 0.5
+"""Seconds more that a call may take, which itself gives up waiting for an answer."""
+
 _OUTSIDE: Final = CRD_F_IV_EXPLICIT | CRD_F_IV_PRESENT
 """The IV is in the descriptor, and the buffer has none."""
 
@@ -79,6 +82,7 @@ class Subject:
         self._keyops = frozenset(driver.keyops)
         self._answers: queue.SimpleQueue[Cryptop | Cryptkop] = queue.SimpleQueue()
         self._caller = Caller()
+        self._deadline: float | None = None  # of all that is asked in one call
 
     def call(self, ask: Callable[[Subject], None], patience: float) -> None:
         """
@@ -87,7 +91,8 @@ class Subject:
         Raises:
             UnansweredError: it does not come back in so many seconds.
         """
-        if not self._caller.run(lambda: ask(self), patience):
+        self._deadline = time.monotonic() + patience
+        if not self._caller.run(lambda: ask(self), patience + GRACE):
             self._caller.stop()
             self._caller = Caller()
             raise UnansweredError(f"no answer in {patience:g} s")
@@ -291,12 +296,13 @@ class Subject:
 
     def _await(self, request: Cryptop | Cryptkop) -> None:
         """Wait for one request; an answer to an earlier one is none to this."""
-        deadline = time.monotonic() + self.patience
+        begun = time.monotonic()
+        deadline = self._deadline or begun + self.patience
         try:
             while self._answers.get(timeout=max(0.0, deadline - time.monotonic())) is not request:
                 pass
         except queue.Empty:
-            raise UnansweredError(f"no answer in {self.patience:g} s") from None
+            raise UnansweredError(f"no answer in {time.monotonic() - begun:.1f} s") from None
 
     # The end.
 

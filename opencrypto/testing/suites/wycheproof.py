@@ -7,7 +7,6 @@ must come out, what is invalid must not, and of the rest nobody is blamed for ei
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -20,6 +19,9 @@ from opencrypto.testing.suites.case import Case, Fields, hexes, json_files, numb
 from opencrypto.testing.suites.subject import RefusedError, Subject, WrongError
 
 SUITE: Final = "wycheproof"
+
+PRIVATE_WORK: Final = 12.0
+"""So many times longer than one operation may take RSA's private one, of keys of any length."""
 
 AEADS: Final = {
     "AES-GCM": Alg.AES_GCM_16,
@@ -82,7 +84,8 @@ def _of_file(file: str, algorithm: str, groups: list[Fields]) -> Iterator[Case]:
     for group in groups:
         for test in group["tests"]:
             ask = partial(_ask, algorithm, group, test)
-            yield Case(SUITE, file, algorithm, f"tcId {test.get('tcId')}", ask)
+            work = PRIVATE_WORK if "privateKey" in group else 1.0
+            yield Case(SUITE, file, algorithm, f"tcId {test.get('tcId')}", ask, work)
 
 
 def _ask(algorithm: str, group: Fields, test: Fields, subject: Subject) -> None:
@@ -179,7 +182,7 @@ def _try_dsa(_: str, group: Fields, test: Fields, subject: Subject, *, fixed: bo
     subject.require_keyop(Kop.DSA_VERIFY)
     key = group.get("publicKey") or group.get("key") or {}
     p, q, g, y = (number(key, name) for name in ("p", "q", "g", "y"))
-    digest = hashed(str(group.get("sha")), hexes(test, "msg"))
+    digest = rsa.hashed(str(group.get("sha")), hexes(test, "msg"))
     signature = hexes(test, "sig")
     numbers = _halves(signature, q) if fixed else _der_pair(signature)
     if numbers is None:
@@ -236,6 +239,27 @@ def _try_rsa_verify(_: str, group: Fields, test: Fields, subject: Subject) -> Sa
     return power == int.from_bytes(wanted)
 
 
+def _try_pss(_: str, group: Fields, test: Fields, subject: Subject) -> Says:
+    n, e = _rsa_public(group)
+    power = subject.compute(Kop.MOD_EXP, (_below(hexes(test, "sig"), n), e, n), n.bit_length())
+    if group.get("mgf") != "MGF1":
+        raise RefusedError(f"a mask by {group.get('mgf')} is unknown")
+    names = str(group.get("sha")), str(group.get("mgfSha"))
+    salt = int(group.get("sLen", 0))
+    return power is not None and rsa.verifies_pss(
+        power, n.bit_length(), *names, salt, hexes(test, "msg")
+    )
+
+
+def _try_oaep(_: str, group: Fields, test: Fields, subject: Subject) -> Says:
+    block = _decrypted(group, test, subject)
+    if group.get("mgf") != "MGF1":
+        raise RefusedError(f"a mask by {group.get('mgf')} is unknown")
+    names = str(group.get("sha")), str(group.get("mgfSha"))
+    plain = rsa.decoded_oaep(block, *names, hexes(test, "label"))
+    return plain is not None and plain == hexes(test, "msg")
+
+
 def _try_rsa_sign(_: str, group: Fields, test: Fields, subject: Subject) -> Says:
     key = group["privateKey"]
     n, d = number(key, "modulus"), number(key, "privateExponent")
@@ -247,13 +271,18 @@ def _try_rsa_sign(_: str, group: Fields, test: Fields, subject: Subject) -> Says
 
 
 def _try_rsa_decrypt(_: str, group: Fields, test: Fields, subject: Subject) -> Says:
+    plain = rsa.decoded(_decrypted(group, test, subject))
+    return plain is not None and plain == hexes(test, "msg")
+
+
+def _decrypted(group: Fields, test: Fields, subject: Subject) -> bytes:
+    """Return the block that a message was made from, padding and all."""
     key = group.get("privateKey") or {"modulus": group.get("n"), "privateExponent": group.get("d")}
     n, d = number(key, "modulus"), number(key, "privateExponent")
     power = _private(subject, key, n, d, _below(hexes(test, "ct"), n))
     if power is None:
-        return False
-    plain = rsa.decoded(power.to_bytes((n.bit_length() + 7) // 8))
-    return plain is not None and plain == hexes(test, "msg")
+        raise WrongError("a number below the modulus was refused")
+    return power.to_bytes((n.bit_length() + 7) // 8)
 
 
 def _below(data: bytes, n: int) -> int:
@@ -286,19 +315,6 @@ def _rsa_public(group: Fields) -> tuple[int, int]:
     return number(key, "modulus"), number(key, "publicExponent")
 
 
-def hashed(name: str, data: bytes) -> bytes:
-    """
-    Hash something before the driver sees it, by the name that collections give a hash.
-
-    Raises:
-        RefusedError: this Python has no such hash.
-    """
-    try:
-        return hashlib.new(rsa.hash_name(name), data, usedforsecurity=False).digest()
-    except ValueError:
-        raise RefusedError(f"this Python has no hash {name}") from None
-
-
 TYPES: Final[dict[str, Try]] = {
     "AeadTest": _try_aead,
     "MacTest": _try_mac,
@@ -308,6 +324,9 @@ TYPES: Final[dict[str, Try]] = {
     "DsaP1363Verify": partial(_try_dsa, fixed=True),
     "RsassaPkcs1Verify": _try_rsa_verify,
     "RsassaPkcs1Generate": _try_rsa_sign,
+    "RsassaPssVerify": _try_pss,
+    "RsassaPssWithParametersVerify": _try_pss,
+    "RsaesOaepDecrypt": _try_oaep,
     "RsaesPkcs1Decrypt": _try_rsa_decrypt,
 }
 """How the tests of each type are tried."""

@@ -13,11 +13,17 @@ from opencrypto import Framework
 from opencrypto_esp import Direction, Esp, Mode, Reason, SecurityAssociation, ip, one_way
 from opencrypto_esp.ends import spi_of
 from opencrypto_esp.sa import Protocol
+from tests.consumers.esp.packets import checksum
 
 pytestmark = pytest.mark.shared_framework
 
 FOLDER = Path(__file__).with_name("published")
-PACKETS = [each for path in sorted(FOLDER.glob("*.json")) for each in json.loads(path.read_text())]
+PACKETS = [
+    each
+    for name in ("dpdk.json", "rfc7634.json")
+    for each in json.loads((FOLDER / name).read_text())
+]
+CAPTURES = json.loads((FOLDER / "captures.json").read_text())
 
 published = pytest.mark.parametrize("case", PACKETS, ids=lambda case: case["id"])
 
@@ -71,6 +77,36 @@ def test_what_is_sent_is_the_same_where_nothing_is_drawn_by_chance(framework: Fr
     assert made[20:] == bytes.fromhex(case["wire"])[20:]
 
 
+def sas_of(capture: dict[str, Any]) -> list[SecurityAssociation]:
+    """Return the associations of a capture, to receive on."""
+    return [
+        SecurityAssociation(
+            **sa
+            | {"mode": Mode(sa["mode"]), "direction": Direction.IN}
+            | {
+                name: bytes.fromhex(sa.get(name, ""))
+                for name in ("encryption_key", "integrity_key")
+            }
+        )
+        for sa in capture["sas"]
+    ]
+
+
+@pytest.mark.parametrize("capture", CAPTURES, ids=lambda capture: capture["id"])
+def test_packets_of_old(framework: Framework, capture: dict[str, Any]) -> None:
+    sas = sas_of(capture)
+    unverified = any(sa.icv_length for sa in sas)
+    with Esp(framework, sas, unverified=unverified) as esp:
+        results = [esp.unprotect(bytes.fromhex(wire)) for wire in capture["wire"]]
+    assert [result.reason for result in results] == [None] * 8
+    assert [(result.packet or b"").hex() for result in results] == capture["plain"]
+    for result in results:
+        assert result.packet is not None
+        assert checksum(result.packet[:20]) == 0
+        assert checksum(result.packet[20:]) == 0, "ICMP's own"
+
+
 def test_there_are_packets() -> None:
+    assert len(CAPTURES) == 4
     assert len(PACKETS) == 14
     assert {case["protocol"] for case in PACKETS} == {"esp", "ah"}

@@ -86,6 +86,22 @@ def mac(alg: int, size: int, at: int, *, verify: bool) -> Cryptodesc:
     return Cryptodesc(0, size, at, CRD_F_VERIFY if verify else 0, alg=alg)
 
 
+def sealing(size: int) -> list[Cryptodesc]:
+    """Have the first bytes encrypted, and their MAC put behind them: a request on `ETM`."""
+    return [
+        cipher(CRYPTO_AES_CBC, size, encrypt=True),
+        mac(CRYPTO_SHA1_HMAC, size, size, verify=False),
+    ]
+
+
+def opening(size: int) -> list[Cryptodesc]:
+    """Have that undone: the MAC verified, and the first bytes decrypted."""
+    return [
+        mac(CRYPTO_SHA1_HMAC, size, size, verify=True),
+        cipher(CRYPTO_AES_CBC, size, encrypt=False),
+    ]
+
+
 ETM = (Cryptoini(CRYPTO_AES_CBC, KEY), Cryptoini(CRYPTO_SHA1_HMAC, KEY))
 
 

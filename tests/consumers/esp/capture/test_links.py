@@ -93,9 +93,15 @@ def cooked(tags: bytes) -> Link:
     return lambda packet, version: head + tags + typed(version) + packet
 
 
-def cooked2(packet: bytes, version: int) -> bytes:
-    """Make a frame of the second kind."""
-    return typed(version) + b"\0\0\0\0\0\2\0\1\0\6\2\0\0\0\0\0\0\0" + packet
+def cooked2(tags: bytes) -> Link:
+    """Return what makes frames of the second kind, whose type is before all else."""
+    head = b"\0\0\0\0\0\2\0\1\0\6\2\0\0\0\0\0\0\0"
+
+    def link(packet: bytes, version: int) -> bytes:
+        types = tags + typed(version)
+        return types[:2] + head + types[2:] + packet
+
+    return link
 
 
 CORPUS: dict[str, tuple[int, Link]] = {
@@ -113,14 +119,14 @@ CORPUS: dict[str, tuple[int, Link]] = {
     "ppp, all compressed": (9, ppp(b"", compressed=True)),
     "pflog": (117, pflog),
     **{f"cooked, {len(tags) // 4} tags": (113, cooked(tags)) for tags in TAGS},
-    "cooked 2": (276, cooked2),
+    **{f"cooked 2, {len(tags) // 4} tags": (276, cooked2(tags)) for tags in TAGS},
     "raw": (101, lambda packet, version: packet),
 }
 
 PACKETS = [
-    *((4, ipv4(bytes(n))) for n in (0, 1, 100, 1300)),
+    *((4, ipv4(bytes(n))) for n in (0, 1, 2, 3, 15, 16, 17, 100, 1300)),
     (4, ipv4(b"options", options=b"\x01" * 12)),
-    *((6, ipv6(bytes(n))) for n in (0, 1, 100, 1300)),
+    *((6, ipv6(bytes(n))) for n in (0, 1, 2, 3, 15, 16, 17, 100, 1300)),
     *((6, chained(types, b"extended")) for types in ((0,), (43,), (60,), (0, 60, 43, 60))),
 ]
 MODES = {"transport": 0, "tunnel over IPv4": 4, "tunnel over IPv6": 6}

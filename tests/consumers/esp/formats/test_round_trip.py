@@ -129,13 +129,15 @@ def test_what_is_in_no_format_is_refused_and_not_shown(tmp_path: Path, text: str
         f'"IPv4","*","*","*","AES-CBC [RFC3602]","0x{CANARY}","NULL",""',
         CANARY,
         f"0x{CANARY}",
+        "0x1001@192.0.2.1 aes128:c0ffee00c0ffee00",
+        f"0x1001@192.0.2.1 aes-cbc:0x{CANARY}" * 9,
         f"src 192.0.2.1 dst 192.0.2.2 proto esp spi 1 enc aes 0x{CANARY}",
     ],
 )
 def test_a_key_in_the_place_of_a_file_is_refused_and_not_shown(word: str) -> None:
     with pytest.raises(UsageError, match="chmod 600") as caught:
         load_sas(word)
-    assert CANARY not in str(caught.value)
+    assert CANARY[:16] not in str(caught.value)
 
 
 def test_each_file_is_private(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from opencrypto import UsageError
 from opencrypto_esp.formats import names
-from opencrypto_esp.formats.esp_sa import ends
+from opencrypto_esp.formats.content import ends
 from opencrypto_esp.sa import ANY_SPI, Direction, Mode, Network, Protocol, SecurityAssociation
 
 CARRIES: Final = frozenset({
