@@ -1,8 +1,8 @@
 """
 TCP between two hosts through a tunnel of gateways, beside wireguard-go's, in one run.
 
-Both gateways and both ends of TCP share this machine's CPUs, as with `wireguard-go`; on a machine
-that is busy otherwise, run it by ``chrt -f 10``.
+Both gateways and both ends of TCP share this machine's CPUs, as with `wireguard-go`. That always
+runs at ordinary priority: its threads spin, and before everything else would stop the machine.
 """
 
 from __future__ import annotations
@@ -94,8 +94,8 @@ def wireguard(one: Host, two: Host, folder: Path) -> Iterator[None]:
         for host, other in ((one, two), (two, one)):
             name = f"wg{host.number}"
             process = subprocess.Popen(
-                host.command("wireguard-go", "-f", name),
-                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                host.command("chrt", "--other", 0, "wireguard-go", "-f", name),
+                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
             )  # fmt: skip
             held.callback(process.wait)
             held.callback(process.terminate)

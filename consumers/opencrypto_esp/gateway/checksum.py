@@ -2,8 +2,7 @@
 The Internet checksum (RFC 1071), by numbers.
 
 The one's complement sum of 16-bit words is the bytes as one number modulo 2**16 - 1: one division
-in C, whatever the length. Division takes twice as long as reading the bytes; so a long number is
-folded first, which leaves that remainder as it is.
+in C, whatever the length.
 """
 
 from __future__ import annotations
@@ -13,22 +12,10 @@ from typing import Final
 ONES: Final = 0xFFFF
 
 
-_FOLDS: Final = tuple((bits, (1 << bits) - 1) for bits in (5760, 2880, 1440))
-"""Multiples of 16 bits: what a packet of 1440 bytes is halved by, again and again."""
-
-_SHORT: Final = 256
-
-
-def total(data: bytes | bytearray | memoryview) -> int:
+def total(data: bytes | bytearray) -> int:
     """Return the sum of the words of some bytes, an odd one filled up with zero: 0 to 0xfffe."""
     number = int.from_bytes(data)
-    size = len(data)
-    if size & 1:
-        number <<= 8
-    if size > _SHORT:
-        for bits, mask in _FOLDS:
-            number = (number >> bits) + (number & mask)
-    return number % ONES
+    return (number << 8 if len(data) & 1 else number) % ONES
 
 
 def complement(words: int) -> int:

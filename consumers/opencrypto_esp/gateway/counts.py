@@ -22,7 +22,6 @@ class Counts:
 
     too_big: int = 0
     answered: int = 0
-    bad_frames: int = 0
     not_sent: int = 0
     not_delivered: int = 0
     ike: int = 0
@@ -33,7 +32,6 @@ class Counts:
 MEANINGS: Final = {
     "too_big": "packets that did not fit into what their path takes",
     "answered": "ICMP answers to their senders",
-    "bad_frames": "what the TUN device handed over and could not be cut into packets",
     "not_sent": "ESP packets that the kernel did not take",
     "not_delivered": "packets that the TUN device did not take",
     "ike": "datagrams of a key exchange, which is not spoken here",

@@ -103,7 +103,6 @@ class Gateway:
 
     def _counted(self) -> Counts:
         counts = self.counts
-        counts.bad_frames = self._tun.bad_frames
         wires = self._outer.wires
         counts.not_sent = sum(wire.refused for wire in wires)
         counts.ike = sum(wire.ike for wire in wires if isinstance(wire, Nat))

@@ -1,8 +1,8 @@
 """
 ESP in UDP (RFC 3948), as a wire: for peers behind a translator of addresses (NAT-T).
 
-Packets of one size to one peer go to the kernel as one, which cuts them, and come from it as one:
-what offload is on the inner side, ``UDP_SEGMENT`` and ``UDP_GRO`` are on this one.
+Packets of one size to one peer go to the kernel as one, which cuts them (``UDP_SEGMENT``), and come
+from it as one (``UDP_GRO``): a system call for many.
 """
 
 from __future__ import annotations

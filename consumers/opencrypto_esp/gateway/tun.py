@@ -1,5 +1,8 @@
 """
 The TUN device: IP packets of this host, to be protected, and those that were, handed back to it.
+
+One packet to a system call. With the device's offload headers TCP crosses it in pieces of 64 KiB,
+but Python then cuts them and computes checksums, which costs more than the calls that it saves.
 """
 
 from __future__ import annotations
@@ -8,26 +11,21 @@ import errno
 import fcntl
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from struct import Struct
 from types import TracebackType
 from typing import Final, Self
 
 from opencrypto import CryptoError, UsageError
-from opencrypto_esp.gateway import offload
-from opencrypto_esp.gateway.offload import BadFrame
 
 DEVICE: Final = "/dev/net/tun"
 LONGEST_NAME: Final = 15
 
 # linux/if_tun.h, linux/sockios.h
 _SETIFF: Final = 0x400454CA
-_SETOFFLOAD: Final = 0x400454D0
 _TUN: Final = 0x0001
 _NO_PI: Final = 0x1000
-_VNET_HDR: Final = 0x4000
-_OFFLOADS: Final = 0x01 | 0x02 | 0x04  # checksums, and TCP over IPv4 and IPv6
 _GIFFLAGS: Final = 0x8913
 _SIFFLAGS: Final = 0x8914
 _GIFMTU: Final = 0x8921
@@ -36,7 +34,7 @@ _UP: Final = 0x1
 _FLAGS: Final = Struct("16sH22x")
 _MTU: Final = Struct("16si20x")
 
-_FRAME: Final = offload.HEADER.size + 65535
+_LONGEST: Final = 65535
 _REMEDIES: Final = {
     errno.EPERM: "run it as root, or have it made for you: ip tuntap add mode tun user NAME",
     errno.EACCES: "run it as root, or have it made for you: ip tuntap add mode tun user NAME",
@@ -58,7 +56,6 @@ class Tun:
 
     Attributes:
         name: Its name.
-        bad_frames: What the device handed over and could not be cut into packets.
 
     Raises:
         UsageError: the name cannot be one.
@@ -71,15 +68,12 @@ class Tun:
                 f"{name!r} is no name of a device; it has 1 to {LONGEST_NAME} characters"
             )
         self.name = name
-        self.bad_frames = 0
         self._raw_name = name.encode()
         self._handle = -1
         with _said(f"the TUN device {name} cannot be had"):
             self._handle = os.open(DEVICE, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
             try:
-                wanted = _FLAGS.pack(self._raw_name, _TUN | _NO_PI | _VNET_HDR)
-                fcntl.ioctl(self._handle, _SETIFF, wanted)
-                fcntl.ioctl(self._handle, _SETOFFLOAD, _OFFLOADS)
+                fcntl.ioctl(self._handle, _SETIFF, _FLAGS.pack(self._raw_name, _TUN | _NO_PI))
             except BaseException:
                 self.close()
                 raise
@@ -104,29 +98,26 @@ class Tun:
             fcntl.ioctl(asked, _SIFFLAGS, _FLAGS.pack(self._raw_name, flags | _UP))
 
     def receive(self, most: int) -> list[bytes]:
-        """Return the packets that wait, of `most` segments or a few more, without waiting."""
+        """Return the packets that wait, `most` at the most, without waiting."""
         found: list[bytes] = []
         handle = self._handle
         try:
             while len(found) < most:
-                frame = os.read(handle, _FRAME)
-                try:
-                    found += offload.packets(frame)
-                except BadFrame:
-                    self.bad_frames += 1
+                found.append(os.read(handle, _LONGEST))
         except BlockingIOError:
             pass
         return found
 
-    def send(self, packets: Sequence[bytes]) -> int:
+    def send(self, packets: Iterable[bytes]) -> int:
         """Hand packets to the host; return how many were refused."""
         refused = 0
-        for parts in offload.joined(packets):
+        handle = self._handle
+        for packet in packets:
             try:
-                os.writev(self._handle, parts)
+                os.write(handle, packet)
             except OSError:
-                # The device is down, or memory is short: the packets are lost, as on any link.
-                refused += len(parts) - 1
+                # The device is down, or memory is short: the packet is lost, as on any link.
+                refused += 1
         return refused
 
     def close(self) -> None:

@@ -34,6 +34,7 @@ _SO_RCVBUFFORCE: Final = 33
 _SO_SNDBUFFORCE: Final = 32
 _SO_MARK: Final = 36
 _IP_PKTINFO: Final = 8
+_IPV6_RECVERR: Final = 25
 _IPV6_HDRINCL: Final = 36
 
 _INT: Final = Struct("=i")
@@ -162,19 +163,31 @@ class Raw6(Socket):
             (_IPV6_HDRINCL, 1),
             (socket.IPV6_RECVPKTINFO, 1),
             (socket.IPV6_RECVTCLASS, 1),
+            # Without it the kernel does not learn from routers what paths of raw sockets take.
+            (_IPV6_RECVERR, 1),
         ):
             self.socket.setsockopt(socket.IPPROTO_IPV6, option, value)
 
     def receive(self, most: int) -> list[bytes]:
-        found = []
+        found: list[bytes] = []
         receive = self.socket.recvmsg
         try:
             for _ in range(most):
                 payload, control, _, address = receive(_LONGEST, _CONTROL)
                 found.append(head6(control, address[0], len(payload)) + payload)
         except OSError as error:
-            self.too_long |= error.errno == errno.EMSGSIZE
+            if not found or not isinstance(error, BlockingIOError):
+                self._hear()
         return found
+
+    def _hear(self) -> None:
+        """Take in what routers have said, which would else wake us for ever."""
+        try:
+            while True:
+                self.socket.recv(1, socket.MSG_ERRQUEUE)
+                self.too_long = True
+        except OSError:
+            pass  # that was all
 
     def send(self, packets: Iterable[bytes], mtu: Mtu) -> None:
         for packet in packets:

@@ -131,6 +131,37 @@ def hosts(mtu: int = 1500) -> Iterator[tuple[Host, Host]]:
         yield one, two
 
 
+@contextmanager
+def routed(mtu: int) -> Iterator[tuple[Host, Host]]:
+    """Make the two hosts with a router between them, whose link to the second takes less."""
+    with hosts() as (one, two):
+        router = Host(3, one.name[2:-1])
+        _ip(f"netns add {router.name}")
+        try:
+            one.ip("link del wire")
+            router.ip("link set lo up")
+            for host in (one, two):
+                near, number = f"w{host.number}", host.number
+                _ip(f"-n {host.name} link add wire type veth peer name {near} netns {router.name}")
+                router.ip(f"address add 198.51.100.{16 * number + 14}/28 dev {near}")
+                router.ip(f"address add 2001:db8:{number}::fe/64 dev {near} nodad")
+                router.ip(f"link set {near} up")
+                host.outer4 = f"198.51.100.{16 * number + 1}"
+                host.outer6 = f"2001:db8:{number}::1"
+                host.ip(f"address add {host.outer4}/28 dev wire")
+                host.ip(f"address add {host.outer6}/64 dev wire nodad")
+                host.ip("link set wire up")
+                host.ip(f"route add default via 198.51.100.{16 * number + 14}")
+                host.ip(f"-6 route add default via 2001:db8:{number}::fe")
+            for name in ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"):
+                router.run("sysctl", "-q", "-w", f"{name}=1")
+            router.ip(f"link set w2 mtu {mtu}")
+            two.ip(f"link set wire mtu {mtu}")
+            yield one, two
+        finally:
+            _ip(f"netns del {router.name}")
+
+
 def tun(host: Host, name: str = TUN) -> str:
     """Give a host a TUN device that stays while gateways come and go."""
     host.ip(f"tuntap add mode tun name {name}")

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from opencrypto import Framework
 from opencrypto_esp import ENCRYPTIONS, INTEGRITIES, Direction, Esp, Mode, SecurityAssociation
+from opencrypto_esp.gateway.checksum import complement, total
 from opencrypto_esp.gateway.fragments import fragments
 from opencrypto_esp.gateway.icmp import too_big
 from opencrypto_esp.gateway.room import may_be_cut, room
+from tests.consumers.esp.packets import checksum
 from tests.support import require_module
 
 scapy = require_module("scapy.all", "scapy")
@@ -148,3 +150,8 @@ def test_what_may_be_cut() -> None:
     assert not may_be_cut(bytes(scapy.IP(flags="DF") / bytes(9000)))
     assert may_be_cut(bytes(scapy.IPv6(nh=59) / bytes(1240)))
     assert not may_be_cut(bytes(scapy.IPv6(nh=59) / bytes(1241)))
+
+
+@given(st.binary(max_size=3000))
+def test_the_checksum_is_the_sum_of_words(data: bytes) -> None:
+    assert complement(total(data)) == checksum(data + b"\0" * (len(data) & 1)) % 0xFFFF
