@@ -14,7 +14,7 @@ from opencrypto._core.slots import Session, Slot
 from opencrypto._core.views import Settings
 from opencrypto._core.virtual import Virtual
 from opencrypto._request.symmetric import Cryptop
-from opencrypto._threads import Interrupt
+from opencrypto._threads import Interrupt, ThreadInterrupt
 
 
 class Wires:
@@ -48,7 +48,8 @@ class Wires:
     def blocked(self) -> None:
         """Have the request interrupt wake up for a driver that stays blocked."""
         self.lasting.begin()
-        self.requests.kick()
+        if isinstance(self.requests, ThreadInterrupt):  # no other one wakes up by itself
+            self.requests.kick()
 
     def run_requests(self) -> None:
         """Do what the request interrupt does."""
