@@ -14,7 +14,7 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/$(VENV)/bytecode
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick lint format soak storm fuzz mutants gateway bench freethreaded lowest capture system clean
+.PHONY: help demo test quick lint format soak storm fuzz mutants kit gateway bench freethreaded lowest capture system clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -62,6 +62,9 @@ fuzz: $(STAMP) ## requests and captures made of anything, for some minutes (EXAM
 
 mutants: $(STAMP) ## single faults planted in the core, and which go unnoticed (SAMPLE=200 SEED=1)
 	$(BIN)/python tools/mutants.py --sample $(or $(SAMPLE),200) --seed $(or $(SEED),1)
+
+kit: $(STAMP) ## every faulty driver of the kit against every clause, for a quarter of an hour
+	OPENCRYPTO_KIT_LONG=1 $(PYTEST) -o faulthandler_timeout=0 tests/kit
 
 gateway: $(STAMP) ## the ESP gateway against the kernel's IPsec and its like, 20 MiB each way with every suite (as root)
 	OPENCRYPTO_GATEWAY_LONG=1 OPENCRYPTO_KERNEL_SECONDS=7200 $(PYTEST) -o faulthandler_timeout=0 tests/consumers/esp/gateway
