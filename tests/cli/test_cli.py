@@ -45,7 +45,7 @@ def test_the_capture_comes_back(tmp_path: Path, file: str, request: Any) -> None
     keys = request.getfixturevalue(file)
     wire, back = tmp_path / "wire.pcap", tmp_path / "back.pcap"
     shown = run("esp", "protect", DATA / "capture.pcap", wire, "--sa", keys, "--test-keys")
-    assert "2,383" in shown.stdout
+    assert "protected\t2383\n" in shown.stdout
     assert "served by openssl" in shown.stdout
     assert shown.stderr == "", "no progress bar where nobody looks"
     done = run("esp", "unprotect", wire, back, "--sa", keys, "--json")
