@@ -5,7 +5,7 @@ What a framework shows of itself: its drivers and its counters; by name they are
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,7 +20,7 @@ from opencrypto.xform import FACTS
 
 if TYPE_CHECKING:
     from opencrypto._core.key_requests import KeyRequests
-    from opencrypto._core.plugins import Failure
+    from opencrypto._core.plugins import Plugins
     from opencrypto._core.requests import Dispatcher
 
 
@@ -47,6 +47,7 @@ class DriverInfo(NamedTuple):
         queued: How many requests wait for it.
         blocked: Whether it takes none for now.
         blocked_since: When that began, in seconds since 1970; 0.0 if it takes requests.
+        offered: Whether a plugin has offered it, and so attaching it by name can bring it back.
         leaving: Whether it takes no new sessions, and goes when its requests are answered.
         reason: Why it could not be attached, or left; empty if it is attached.
         distribution: The distribution that it comes with; empty if a program has brought it.
@@ -69,6 +70,7 @@ class DriverInfo(NamedTuple):
     queued: int = 0
     blocked: bool = False
     blocked_since: float = 0.0
+    offered: bool = False
     leaving: bool = False
     reason: str = ""
     distribution: str = ""
@@ -85,10 +87,16 @@ class Settings:
         self.cryptodevallowsoft = 1
 
 
-def driver_infos(drivers: DriverTable, failures: Iterable[Failure]) -> list[DriverInfo]:
+def driver_infos(drivers: DriverTable, plugins: Plugins) -> list[DriverInfo]:
     """List what is attached, by id, then what could not be, then what left by itself."""
-    attached = [_info(slot) for slot in drivers if _is_there(slot)]
-    failed = [DriverInfo(each.name, reason=each.reason, **each.origin.words) for each in failures]
+    attached = [
+        _info(slot)._replace(offered=slot.driver is not None and plugins.offers(slot.driver.name))
+        for slot in drivers
+        if _is_there(slot)
+    ]
+    failed = [
+        DriverInfo(each.name, reason=each.reason, **each.origin.words) for each in plugins.failures
+    ]
     left = [
         DriverInfo(name, reason=f"left: {reason}", **origin.words)
         for name, (reason, origin) in drivers.departed.reasons.copy().items()

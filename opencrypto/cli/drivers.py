@@ -204,6 +204,7 @@ def _document(info: DriverInfo) -> dict[str, object]:
         "blocked": info.blocked,
         "blocked_since": info.blocked_since or None,
         "leaving": info.leaving,
+        "offered": info.offered,
         "reason": info.reason or None,
         "distribution": info.distribution or None,
         "version": info.version or None,

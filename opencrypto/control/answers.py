@@ -104,6 +104,7 @@ _DRIVER: Final[dict[str, Check]] = {
     "queued": integer,
     "blocked": _true_or_false,
     "blocked_since": _number,
+    "offered": _true_or_false,
     "leaving": _true_or_false,
     "reason": _is_text,
     "distribution": _is_text,

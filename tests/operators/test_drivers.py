@@ -18,6 +18,7 @@ from opencrypto import (
     CryptoError,
     Framework,
 )
+from opencrypto.cli.top import Screen
 from opencrypto.control import Client
 from opencrypto.metrics import Collector
 from tests.cli.commands import run
@@ -96,6 +97,30 @@ def test_a_driver_that_leaves_is_shown_as_leaving(tmp_path: Path) -> None:
             moody.reply()
             leaving.join()
         assert state == {"opencrypto.drivers.moody.state": "leaving"}
+
+
+def test_whether_there_is_a_way_back_is_said_before_a_detach(tmp_path: Path) -> None:
+    """By whether a plugin offers it; one that the program made and attached is gone for good."""
+    place = tmp_path / "it.sock"
+    with Framework(plugins=[Moody()], control=place) as framework, Client(place) as client:
+        framework.attach(Broken(), selftest=False)
+        screen = Screen(client, 1.0)
+        screen.press("down")
+        asked = []
+        for key in ("up", "down"):
+            screen.press(key)
+            screen.press("d")
+            asked.append(screen.view().message)
+            screen.press("n")
+        offered = {each["name"]: each["offered"] for each in client.drivers()}
+        assert offered == {"moody": True, "broken": False}
+        for name, can in offered.items():
+            said = next(each for each in asked if f"Detach {name}?" in each)
+            assert said.startswith("Attach can undo it." if can else "Attach cannot undo it: ")
+            assert len(said) <= 80
+            with contextlib.nullcontext() if can else pytest.raises(CryptoError):
+                client.call("detach", driver=name)
+                client.call("attach", driver=name)
 
 
 def test_names_and_metrics_have_the_failed_selftests(tmp_path: Path) -> None:
