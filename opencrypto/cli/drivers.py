@@ -7,12 +7,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 import typer
 
 from opencrypto import DriverInfo, Framework, UsageError
 from opencrypto.cli import live, show
+from opencrypto.control import Client
 from opencrypto.options import config_path
 
 
@@ -21,6 +22,7 @@ class Source(NamedTuple):
 
     of: Mapping[str, Any]
     infos: Sequence[DriverInfo]
+    counts: Sequence[Mapping[str, Any]]
     options: Sequence[Mapping[str, Any]]
 
 
@@ -53,7 +55,8 @@ def drivers(
     if options:
         _show_options(source, as_json=as_json, plain=plain)
     elif as_json:
-        show.as_json({"of": source.of, "drivers": [_document(info) for info in source.infos]})
+        listed = [_document(info) for info in source.infos]
+        show.as_json({"of": source.of, "drivers": listed, "counts": source.counts})
     else:
         _show(source, plain=plain)
 
@@ -63,14 +66,41 @@ def _installed(*, probe: bool) -> Source:
         if probe:
             framework.probe()
         documents = [setting.document for setting in framework.options]
-        return Source({}, framework.drivers, documents)
+        return Source({}, framework.drivers, [], documents)
 
 
 def _in_process(pid: int | None, socket: Path | None) -> Source:
     with live.connect(pid, socket) as client:
         hello = client.hello()
         of = {"pid": hello["pid"], "program": hello["program"]}
-        return Source(of, [_told(each) for each in client.drivers()], client.options())
+        infos = [_told(each) for each in client.drivers()]
+        return Source(of, infos, list(_counts(client)), client.options())
+
+
+GONE: Final = "opencrypto.rest.drivers."
+"""What the names of the counts of drivers that left begin with."""
+
+COUNTS: Final = {
+    "ops": "requests",
+    "errs": "errors",
+    "bytes": "bytes",
+    "kops": "key operations",
+    "kerrs": "key errors",
+}
+"""What is shown of each driver's counts, and in which words."""
+
+
+def _counts(client: Client) -> Iterator[Mapping[str, Any]]:
+    """Yield what each driver has done, those that left too, and what met none."""
+    values = client.get("opencrypto.drivers", "opencrypto.rest")
+    listed = [
+        *((name, f"opencrypto.drivers.{name}") for name in live.driver_names(values)),
+        *((f"{name} (left)", f"{GONE}{name}") for name in live.names_between(values, GONE, ".ops")),
+        ("(no driver)", "opencrypto.rest.strays"),
+    ]
+    for name, branch in listed:
+        counts = {word: values.get(f"{branch}.{count}", 0) for count, word in COUNTS.items()}
+        yield {"driver": name, **counts}
 
 
 def _told(driver: Mapping[str, Any]) -> DriverInfo:
@@ -110,6 +140,7 @@ def _show(source: Source, *, plain: bool) -> None:
             ("driver", "distribution", "version", "file"),
             [(i.name, i.distribution or "-", i.version or "-", i.file or "-") for i in there],
         ),
+        (("driver", *COUNTS.values()), [[*each.values()] for each in source.counts]),
         (("driver", "served by", "algorithms"), [row for info in there for row in _served(info)]),
         (("driver", "fact", ""), [(info.name, *fact) for info in there for fact in info.facts]),
         (("driver", "not trusted with", "reason"), [row for i in infos for row in _failed(i)]),

@@ -66,7 +66,8 @@ def _release() -> str:
 def _selected(framework: Subject, message: Message) -> Iterator[Node | None]:
     """Yield the nodes asked for, each once, and None wherever somebody else could be served."""
     names = protocol.texts(message, "names")
-    wanted, missing = set(names), set(names)
+    wanted = set(names)
+    missing = {name for name in wanted if not framework.sysctl.has_branch(name)}
     passed: set[str] = set()
     for node in framework.sysctl.walk(wanted):
         if node.name in passed:

@@ -17,6 +17,7 @@ from opencrypto import (
     CRYPTO_SYMQ,
     CryptoError,
     Framework,
+    UsageError,
 )
 from opencrypto.cli.top import Screen
 from opencrypto.control import Client
@@ -121,6 +122,41 @@ def test_whether_there_is_a_way_back_is_said_before_a_detach(tmp_path: Path) -> 
             with contextlib.nullcontext() if can else pytest.raises(CryptoError):
                 client.call("detach", driver=name)
                 client.call("attach", driver=name)
+
+
+def test_one_that_comes_back_has_its_name(tmp_path: Path) -> None:
+    """Also while the one before it is on its way out; whose counts stand beside, as of one left."""
+    place = tmp_path / "it.sock"
+    first, second = Moody(), Moody()
+    with Framework(plugins=[first], control=place) as framework:
+        framework.dispatch(request(newsession(framework), lambda crp: None))
+        sid = newsession(framework)
+        first.mood = "silent"
+        framework.dispatch(request(sid, lambda crp: None))
+        leaving = threading.Thread(target=framework.detach, args=("moody",))
+        leaving.start()
+        until(lambda: framework.drivers[0].leaving)
+        later = threading.Timer(0.2, first.reply)
+        later.start()
+        framework.attach(second)
+        leaving.join()
+        later.join()
+        assert [info.name for info in framework.drivers] == ["moody"]
+        told = json.loads(run("drivers", "--socket", place, "--json").stdout)["counts"]
+    assert [each["driver"] for each in told] == ["moody", "moody (left)", "(no driver)"]
+    assert [each["requests"] for each in told] == [0, 2, 0]
+
+
+def test_a_process_without_drivers_is_shown_as_that(tmp_path: Path) -> None:
+    place = tmp_path / "it.sock"
+    with Framework(plugins=False, control=place) as framework:
+        assert "no drivers" in run("drivers", "--socket", place).stderr
+        assert json.loads(run("drivers", "--socket", place, "--json").stdout)["drivers"] == []
+        assert len(run("stat", "--socket", place).stdout.splitlines()) == 2
+        assert run("sysctl", "opencrypto.drivers", "--socket", place).stdout == ""
+        assert framework.sysctl.below("opencrypto.drivers") == {}
+        with pytest.raises(UsageError):
+            framework.sysctl.below("opencrypto.driver")
 
 
 def test_names_and_metrics_have_the_failed_selftests(tmp_path: Path) -> None:
