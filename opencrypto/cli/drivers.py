@@ -28,7 +28,7 @@ class Source(NamedTuple):
 
 def drivers(
     as_json: live.Json = False,
-    plain: live.Plain = False,
+    plain: show.Plain = False,
     probe: Annotated[
         bool, typer.Option("--probe", help="Ask the kernel for everything; this may load modules.")
     ] = False,

@@ -23,10 +23,6 @@ Socket: TypeAlias = Annotated[
     Path | None, typer.Option("--socket", help="The control socket's path, if it is elsewhere.")
 ]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Plain: TypeAlias = Annotated[
-    bool,
-    typer.Option("--plain", help="Print tables as lines with tabs, as is done into a pipe."),
-]
 
 Values: TypeAlias = Mapping[str, Any]
 

@@ -10,12 +10,17 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
 if TYPE_CHECKING:
     import logging
+
+Plain: TypeAlias = Annotated[
+    bool,
+    typer.Option("--plain", help="Print tables as lines with tabs, as is done into a pipe."),
+]
 
 
 def clean(text: object) -> str:

@@ -54,7 +54,7 @@ def stat(
     ] = None,
     count: Annotated[int | None, typer.Option("-c", min=1, help="How many lines.")] = None,
     as_json: live.Json = False,
-    plain: live.Plain = False,
+    plain: show.Plain = False,
     pid: live.Pid = None,
     socket: live.Socket = None,
 ) -> None:

@@ -147,7 +147,7 @@ def show_trace(
     file: File,
     first: Annotated[int, typer.Option("-n", min=0, help="How many requests to list.")] = 20,
     as_json: live.Json = False,
-    plain: live.Plain = False,
+    plain: show.Plain = False,
 ) -> None:
     """Show a trace: its sums, and its first requests."""
     entries = load(file)
@@ -224,7 +224,7 @@ def replay_trace(
         float, typer.Option("--speed", min=0.0, help="Times as fast as recorded; 0 for no waits.")
     ] = 0.0,
     as_json: live.Json = False,
-    plain: live.Plain = False,
+    plain: show.Plain = False,
 ) -> None:
     """
     Play a trace to drivers of this host, with keys and data of its own, and compare.
