@@ -89,11 +89,7 @@ class Settings:
 
 def driver_infos(drivers: DriverTable, plugins: Plugins) -> list[DriverInfo]:
     """List what is attached, by id, then what could not be, then what left by itself."""
-    attached = [
-        _info(slot)._replace(offered=slot.driver is not None and plugins.offers(slot.driver.name))
-        for slot in drivers
-        if _is_there(slot)
-    ]
+    attached = [_info(slot, plugins) for slot in drivers if _is_there(slot)]
     failed = [
         DriverInfo(each.name, reason=each.reason, **each.origin.words) for each in plugins.failures
     ]
@@ -121,7 +117,8 @@ def blocked_since(slot: Slot) -> float:
     return round(time.time() - lasts, 3) if lasts else 0.0
 
 
-def _info(slot: Slot) -> DriverInfo:
+def _info(slot: Slot, plugins: Plugins) -> DriverInfo:
+    driver = slot.driver  # which may leave meanwhile
     return DriverInfo(
         name=slot.name,
         hid=slot.hid,
@@ -132,12 +129,13 @@ def _info(slot: Slot) -> DriverInfo:
         implementations=_known(slot, lambda capability: capability.implementation),
         absent=_known(slot, lambda capability: capability.absence),
         failed=tuple(failed_selftests(slot)),
-        remarks=tuple(slot.driver.remarks) if slot.driver is not None else (),
-        facts=tuple(_facts(slot.driver)) if slot.driver is not None else (),
+        remarks=tuple(driver.remarks) if driver is not None else (),
+        facts=tuple(_facts(driver)) if driver is not None else (),
         sessions=len(slot.sym.sessions),
         queued=len(slot.sym.queue) + len(slot.keys.queue),
         blocked=slot.sym.queue.blocked or slot.keys.queue.blocked,
         blocked_since=blocked_since(slot),
+        offered=driver is not None and plugins.offers(driver.name),
         leaving=slot.state is SlotState.CLEANUP,
         **slot.origin.words,
     )
@@ -166,7 +164,8 @@ def failed_selftests(slot: Slot) -> Iterator[tuple[str, str]]:
     """Yield what a driver is not trusted with, algorithms before key operations, and why."""
     for alg in sorted(slot.sym.failed):
         yield FACTS[alg].name, slot.sym.failed[alg]
-    withheld = slot.driver.withheld if slot.driver is not None else {}
+    driver = slot.driver  # which may leave meanwhile
+    withheld = dict(driver.withheld) if driver is not None else {}
     for op in sorted(withheld):
         if op in KOPS:
             yield KOPS[op].name, withheld[op]
