@@ -152,6 +152,19 @@ class Collector(_Collector):
                 metric.add_metric(self._values(), _number(values, name))
                 yield metric
 
+    def _failed_selftests(self, names: Iterable[str], values: Mapping[str, Value]) -> Metric:
+        """Say with 1 what each driver is not trusted with; `sysctl` has the reasons."""
+        failed = GaugeMetricFamily(
+            "opencrypto_selftest_failed",
+            "1: the driver is not trusted with this algorithm or key operation.",
+            labels=self._keys("driver", "alg"),
+        )
+        for driver in names:
+            for alg in _between(values, f"opencrypto.drivers.{driver}.failed.", ""):
+                if "." not in alg:  # or it is of a driver whose own name goes on so
+                    failed.add_metric(self._values(driver, alg), 1)
+        return failed
+
     def _drivers(self, values: Mapping[str, Value]) -> Iterator[Metric]:
         names = _between(values, "opencrypto.drivers.", ".hid")
         gone = _between(values, "opencrypto.rest.drivers.", ".migrated")
@@ -160,6 +173,7 @@ class Collector(_Collector):
             tier = str(values[f"opencrypto.drivers.{driver}.class"])
             info.add_metric(self._values(), {"driver": driver, "class": tier})
         yield info
+        yield self._failed_selftests(names, values)
         for key, name in DRIVER_COUNTERS.items():
             text = sentence(COUNTED[key])
             counter = CounterMetricFamily(f"opencrypto_{name}", text, labels=self._keys("driver"))

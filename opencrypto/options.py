@@ -186,6 +186,20 @@ class Setting:
         value = self._value
         return str(value).lower() if isinstance(value, bool) else str(value)
 
+    @property
+    def document(self) -> dict[str, str | bool]:
+        """All that may be shown of it, by name."""
+        return {
+            "driver": self.token,
+            "option": self.option.name,
+            "type": self.option.type_name,
+            "value": self.shown,
+            "from": self.source,
+            "variable": self.variable,
+            "secret": self.option.secret,
+            "description": self.option.description,
+        }
+
     def __reduce__(self) -> NoReturn:
         raise TypeError("options may be secrets, and are not pickled")
 

@@ -172,6 +172,10 @@ class Sysctl(MutableMapping[str, Value]):
             if not names or any(_meet(prefix, name) for prefix in prefixes for name in names):
                 yield from branch()
 
+    def has_branch(self, name: str) -> bool:
+        """Tell whether names of a branch begin so, though there may be none now: no driver, say."""
+        return any(f"{name}." in prefixes for prefixes, _ in self._branches)
+
     def below(self, name: str) -> dict[str, Node]:
         """
         Return the node of a name and those under it, as sysctl(8) does for a name's first part.
@@ -184,7 +188,7 @@ class Sysctl(MutableMapping[str, Value]):
             for each, node in self.nodes(name).items()
             if each == name or each.startswith(f"{name}.")
         }
-        return found or {name: self.node(name)}
+        return found if found or self.has_branch(name) else {name: self.node(name)}
 
     def node(self, name: str) -> Node:
         """

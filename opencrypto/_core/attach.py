@@ -273,9 +273,10 @@ class Attachments:
             run()
 
     def _await_namesake(self, driver: Driver) -> None:
-        """Wait for the end of one that leaves by its own word, whose name the new one will have."""
+        """Wait for the end of one that leaves, whose name the new one will have."""
         for slot in self._drivers:
-            if slot.reason and slot.name == driver.name and self._sessions.may_wait():
+            leaves = slot.reason or slot.state is SlotState.CLEANUP
+            if leaves and slot.name == driver.name and self._sessions.may_wait():
                 slot.seen_off.wait(0 if _is_held_up(slot) else DETACH_TIMEOUT)
 
     def detach(self, which: int | str | Driver, timeout: float) -> None:

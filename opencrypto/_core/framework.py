@@ -609,7 +609,7 @@ class Framework:
     @property
     def drivers(self) -> list[DriverInfo]:
         """What is attached, by hid; then what could not be attached, and why."""
-        return _views.driver_infos(self._drivers, self._plugins.failures)
+        return _views.driver_infos(self._drivers, self._plugins)
 
     @property
     def options(self) -> list[Setting]:

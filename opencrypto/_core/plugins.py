@@ -229,6 +229,13 @@ class Plugins:
             raise UsageError(f"no driver {name!r}: {reasons[-1] if reasons else 'not offered'}")
         return found
 
+    def offers(self, name: str) -> bool:
+        """Tell whether a plugin that is loaded has offered a driver of this name, and may again."""
+        return any(
+            name in names and self.manager.has_plugin(plugin)
+            for plugin, names in self._offered.copy().items()
+        )
+
     def _make(self, name: str) -> Driver | None:
         """Ask those plugins that offered a driver of this name before; all, if none did."""
         known = {plugin for plugin, offered in self._offered.items() if name in offered}

@@ -16,7 +16,13 @@ from opencrypto._core.queues import RequestQueue
 from opencrypto._core.returns import Request, ReturnQueue
 from opencrypto._core.sessions import Sessions
 from opencrypto._core.slots import Session, Slot
-from opencrypto._core.views import Settings, Snapshot
+from opencrypto._core.views import (
+    Settings,
+    Snapshot,
+    blocked_for,
+    blocked_since,
+    failed_selftests,
+)
 from opencrypto._measure.counters import (
     COUNTED,
     SIZE_CLASSES,
@@ -28,6 +34,7 @@ from opencrypto._measure.histogram import BOUNDS
 from opencrypto._measure.timing import PHASES, Phase
 from opencrypto._request.key import Cryptkop
 from opencrypto._request.symmetric import Cryptop, alg_name
+from opencrypto._state import SlotState
 from opencrypto.driver import CLASS_NAMES
 from opencrypto.sysctl import Node, Sysctl, Value
 from opencrypto.xform import FACTS
@@ -40,6 +47,11 @@ R = TypeVar("R", bound=Request)
 
 STEP: Final = 1000
 """How many sessions are looked at in one step: half a millisecond's worth."""
+
+LONGEST_REASON: Final = 1000
+"""How many characters of why a self-test failed are shown."""
+
+STATE: Final = "attached, blocked (it takes no requests), or leaving (it takes no new sessions)"
 
 LEVELS: Final = {
     "sessions": "sessions open on the driver",
@@ -332,20 +344,30 @@ def _driver_nodes(look: Snapshot, driver: str, slot: Slot, counted: ThreadCounts
         unit = "bytes" if name == "bytes" else ""
         yield Node(f"{prefix}.{name}", what, _attribute(counts, name), unit=unit)
     yield Node(f"{prefix}.algs", "algorithms it has", algs, type="string")
+    yield Node(f"{prefix}.state", STATE, lambda: _state_of(slot), type="string")
+    for alg, why in failed_selftests(slot):
+        yield Node(
+            f"{prefix}.failed.{alg}",
+            "why the driver is not trusted with this",
+            _always(str(why)[:LONGEST_REASON]),
+            type="string",
+        )
     yield from _phase_nodes(f"{prefix}.latency", PHASES["done"], lambda: look.phase(counts(), 1))
+
+
+def _state_of(slot: Slot) -> str:
+    if slot.state is SlotState.CLEANUP:
+        return "leaving"
+    return "blocked" if slot.sym.queue.blocked or slot.keys.queue.blocked else "attached"
+
+
+def _always(text: str) -> Callable[[], str]:
+    return lambda: text
 
 
 def _stuck_nodes(prefix: str, slot: Slot) -> Iterator[Node]:
     """What tells a driver that is stuck from one that is busy."""
     queues = (slot.sym.queue, slot.keys.queue)
-
-    def blocked_for() -> float:
-        now = time.monotonic()
-        return max([now - each.blocked_at for each in queues if each.blocked], default=0.0)
-
-    def blocked_since() -> float:
-        lasts = blocked_for()
-        return round(time.time() - lasts, 3) if lasts else 0.0
 
     def oldest_inflight() -> Iterator[float | None]:
         now = time.monotonic()
@@ -364,8 +386,12 @@ def _stuck_nodes(prefix: str, slot: Slot) -> Iterator[Node]:
     def seconds(name: str, get: Callable[[], float], text: str = "") -> Node:
         return Node(f"{prefix}.{name}", text or LEVELS[name], get, type="number", unit="s")
 
-    yield seconds("blocked_for", lambda: round(blocked_for(), 3))
-    yield seconds("blocked_since", blocked_since, "when that began, seconds since 1970; 0 if not")
+    yield seconds("blocked_for", lambda: round(blocked_for(slot), 3))
+    yield seconds(
+        "blocked_since",
+        lambda: blocked_since(slot),
+        "when that began, seconds since 1970; 0 if not",
+    )
     yield Node(
         f"{prefix}.unblocked",
         "times that the driver said it takes requests again",

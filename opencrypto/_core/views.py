@@ -4,7 +4,8 @@ What a framework shows of itself: its drivers and its counters; by name they are
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,12 +14,13 @@ from opencrypto._core.slots import Slot
 from opencrypto._measure.counters import Stats, ThreadCounts, sum_counts
 from opencrypto._measure.timing import Phase
 from opencrypto._request.key import KOPS
+from opencrypto._state import SlotState
 from opencrypto.driver import CLASS_NAMES, Capability, Driver
 from opencrypto.xform import FACTS
 
 if TYPE_CHECKING:
     from opencrypto._core.key_requests import KeyRequests
-    from opencrypto._core.plugins import Failure
+    from opencrypto._core.plugins import Plugins
     from opencrypto._core.requests import Dispatcher
 
 
@@ -44,6 +46,9 @@ class DriverInfo(NamedTuple):
         sessions: How many it has open.
         queued: How many requests wait for it.
         blocked: Whether it takes none for now.
+        blocked_since: When that began, in seconds since 1970; 0.0 if it takes requests.
+        offered: Whether a plugin has offered it, and so attaching it by name can bring it back.
+        leaving: Whether it takes no new sessions, and goes when its requests are answered.
         reason: Why it could not be attached, or left; empty if it is attached.
         distribution: The distribution that it comes with; empty if a program has brought it.
         version: That distribution's version.
@@ -64,6 +69,9 @@ class DriverInfo(NamedTuple):
     sessions: int = 0
     queued: int = 0
     blocked: bool = False
+    blocked_since: float = 0.0
+    offered: bool = False
+    leaving: bool = False
     reason: str = ""
     distribution: str = ""
     version: str = ""
@@ -79,10 +87,12 @@ class Settings:
         self.cryptodevallowsoft = 1
 
 
-def driver_infos(drivers: DriverTable, failures: Iterable[Failure]) -> list[DriverInfo]:
+def driver_infos(drivers: DriverTable, plugins: Plugins) -> list[DriverInfo]:
     """List what is attached, by id, then what could not be, then what left by itself."""
-    attached = [_info(slot) for slot in drivers if _is_there(slot)]
-    failed = [DriverInfo(each.name, reason=each.reason, **each.origin.words) for each in failures]
+    attached = [_info(slot, plugins) for slot in drivers if _is_there(slot)]
+    failed = [
+        DriverInfo(each.name, reason=each.reason, **each.origin.words) for each in plugins.failures
+    ]
     left = [
         DriverInfo(name, reason=f"left: {reason}", **origin.words)
         for name, (reason, origin) in drivers.departed.reasons.copy().items()
@@ -94,7 +104,21 @@ def _is_there(slot: Slot) -> bool:
     return not slot.reason and bool(slot.sym.algs or slot.keys.ops or slot.driver)
 
 
-def _info(slot: Slot) -> DriverInfo:
+def blocked_for(slot: Slot) -> float:
+    """Return for how many seconds a driver has taken no requests; 0.0 if it takes them."""
+    now = time.monotonic()
+    queues = (slot.sym.queue, slot.keys.queue)
+    return max([now - each.blocked_at for each in queues if each.blocked], default=0.0)
+
+
+def blocked_since(slot: Slot) -> float:
+    """Return when that began, in seconds since 1970; 0.0 if it takes them."""
+    lasts = blocked_for(slot)
+    return round(time.time() - lasts, 3) if lasts else 0.0
+
+
+def _info(slot: Slot, plugins: Plugins) -> DriverInfo:
+    driver = slot.driver  # which may leave meanwhile
     return DriverInfo(
         name=slot.name,
         hid=slot.hid,
@@ -104,12 +128,15 @@ def _info(slot: Slot) -> DriverInfo:
         keyops=tuple(KOPS[op].name for op in sorted(slot.keys.ops)),
         implementations=_known(slot, lambda capability: capability.implementation),
         absent=_known(slot, lambda capability: capability.absence),
-        failed=_failed(slot),
-        remarks=tuple(slot.driver.remarks) if slot.driver is not None else (),
-        facts=tuple(_facts(slot.driver)) if slot.driver is not None else (),
+        failed=tuple(failed_selftests(slot)),
+        remarks=tuple(driver.remarks) if driver is not None else (),
+        facts=tuple(_facts(driver)) if driver is not None else (),
         sessions=len(slot.sym.sessions),
-        queued=len(slot.sym.queue),
-        blocked=slot.sym.queue.blocked,
+        queued=len(slot.sym.queue) + len(slot.keys.queue),
+        blocked=slot.sym.queue.blocked or slot.keys.queue.blocked,
+        blocked_since=blocked_since(slot),
+        offered=driver is not None and plugins.offers(driver.name),
+        leaving=slot.state is SlotState.CLEANUP,
         **slot.origin.words,
     )
 
@@ -133,11 +160,15 @@ def _facts(driver: Driver) -> Iterator[tuple[str, str]]:
                 yield KOPS[op].name, str(bounds)
 
 
-def _failed(slot: Slot) -> tuple[tuple[str, str], ...]:
-    """Return what a driver is not trusted with, algorithms before key operations, and why."""
-    withheld = slot.driver.withheld if slot.driver is not None else {}
-    algs = [(FACTS[alg].name, slot.sym.failed[alg]) for alg in sorted(slot.sym.failed)]
-    return (*algs, *((KOPS[op].name, withheld[op]) for op in sorted(withheld) if op in KOPS))
+def failed_selftests(slot: Slot) -> Iterator[tuple[str, str]]:
+    """Yield what a driver is not trusted with, algorithms before key operations, and why."""
+    for alg in sorted(slot.sym.failed):
+        yield FACTS[alg].name, slot.sym.failed[alg]
+    driver = slot.driver  # which may leave meanwhile
+    withheld = dict(driver.withheld) if driver is not None else {}
+    for op in sorted(withheld):
+        if op in KOPS:
+            yield KOPS[op].name, withheld[op]
 
 
 def _known(slot: Slot, what: Callable[[Capability], str]) -> tuple[tuple[str, str], ...]:

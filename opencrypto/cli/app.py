@@ -53,7 +53,30 @@ def load(word: str) -> Any:
     if one is None:
         one = typer.Typer(add_completion=False)
         one.command(word)(getattr(module, name))
-    return typer.main.get_command(one)
+    command = typer.main.get_command(one)
+    _in_our_help(command)
+    return command
+
+
+def _in_our_help(command: Any) -> None:
+    """Have the help of a command, and of those below it, name values by words, not by types."""
+    for each in getattr(command, "commands", {}).values():
+        _in_our_help(each)
+    params = command.get_params
+
+    def named(ctx: Any) -> list[Any]:
+        return [_named(param) for param in params(ctx)]
+
+    command.get_params = named
+
+
+def _named(param: Any) -> Any:
+    """Name a parameter's value as sysctl(8) and its like do: ``--pid PID``; a switch has none."""
+    if param.param_type_name == "argument":
+        param.display_type_rich = lambda ctx: ""  # its own name stands before it already
+    elif param.metavar is None:
+        param.metavar = "" if param.is_flag or param.count else param.name.upper()
+    return param
 
 
 class Command(TyperCommand):
@@ -76,6 +99,10 @@ class Commands(TyperGroup):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.commands.update({word: Command(word, said) for word, said in COMMANDS.items()})
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the options before the command's word."""
+        return [_named(param) for param in super().get_params(ctx)]
 
     def make_context(self, *args: Any, **more: Any) -> Any:
         """Read the words."""

@@ -1,99 +1,190 @@
 """
-``opencrypto drivers``: what is attached, and what could not be and why.
+``opencrypto drivers``: what is attached, and what could not be and why; here, or in a process.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final, NamedTuple
 
 import typer
 
-from opencrypto import DriverInfo, Framework
-from opencrypto.cli import show
-from opencrypto.options import Setting, config_path
+from opencrypto import DriverInfo, Framework, UsageError
+from opencrypto.cli import live, show
+from opencrypto.control import Client
+from opencrypto.options import config_path
+
+
+class Source(NamedTuple):
+    """Where drivers are: in a live process, or offered by what is installed."""
+
+    of: Mapping[str, Any]
+    infos: Sequence[DriverInfo]
+    counts: Sequence[Mapping[str, Any]]
+    options: Sequence[Mapping[str, Any]]
 
 
 def drivers(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: live.Json = False,
+    plain: show.Plain = False,
     probe: Annotated[
         bool, typer.Option("--probe", help="Ask the kernel for everything; this may load modules.")
     ] = False,
     options: Annotated[
         bool, typer.Option("--options", help="Show what can be set of them, and what is set.")
     ] = False,
+    pid: live.Pid = None,
+    socket: live.Socket = None,
 ) -> None:
-    """List the drivers: class, algorithms, sessions; and those not available, with the reason."""
+    """
+    List the drivers: class, algorithms, sessions; and those not available, with the reason.
+
+    With --pid or --socket they are those of a live process; without, those that the installed
+    plugins offer.
+    """
+    if pid is None and socket is None:
+        source = _installed(probe=probe)
+    elif probe:
+        raise UsageError("--probe asks the installed plugins; leave --pid and --socket out")
+    else:
+        source = _in_process(pid, socket)
+    if not as_json:
+        _say_where(source)
+    if options:
+        _show_options(source, as_json=as_json, plain=plain)
+    elif as_json:
+        listed = [_document(info) for info in source.infos]
+        show.as_json({"of": source.of, "drivers": listed, "counts": source.counts})
+    else:
+        _show(source, plain=plain)
+
+
+def _installed(*, probe: bool) -> Source:
     with Framework() as framework:
         if probe:
             framework.probe()
-        infos = framework.drivers
-        settings = framework.options
-    if options:
-        _show_options(settings, [row for info in infos for row in _lacking(info)], as_json)
-        return
-    if as_json:
-        show.as_json({"drivers": [_document(info) for info in infos]})
-        return
+        documents = [setting.document for setting in framework.options]
+        return Source({}, framework.drivers, [], documents)
+
+
+def _in_process(pid: int | None, socket: Path | None) -> Source:
+    with live.connect(pid, socket) as client:
+        hello = client.hello()
+        of = {"pid": hello["pid"], "program": hello["program"]}
+        infos = [_told(each) for each in client.drivers()]
+        return Source(of, infos, list(_counts(client)), client.options())
+
+
+GONE: Final = "opencrypto.rest.drivers."
+"""What the names of the counts of drivers that left begin with."""
+
+COUNTS: Final = {
+    "ops": "requests",
+    "errs": "errors",
+    "bytes": "bytes",
+    "kops": "key operations",
+    "kerrs": "key errors",
+}
+"""What is shown of each driver's counts, and in which words."""
+
+
+def _counts(client: Client) -> Iterator[Mapping[str, Any]]:
+    """Yield what each driver has done, those that left too, and what met none."""
+    values = client.get("opencrypto.drivers", "opencrypto.rest")
+    listed = [
+        *((name, f"opencrypto.drivers.{name}") for name in live.driver_names(values)),
+        *((f"{name} (left)", f"{GONE}{name}") for name in live.names_between(values, GONE, ".ops")),
+        ("(no driver)", "opencrypto.rest.strays"),
+    ]
+    for name, branch in listed:
+        counts = {word: values.get(f"{branch}.{count}", 0) for count, word in COUNTS.items()}
+        yield {"driver": name, **counts}
+
+
+def _told(driver: Mapping[str, Any]) -> DriverInfo:
+    """Return what a process says of a driver, as it would say it to itself."""
+    pairs = ("implementations", "absent", "failed", "facts")
+    told = {name: tuple(map(tuple, driver[name])) for name in pairs}
+    words = {name: tuple(driver[name]) for name in ("algorithms", "keyops", "remarks")}
+    return DriverInfo(**{**driver, **told, **words})
+
+
+def _say_where(source: Source) -> None:
+    if source.of:
+        show.warn(f"drivers of {source.of['program']} (pid {source.of['pid']})")
+    else:
+        show.warn("these are the installed plugins; --pid or --socket asks a live process")
+
+
+def _show(source: Source, *, plain: bool) -> None:
+    infos = source.infos
     if not infos:
-        show.warn("no drivers are installed; pip install 'opencrypto[openssl]'")
-        return
-    attached = [info for info in infos if info.hid is not None]
-    if attached:
-        show.table(
-            ("hid", "driver", "class", "sessions", "algorithms"),
-            ((i.hid, i.name, i.tier, i.sessions, " ".join(i.algorithms)) for i in attached),
+        show.warn(
+            "the process has no drivers"
+            if source.of
+            else "no drivers are installed; pip install 'opencrypto[openssl]'"
         )
-        show.say()
-        show.table(
-            ("driver", "distribution", "version", "file"),
-            ((i.name, i.distribution or "-", i.version or "-", i.file or "-") for i in attached),
-        )
-    served = [row for info in attached for row in _served(info)]
-    if served:
-        show.say()
-        show.table(("driver", "served by", "algorithms"), served)
-    facts = [(info.name, *fact) for info in attached for fact in info.facts]
-    if facts:
-        show.say()
-        show.table(("driver", "fact", ""), facts)
-    lacking = [row for info in infos for row in _lacking(info)]
-    if lacking:
-        if attached:
-            show.say()
-        show.table(("not available", "reason"), lacking)
-
-
-def _show_options(settings: list[Setting], lacking: list[tuple[str, str]], as_json: bool) -> None:
-    """Show each option with its value and where that comes from; of a secret, whether it is set."""
-    path = config_path()
-    if as_json:
-        listed = [
-            {
-                "driver": each.token,
-                "option": each.option.name,
-                "type": each.option.type_name,
-                "value": each.shown,
-                "from": each.source,
-                "variable": each.variable,
-                "secret": each.option.secret,
-                "description": each.option.description,
-            }
-            for each in settings
-        ]
-        show.as_json({"file": str(path) if path else None, "options": listed})
         return
-    show.say(f"file: {path}" if path else "file: none is read, since OPENCRYPTO_CONFIG is empty")
-    show.table(
-        ("driver", "option", "value", "from", "type", "what it does"),
+    there = [info for info in infos if info.hid is not None]
+    tables: list[tuple[Sequence[str], Iterable[Sequence[object]]]] = [
         (
-            (s.token, s.option.name, s.shown, s.source, s.option.type_name, s.option.description)
-            for s in settings
+            ("hid", "driver", "class", "state", "sessions", "queued", "algorithms"),
+            [
+                (i.hid, i.name, i.tier, state(i), i.sessions, i.queued, " ".join(i.algorithms))
+                for i in there
+            ],
         ),
+        (
+            ("driver", "distribution", "version", "file"),
+            [(i.name, i.distribution or "-", i.version or "-", i.file or "-") for i in there],
+        ),
+        (("driver", *COUNTS.values()), [[*each.values()] for each in source.counts]),
+        (("driver", "served by", "algorithms"), [row for info in there for row in _served(info)]),
+        (("driver", "fact", ""), [(info.name, *fact) for info in there for fact in info.facts]),
+        (("driver", "not trusted with", "reason"), [row for i in infos for row in _failed(i)]),
+        (("not available", "reason"), [row for info in infos for row in _lacking(info)]),
+        (("driver", "remark"), [(info.name, each) for info in infos for each in info.remarks]),
+    ]
+    between = False
+    for columns, rows in tables:
+        if rows:
+            if between:
+                show.say()
+            show.table(columns, rows, plain=plain)
+            between = True
+
+
+def state(info: DriverInfo) -> str:
+    """Say in a word or two what becomes of requests for a driver that is attached."""
+    if info.leaving:
+        return "leaving"
+    if not info.blocked:
+        return "attached"
+    return f"BLOCKED for {live.since(time.time() - info.blocked_since)}"
+
+
+def _show_options(source: Source, *, as_json: bool, plain: bool) -> None:
+    """Show each option with its value and where that comes from; of a secret, whether it is set."""
+    path = None if source.of else config_path()
+    if as_json:
+        where = {"of": source.of} if source.of else {"file": str(path) if path else None}
+        show.as_json({**where, "options": source.options})
+        return
+    if not source.of:
+        none = "none is read, since OPENCRYPTO_CONFIG is empty"
+        show.say(f"file: {path or none}")
+    names = ("driver", "option", "value", "from", "type", "description")
+    show.table(
+        (*names[:-1], "what it does"),
+        [[each[name] for name in names] for each in source.options],
+        plain=plain,
     )
+    lacking = [row for info in source.infos for row in _lacking(info)]
     if lacking:
         show.say()
-        show.table(("not available", "reason"), lacking)
+        show.table(("not available", "reason"), lacking, plain=plain)
 
 
 def _served(info: DriverInfo) -> Iterator[tuple[str, str, str]]:
@@ -107,16 +198,24 @@ def _served(info: DriverInfo) -> Iterator[tuple[str, str, str]]:
 
 
 def _lacking(info: DriverInfo) -> Iterator[tuple[str, str]]:
-    """Say what a driver is without: itself, algorithms, or what it remarks."""
+    """Say what a driver is without: itself, or algorithms."""
     if info.reason:
         yield info.name, info.reason
-    together: dict[str, list[str]] = {}
-    for alg, why in (*info.absent, *info.failed):
-        together.setdefault(why, []).append(alg)
-    for why, algs in together.items():
+    for why, algs in _by_reason(info.absent):
         yield f"{info.name} {' '.join(algs)}", why
-    for remark in info.remarks:
-        yield info.name, remark
+
+
+def _failed(info: DriverInfo) -> Iterator[tuple[str, str, str]]:
+    """Say which self-tests of a driver failed, and how."""
+    for why, algs in _by_reason(info.failed):
+        yield info.name, " ".join(algs), why
+
+
+def _by_reason(pairs: Iterable[tuple[str, str]]) -> Iterable[tuple[str, list[str]]]:
+    together: dict[str, list[str]] = {}
+    for alg, why in pairs:
+        together.setdefault(why, []).append(alg)
+    return together.items()
 
 
 def _document(info: DriverInfo) -> dict[str, object]:
@@ -134,6 +233,9 @@ def _document(info: DriverInfo) -> dict[str, object]:
         "sessions": info.sessions,
         "queued": info.queued,
         "blocked": info.blocked,
+        "blocked_since": info.blocked_since or None,
+        "leaving": info.leaving,
+        "offered": info.offered,
         "reason": info.reason or None,
         "distribution": info.distribution or None,
         "version": info.version or None,

@@ -121,6 +121,7 @@ class Common:
     kind: Kind = None
     others: Others = False
     as_json: Json = False
+    plain: show.Plain = False
 
 
 def _command(function: Callable[..., None]) -> Callable[..., None]:
@@ -245,7 +246,7 @@ class _Run:
             ("requests sent again", flow.resubmitted),
             ("packets per second", round((flow.packets + lost) / max(seconds, 1e-9))),
         ]
-        show.table(("", "count"), rows, err=self._err)
+        show.table(("", "count"), rows, err=self._err, plain=self._common.plain)
 
     def _sentences(self, flow: Flow, passage: Passage) -> None:
         """Say what a person should not overlook, and what to do about it."""

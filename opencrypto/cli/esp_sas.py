@@ -47,6 +47,7 @@ def sa(
         Path, typer.Option("--out", metavar="OUT", help="Where to; - is stdout, if nobody sees it.")
     ] = STREAM,
     as_json: Annotated[bool, typer.Option("--json", help="List them as JSON.")] = False,
+    plain: show.Plain = False,
 ) -> None:
     """List the SAs of files without their keys, or write them in another format."""
     if kind is not None and as_json:
@@ -57,7 +58,7 @@ def sa(
         _check_unseen()
     sas = load_sas(*paths, remark=show.warn)
     if kind is None:
-        _list(sas, as_json=as_json)
+        _list(sas, as_json=as_json, plain=plain)
         return
     text = write_sas(sas, kind.value, remark=show.warn)
     if target == STREAM:
@@ -82,12 +83,12 @@ def _check_unseen() -> None:
         raise UsageError("others may read where standard output goes; write to a file: --out FILE")
 
 
-def _list(sas: list[SecurityAssociation], *, as_json: bool) -> None:
+def _list(sas: list[SecurityAssociation], *, as_json: bool, plain: bool) -> None:
     rows = [_row(each) for each in sas]
     if as_json:
         show.as_json([dict(zip(_COLUMNS, row, strict=True)) for row in rows])
     else:
-        show.lines(_COLUMNS, rows)
+        show.lines(_COLUMNS, rows, plain=plain)
 
 
 _COLUMNS: Final = (

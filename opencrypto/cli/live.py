@@ -104,7 +104,11 @@ def connect(pid: int | None, socket: Path | None) -> Client:
 
 def driver_names(values: Values) -> list[str]:
     """Return the names of the drivers in a reading of the tree."""
-    prefix, suffix = "opencrypto.drivers.", ".hid"
+    return names_between(values, "opencrypto.drivers.", ".hid")
+
+
+def names_between(values: Values, prefix: str, suffix: str) -> list[str]:
+    """Return what stands between these two in names of the tree, where both do."""
     return [
         name.removeprefix(prefix).removesuffix(suffix)
         for name in values

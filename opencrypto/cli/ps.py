@@ -14,7 +14,7 @@ WIDEST: Final = 200
 """How many characters of a list of drivers a line has; --json has all."""
 
 
-def ps(as_json: live.Json = False) -> None:
+def ps(as_json: live.Json = False, plain: show.Plain = False) -> None:
     """List the live frameworks that have a control socket."""
     paths, refused = look()
     asked = live.living(paths)
@@ -43,6 +43,7 @@ def ps(as_json: live.Json = False) -> None:
             )
             for hello in found
         ],
+        plain=plain,
     )
 
 

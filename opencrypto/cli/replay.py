@@ -40,36 +40,58 @@ PATIENCE: Final = 60.0
 """Seconds without any answer after which the drivers have failed."""
 
 
-def replay(entries: Sequence[Entry], drivers: list[str] | None, speed: float) -> dict[str, Any]:
+def all_players(
+    entries: Sequence[Entry], drivers: Sequence[str] | None, speed: float
+) -> list[dict[str, Any]]:
     """
-    Play a trace.
+    Play a trace to each of the drivers by itself, one after the other.
 
     Args:
         entries: In the order of their moments.
-        drivers: Names of plugins; None for all that are installed.
+        drivers: Names of plugins; None for all that are installed, together.
         speed: How many times as fast as recorded; 0 for as fast as it goes.
 
     Returns:
-        What was recorded and what came of it, by the names in `COLUMNS`; and what no driver took.
+        For each, ``driver`` (None for all together), the names in `COLUMNS`, and ``refused``: the
+        chains that it did not take, and why.
+
+    Raises:
+        UsageError: one of the drivers is not there; then none has played.
     """
-    with Framework(plugins=drivers if drivers is not None else True, control=False) as framework:
+    if drivers is None:
+        return [_play(entries, None, speed)]
+    for name in dict.fromkeys(drivers):
+        with _framework(name) as framework:
+            if not any(each.hid is not None for each in framework.drivers):
+                reasons = "; ".join(f"{d.name}: {d.reason}" for d in framework.drivers)
+                raise UsageError(f"{name} cannot play: {reasons or 'no plugin has this name'}")
+    return [_play(entries, name, speed) for name in drivers]
+
+
+def recorded(entries: Sequence[Entry]) -> dict[str, Any]:
+    """Return the names in `COLUMNS` for what was recorded."""
+    return _row(
+        [e.invoke + e.done + e.cb for e in entries],
+        sum(entry.size for entry in entries),
+        (entries[-1].at - entries[0].at) / 1e9,
+        sum(bool(e.etype) for e in entries),
+    )
+
+
+def _framework(driver: str | None) -> Framework:
+    return Framework(plugins=True if driver is None else [driver], control=False)
+
+
+def _play(entries: Sequence[Entry], driver: str | None, speed: float) -> dict[str, Any]:
+    with _framework(driver) as framework:
         player = _Player(framework, speed)
         start = time.perf_counter()
         for entry in entries:
             player.play(entry)
         player.finish()
         seconds = time.perf_counter() - start
-        if drivers is not None and not any(d.hid is not None for d in framework.drivers):
-            reasons = "; ".join(f"{d.name}: {d.reason}" for d in framework.drivers)
-            raise UsageError(f"none of these drivers is there: {reasons}")
-    span = (entries[-1].at - entries[0].at) / 1e9
-    size = sum(entry.size for entry in entries)
-    return {
-        "recorded": _row([e.invoke + e.done + e.cb for e in entries], size, span,
-                         sum(bool(e.etype) for e in entries)),
-        "played": _row(player.times, player.bytes, seconds, player.errors),
-        "refused": player.refused,
-    }  # fmt: skip
+    row = _row(player.times, player.bytes, seconds, player.errors)
+    return {"driver": driver, **row, "refused": player.refused}
 
 
 def _row(times: Sequence[int], size: int, seconds: float, errors: int) -> dict[str, Any]:

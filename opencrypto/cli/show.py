@@ -10,12 +10,17 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
 if TYPE_CHECKING:
     import logging
+
+Plain: TypeAlias = Annotated[
+    bool,
+    typer.Option("--plain", help="Print tables as lines with tabs, as is done into a pipe."),
+]
 
 
 def clean(text: object) -> str:
@@ -59,9 +64,18 @@ def as_line(document: object) -> None:
     sys.stdout.flush()
 
 
-def lines(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a line for each row, however long, as ps(1) does: for who reads on by a program."""
+def is_plain(asked: bool, *, err: bool = False) -> bool:
+    """Tell whether a table is for a program: somebody asked for it so, or nobody looks."""
+    return asked or not (sys.stderr if err else sys.stdout).isatty()
+
+
+def lines(columns: Sequence[str], rows: Iterable[Sequence[str]], *, plain: bool = False) -> None:
+    """Print a line for each row, however long, as ps(1) does; with tabs if it is for a program."""
     rows = [columns, *([clean(cell) for cell in row] for row in rows)]
+    if is_plain(plain):
+        for row in rows:
+            tabbed(row)
+        return
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
@@ -72,25 +86,38 @@ def table(
     columns: Sequence[str],
     rows: Iterable[Sequence[object]],
     *,
-    title: str = "",
     err: bool = False,
+    plain: bool = False,
 ) -> None:
-    """Print a table, numbers to the right; to stderr where stdout is taken."""
+    """
+    Print a table, numbers to the right; to stderr where stdout is taken.
+
+    For a program (`is_plain`) it is a line for each row, whole, with tabs between the cells.
+    """
+    rows = [list(row) for row in rows]
+    if is_plain(plain, err=err):
+        for each in (columns, *rows):
+            tabbed(each, err=err)
+        return
     from rich.console import Console
     from rich.table import Table
 
-    rows = [list(row) for row in rows]
-    made = Table(title=title or None, title_justify="left", show_edge=False, pad_edge=False)
+    made = Table(show_edge=False, pad_edge=False)
     for n, name in enumerate(columns):
         numbers = bool(rows) and all(isinstance(row[n], int | float) for row in rows)
         made.add_column(name, justify="right" if numbers else "left", overflow="fold")
     for row in rows:
         # Text: a name in square brackets is a name, not a style.
-        made.add_row(*(_plain(value) for value in row))
+        made.add_row(*(_grouped(value) for value in row))
     Console(highlight=False, markup=False, stderr=err).print(made)
 
 
-def _plain(value: object) -> str:
+def tabbed(row: Iterable[object], *, err: bool = False) -> None:
+    """Print a row as one line, with tabs between the cells."""
+    typer.echo("\t".join(map(clean, row)), err=err)
+
+
+def _grouped(value: object) -> str:
     if isinstance(value, float):
         return f"{value:,.3f}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else clean(value)

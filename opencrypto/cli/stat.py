@@ -5,8 +5,9 @@
 from __future__ import annotations
 
 import itertools
-import json
+import sys
 import time
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Final
 
 import typer
@@ -19,11 +20,11 @@ HEADER_EVERY: Final = 20
 
 COLUMNS: Final = {
     "sess": "sessions open",
-    "infl": "requests accepted and not answered",
-    "queue": "of these, waiting for a driver",
+    "infl": "requests that drivers have, and have not answered",
+    "queue": "requests that wait for a driver",
     "retq": "answered, waiting for their callbacks",
     "ops/s": "requests a second",
-    "MB/s": "their input, in 10^6 bytes a second",
+    "kB/s": "their input, in 1000 bytes a second",
     "err/s": "requests that ended with an error",
     "kop/s": "key operations",
     "intr/s": "runs of the request interrupt",
@@ -32,6 +33,12 @@ COLUMNS: Final = {
     "drop/s": "requests not handed out",
     "mig": "sessions moved, ever",
 }
+LATENCY: Final = {
+    "p50": "time in which drivers answer half of the requests, nanoseconds",
+    "p99": "time in which they answer 99 of 100, nanoseconds",
+}
+"""More columns, while opencrypto.timing is 1."""
+
 WIDTH: Final = 6
 
 
@@ -47,6 +54,7 @@ def stat(
     ] = None,
     count: Annotated[int | None, typer.Option("-c", min=1, help="How many lines.")] = None,
     as_json: live.Json = False,
+    plain: show.Plain = False,
     pid: live.Pid = None,
     socket: live.Socket = None,
 ) -> None:
@@ -54,7 +62,8 @@ def stat(
     Print what a live framework does, a line each -w seconds.
 
     The first line is the mean since the program started; without -w it is the only one, unless
-    -c says otherwise. Both may be said as vmstat(1) has them: stat 1 3.
+    -c says otherwise. Both may be said as vmstat(1) has them: stat 1 3. Latencies (p50, p99: until
+    the driver answers) are there while opencrypto.timing is 1.
     """
     if (wait, seconds).count(None) == 0 or (count, lines).count(None) == 0:
         raise UsageError("say -w and -c, or the numbers alone, and not both")
@@ -66,33 +75,60 @@ def stat(
     with live.connect(pid, socket) as client:
         started = client.hello()["started"]
         old = None
-        for line in itertools.count():
+        printer = show.as_line if as_json else Printer(plain=plain)
+        for line in itertools.count(1):
             new = sample.read(client)
-            row = numbers(Change(old, new, age=time.time() - started))
-            if as_json:
-                show.say(json.dumps(row))
-            else:
-                if line % HEADER_EVERY == 0:
-                    show.say(" ".join(f"{name:>{WIDTH}}" for name in COLUMNS))
-                show.say(" ".join(f"{live.short(value):>{WIDTH}}" for value in row.values()))
-            if wanted is not None and line + 1 >= wanted:
+            printer(numbers(Change(old, new, age=time.time() - started)))
+            if wanted is not None and line >= wanted:
                 return
             old = new
             time.sleep(max(0.0, new.at + (wait or 1.0) - time.monotonic()))
 
 
-def numbers(change: Change) -> dict[str, float]:
-    """Return a line's numbers by column."""
+class Printer:
+    """Prints lines below a header, which comes again when other columns do, and on a screen."""
+
+    def __init__(self, *, plain: bool) -> None:
+        self._plain = show.is_plain(plain)
+        self._columns: list[str] = []
+        self._left = 0
+
+    def __call__(self, row: Mapping[str, float | None]) -> None:
+        if [*row] != self._columns or not (self._left or self._plain):
+            self._columns = [*row]
+            self._left = HEADER_EVERY
+            self._say(self._columns)
+        self._left -= 1
+        self._say([self._cell(name, value) for name, value in row.items()])
+
+    def _say(self, cells: Sequence[str]) -> None:
+        if self._plain:
+            show.tabbed(cells)
+        else:
+            show.say(" ".join(f"{cell:>{WIDTH}}" for cell in cells))
+        sys.stdout.flush()
+
+    def _cell(self, name: str, value: float | None) -> str:
+        if value is None:
+            return "-"
+        if self._plain:
+            return f"{value:g}" if value < 1e5 else f"{value:.0f}"
+        return live.duration(value) if name in LATENCY else live.short(value)
+
+
+def numbers(change: Change) -> dict[str, float | None]:
+    """Return a line's numbers by column; without a request there is no latency."""
     new, rate = change.new, change.rate
     drops = rate("opencrypto.crypto_ret_q.drops") + rate("opencrypto.crypto_ret_kq.drops")
     retq = new.number("opencrypto.crypto_ret_q.len") + new.number("opencrypto.crypto_ret_kq.len")
+    queued = change.total("queued")
     values = (
         new.number("opencrypto.sessions.active"),
-        change.total("inflight"),
-        change.total("queued"),
+        max(0, change.total("inflight") - queued),
+        queued,
         retq,
         rate("opencrypto.stats.ops"),
-        rate("opencrypto.sizes.bytes") / 1e6,
+        rate("opencrypto.sizes.bytes") / 1e3,
         rate("opencrypto.stats.errs") + rate("opencrypto.stats.kerrs"),
         rate("opencrypto.stats.kops"),
         rate("opencrypto.stats.intrs"),
@@ -101,4 +137,10 @@ def numbers(change: Change) -> dict[str, float]:
         drops,
         new.number("opencrypto.sessions.migrated"),
     )
-    return {name: round(value, 3) for name, value in zip(COLUMNS, values, strict=True)}
+    row: dict[str, float | None] = {
+        name: round(value, 3) for name, value in zip(COLUMNS, values, strict=True)
+    }
+    if new.number("opencrypto.timing"):
+        for name, part in zip(LATENCY, (0.5, 0.99), strict=True):
+            row[name] = change.quantile("opencrypto.timing.done.histogram", part)
+    return row

@@ -154,7 +154,7 @@ class Screen:
                 on = int(self._change.new.number("opencrypto.timing"))
                 self._do("set", name="opencrypto.timing", value=1 - on)
             case "d" if self._chosen:
-                self._ask("detach", f"Detach {self._chosen}? Its sessions migrate. (y/n)")
+                self._ask_to_detach()
             case "a":
                 self._typed = ""
                 self._ask("name", "Attach which driver? ")
@@ -165,6 +165,19 @@ class Screen:
 
     def _ask(self, what: str, question: str) -> None:
         self._asked, self._message = what, question
+
+    def _ask_to_detach(self) -> None:
+        """Ask, and say first whether there is a way back: who brought a driver may be gone."""
+        try:
+            known = {each["name"]: each["offered"] for each in self._client.drivers()}
+        except CryptoError as error:
+            self._message = error.strerror or "It failed."
+            return
+        if known.get(self._chosen):
+            question = f"Attach can undo it. Detach {self._chosen}? Its sessions migrate. (y/n)"
+        else:
+            question = f"Attach cannot undo it: no plugin offers it. Detach {self._chosen}? (y/n)"
+        self._ask("detach", question)
 
     def _type(self, key: str) -> None:
         if key in {"\n", "\r"} and self._typed:

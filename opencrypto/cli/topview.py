@@ -106,8 +106,10 @@ class View:
         height = options.height or console.height
         lines = [*self._head(), Text("")]
         drivers = rows(self.change, self.sort)
-        # A header line and, at the end, one for the keys; what is left is for drivers.
-        room = max(1, height - len(lines) - 3)
+        # A header line and, at the end, one for the keys; what is left is for drivers, or all but
+        # one of it, which says how many are hidden.
+        room = height - len(lines) - 2
+        room = max(1, room if len(drivers) <= room else room - 1)
         for line in lines:
             line.truncate(width, overflow="ellipsis")
             yield line

@@ -7,6 +7,7 @@ request. It has sizes, algorithms, moments, drivers and results; no content, no 
 
 from __future__ import annotations
 
+import errno
 import json
 import time
 from collections import Counter
@@ -21,7 +22,7 @@ from opencrypto._measure.trace import Entry
 from opencrypto._request.symmetric import alg_name
 from opencrypto.cli import live, show
 from opencrypto.control import Client
-from opencrypto.exceptions import DriverGone, UsageError
+from opencrypto.exceptions import DriverGone, UsageError, sentence
 
 FORMAT: Final = "opencrypto-trace"
 VERSION: Final = 1
@@ -146,18 +147,29 @@ def show_trace(
     file: File,
     first: Annotated[int, typer.Option("-n", min=0, help="How many requests to list.")] = 20,
     as_json: live.Json = False,
+    plain: show.Plain = False,
 ) -> None:
     """Show a trace: its sums, and its first requests."""
     entries = load(file)
     summary = _summary(entries)
     if as_json:
-        shown = [entry._asdict() for entry in entries[:first]]
+        shown = [
+            entry._asdict() | {"result": result_name(entry.etype)} for entry in entries[:first]
+        ]
         show.as_json(summary | {"requests": shown})
         return
     for name in ("count", "seconds", "sessions", "bytes", "errors"):
         show.say(f"{name}: {summary[name]}")
-    show.table(("algorithms", "requests"), [(k, v) for k, v in summary["algorithms"].items()])
+    show.table(("algorithms", "requests"), [*summary["algorithms"].items()], plain=plain)
     show.say()
+    reasons = Counter(entry.etype for entry in entries if entry.etype).most_common()
+    if reasons:
+        show.table(
+            ("error", "requests", "meaning"),
+            [(result_name(etype), count, sentence(etype)) for etype, count in reasons],
+            plain=plain,
+        )
+        show.say()
     show.table(
         ("at ms", "driver", "algorithms", "bytes", "result", "wait us", "driver us", "callback us"),
         [
@@ -166,19 +178,25 @@ def show_trace(
                 e.driver,
                 chain_name(e),
                 e.size,
-                str(e.etype or "ok"),
+                result_name(e.etype),
                 round((e.invoke + e.cb) / 1e3, 1),
                 round(e.done / 1e3, 1),
                 round(e.finis / 1e3, 1),
             )
             for e in entries[:first]
         ],
+        plain=plain,
     )
 
 
 def chain_name(entry: Entry) -> str:
     """Name the algorithms of an entry's session."""
     return "+".join(alg_name(alg) for alg, _, _ in entry.chain)
+
+
+def result_name(etype: int) -> str:
+    """Name how a request ended: ``ok``, or the name of its errno."""
+    return errno.errorcode.get(etype, f"errno {etype}") if etype else "ok"
 
 
 def _summary(entries: list[Entry]) -> dict[str, Any]:
@@ -189,6 +207,7 @@ def _summary(entries: list[Entry]) -> dict[str, Any]:
         "sessions": len({entry.sid for entry in entries}),
         "bytes": sum(entry.size for entry in entries),
         "errors": sum(bool(entry.etype) for entry in entries),
+        "results": dict(Counter(result_name(e.etype) for e in entries).most_common()),
         "algorithms": dict(Counter(map(chain_name, entries)).most_common()),
         "drivers": dict(Counter(e.driver for e in entries).most_common()),
     }
@@ -205,25 +224,39 @@ def replay_trace(
         float, typer.Option("--speed", min=0.0, help="Times as fast as recorded; 0 for no waits.")
     ] = 0.0,
     as_json: live.Json = False,
+    plain: show.Plain = False,
 ) -> None:
-    """Play a trace to drivers of this host, with keys and data of its own, and compare."""
+    """
+    Play a trace to drivers of this host, with keys and data of its own, and compare.
+
+    Each driver that is named plays it by itself; without a name all play it together.
+    """
     from opencrypto.cli import replay  # with the framework that it plays to
 
     entries = sorted(load(file), key=lambda entry: entry.at)
     if not entries:
         raise UsageError(f"{file} has no requests")
-    outcome = replay.replay(entries, drivers or None, speed)
+    players = replay.all_players(entries, drivers or None, speed)
+    recorded = replay.recorded(entries)
     if as_json:
-        show.as_json(outcome)
+        show.as_json({"recorded": recorded, "played": players})
     else:
         show.table(
             ("", "requests", "errors", "seconds", "requests/s", "MB/s", "p50 us", "p99 us"),
             [
                 (name, *(row[key] for key in replay.COLUMNS))
-                for name, row in (("recorded", outcome["recorded"]), ("played", outcome["played"]))
+                for name, row in (
+                    ("recorded", recorded),
+                    *((each["driver"] or "all drivers", each) for each in players),
+                )
             ],
+            plain=plain,
         )
-        for chain, why in outcome["refused"].items():
-            show.warn(f"not played: {chain}: {why}")
-    if not outcome["played"]["requests"]:
-        raise DriverGone("none of these drivers could play any of it")
+        for each in players:
+            by = f" by {each['driver']}" if each["driver"] else ""
+            for chain, why in each["refused"].items():
+                show.warn(f"not played{by}: {chain}: {why}")
+    idle = [each["driver"] for each in players if not each["requests"]]
+    if idle:
+        which = "the drivers" if idle == [None] else ", ".join(idle)
+        raise DriverGone(f"{which} could not play any of it")

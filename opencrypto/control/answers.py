@@ -86,6 +86,43 @@ _TRACE: Final[dict[str, dict[str, Check]]] = {
 }
 
 
+_words: Final = _list(_is_text, 4096)
+_pairs: Final = _list(lambda value: _words(value) and len(value) == 2, 4096)  # type: ignore[arg-type]  # a list
+_DRIVER: Final[dict[str, Check]] = {
+    "name": _is_name,
+    "hid": lambda value: value is None or integer(value),
+    "tier": _is_name,
+    "flags": integer,
+    "algorithms": _words,
+    "keyops": _words,
+    "implementations": _pairs,
+    "absent": _pairs,
+    "failed": _pairs,
+    "remarks": _words,
+    "facts": _pairs,
+    "sessions": integer,
+    "queued": integer,
+    "blocked": _true_or_false,
+    "blocked_since": _number,
+    "offered": _true_or_false,
+    "leaving": _true_or_false,
+    "reason": _is_text,
+    "distribution": _is_text,
+    "version": _is_text,
+    "file": _is_text,
+}
+_OPTION: Final[dict[str, Check]] = {
+    "driver": _is_text,
+    "option": _is_text,
+    "type": _is_text,
+    "value": _is_text,
+    "from": _is_text,
+    "variable": _is_text,
+    "secret": _true_or_false,
+    "description": _is_text,
+}
+
+
 class Wrong(CryptoError):
     """An answer is not what the protocol says."""
 
@@ -122,6 +159,32 @@ def values(result: object) -> dict[str, Any]:
         if not _is_text(name) or not _value(value):
             raise Wrong("a value is of a wrong type or size")
     return result
+
+
+def _each(result: object, checks: dict[str, Check]) -> list[dict[str, Any]]:
+    if not isinstance(result, list) or len(result) > MAX_ITEMS:
+        raise Wrong("a list should have come")
+    return [_fields(each, checks) for each in result]
+
+
+def drivers(result: object) -> list[dict[str, Any]]:
+    """
+    Return what is said of drivers.
+
+    Raises:
+        Wrong: that cannot be.
+    """
+    return _each(result, _DRIVER)
+
+
+def options(result: object) -> list[dict[str, Any]]:
+    """
+    Return what is said of drivers' options.
+
+    Raises:
+        Wrong: that cannot be.
+    """
+    return _each(result, _OPTION)
 
 
 def nodes(result: object) -> list[dict[str, Any]]:

@@ -188,6 +188,14 @@ class Client:
         """Write a name; returns its ``old`` and ``new`` value."""
         return self._seen(answers.change, self.call("set", name=name, value=value))
 
+    def drivers(self) -> list[dict[str, Any]]:
+        """List its drivers: those attached, and those that could not be, with the reason."""
+        return self._seen(answers.drivers, self.call("drivers"))
+
+    def options(self) -> list[dict[str, Any]]:
+        """List what can be set of its drivers, and what is."""
+        return self._seen(answers.options, self.call("options"))
+
     def trace(self, action: str) -> dict[str, Any]:
         """Start, read or stop a trace."""
         return self._seen(partial(answers.trace, action), self.call("trace", action=action))

@@ -66,7 +66,8 @@ def _release() -> str:
 def _selected(framework: Subject, message: Message) -> Iterator[Node | None]:
     """Yield the nodes asked for, each once, and None wherever somebody else could be served."""
     names = protocol.texts(message, "names")
-    wanted, missing = set(names), set(names)
+    wanted = set(names)
+    missing = {name for name in wanted if not framework.sysctl.has_branch(name)}
     passed: set[str] = set()
     for node in framework.sysctl.walk(wanted):
         if node.name in passed:
@@ -166,7 +167,27 @@ def _change(node: Node, value: float | str) -> dict[str, Any]:
 
 def drivers(framework: Subject, message: Message) -> Iterator[str]:
     """List what is attached, and what could not be, and why."""
-    return protocol.array_of(info._asdict() for info in framework.drivers)
+    return protocol.array_of(
+        {name: _bounded(value) for name, value in info._asdict().items()}
+        for info in framework.drivers
+    )
+
+
+def options(framework: Subject, message: Message) -> Iterator[str]:
+    """List what is set of the drivers' options; of a secret, only whether it is."""
+    return protocol.array_of(
+        {name: _bounded(value) for name, value in setting.document.items()}
+        for setting in framework.options
+    )
+
+
+def _bounded(value: object) -> object:
+    """Have what drivers say of themselves be text that our client takes."""
+    if value is None or isinstance(value, int | float):
+        return value
+    if isinstance(value, tuple):
+        return [_bounded(each) for each in value]
+    return str(value)[: protocol.MAX_WORDS]
 
 
 def attach(framework: Subject, message: Message) -> object:
@@ -193,6 +214,7 @@ OPERATIONS: Final[Mapping[str, Callable[[Subject, Message], Iterator[str]]]] = {
     "nodes": nodes,
     "set": set_,
     "drivers": drivers,
+    "options": options,
 }
 """What is answered piece by piece, since with many drivers or sessions it takes long."""
 

@@ -26,6 +26,9 @@ MAX_ANSWER: Final = 16 << 20
 MAX_NAMES: Final = 1000
 """How many names one request may list."""
 
+MAX_WORDS: Final = 1000
+"""How many characters of what a driver says of itself are passed on."""
+
 MAX_ENTRIES: Final = 2000
 """How many entries of a trace one answer holds."""
 

@@ -9,6 +9,7 @@ from typing import Protocol
 from opencrypto._core.views import DriverInfo
 from opencrypto._measure.trace import Trace
 from opencrypto.driver import Driver
+from opencrypto.options import Setting
 from opencrypto.sysctl import Sysctl
 
 
@@ -18,6 +19,10 @@ class Subject(Protocol):
     @property
     def drivers(self) -> list[DriverInfo]:
         """What is attached, and what could not be."""
+
+    @property
+    def options(self) -> list[Setting]:
+        """What can be set of the drivers, and what is."""
 
     @property
     def sysctl(self) -> Sysctl:

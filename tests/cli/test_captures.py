@@ -419,7 +419,7 @@ def test_streams_both_ways(tmp_path: Path, sa: Path) -> None:
 
     whole = (DATA / "capture.pcap").read_bytes()
     wire = piped("protect", whole)
-    assert b"2,383" in wire.stderr
+    assert b"protected\t2383\n" in wire.stderr
     assert piped("unprotect", wire.stdout).stdout == whole
 
 

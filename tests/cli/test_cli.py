@@ -45,7 +45,7 @@ def test_the_capture_comes_back(tmp_path: Path, file: str, request: Any) -> None
     keys = request.getfixturevalue(file)
     wire, back = tmp_path / "wire.pcap", tmp_path / "back.pcap"
     shown = run("esp", "protect", DATA / "capture.pcap", wire, "--sa", keys, "--test-keys")
-    assert "2,383" in shown.stdout
+    assert "protected\t2383\n" in shown.stdout
     assert "served by openssl" in shown.stdout
     assert shown.stderr == "", "no progress bar where nobody looks"
     done = run("esp", "unprotect", wire, back, "--sa", keys, "--json")
@@ -207,3 +207,32 @@ def test_an_association_for_the_other_way_is_refused(tmp_path: Path, sa: Path) -
     sa.write_text(sa.read_text() + 'direction = "in"\n')
     done = run("esp", "protect", DATA / "capture.pcap", tmp_path / "o", "--sa", sa, status=2)
     assert 'no SA is for sending; write direction = "out"' in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["drivers"],
+        ["esp", "protect", DATA / "capture.pcap", "{out}", "--sa", "{sa}", "--test-keys"],
+        ["esp", "sa", "{sa}"],
+    ],
+)
+def test_a_table_is_plain_where_it_is_asked_for(
+    tmp_path: Path, sa: Path, words: list[str | Path]
+) -> None:
+    """On a terminal too; the same lines as into a pipe, however long."""
+    given = [str(word).format(out=tmp_path / "out.pcap", sa=sa) for word in words]
+    child = pexpect.spawn(
+        RUN[0],
+        [*RUN[1:], *given, "--plain"],
+        env=os.environ | {"TERM": "xterm", "COLUMNS": "40"},
+        timeout=60,
+        encoding="utf-8",
+    )
+    output = child.read()
+    child.close()
+    assert child.exitstatus == 0, output
+    piped = [line for line in run(*given).stdout.splitlines() if "per second" not in line]
+    assert any("\t" in line for line in piped)
+    assert [line for line in piped if f"{line}\r\n" not in output] == []

@@ -162,7 +162,7 @@ print(json.dumps(list(sys.modules)))
             ("ps --json", "live ps"),
             ("--help", ""),
             ("--version", ""),
-            ("drivers", "drivers"),
+            ("drivers", "live drivers"),
             ("sysctl x --socket x", "live sysctl"),
             ("trace show x", "live trace"),
         ]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -15,7 +17,9 @@ import pytest
 from opencrypto import Framework, UsageError
 from opencrypto._measure.trace import Entry
 from opencrypto.cli.live import duration, short, since
+from opencrypto.cli.sample import Change, Reading
 from opencrypto.cli.show import clean
+from opencrypto.cli.stat import Printer, numbers
 from opencrypto.cli.trace import load
 from opencrypto.control import Client
 from tests.operators.live_process import watched
@@ -99,6 +103,15 @@ def test_sysctl_takes_the_options_of_sysctl(socket: Path) -> None:
     assert len(names) > 80
 
 
+def test_sysctl_n_of_a_branch_prints_the_values(socket: Path) -> None:
+    """One a line, in the order of the names; lists as words, as sysctl(8) has them."""
+    values = run("sysctl", "-n", "kern", "opencrypto.sizes.bounds", socket=socket).splitlines()
+    assert values[:3] == ["1", "1", "1"]
+    assert len(values) == 4
+    assert all(word.isdecimal() for word in values[3].split(" "))
+    assert len(values[3].split(" ")) > 3
+
+
 def test_stat_takes_numbers_as_vmstat_does(socket: Path) -> None:
     """`stat 0.1 3` is three lines; both ways at once are refused."""
     assert len(run("stat", "0.1", "3", socket=socket).splitlines()) == 4
@@ -108,12 +121,58 @@ def test_stat_takes_numbers_as_vmstat_does(socket: Path) -> None:
 def test_stat_prints_a_line_each_interval(socket: Path) -> None:
     """The first line is since the start, the next are of the interval; JSON has the same words."""
     lines = run("stat", "-w", "0.3", "-c", "3", socket=socket).splitlines()
-    assert lines[0].split()[:3] == ["sess", "infl", "queue"]
+    assert lines[0].split("\t")[:3] == ["sess", "infl", "queue"]
     assert len(lines) == 4
     printed = run("stat", "-w", "0.3", "-c", "2", "--json", socket=socket).splitlines()
     rows = [json.loads(line) for line in printed]
-    assert all(row["ops/s"] > 0 and row["sess"] == 3 for row in rows)
+    assert all(row["ops/s"] > 0 and row["sess"] == 3 and row["kB/s"] > 0 for row in rows)
+    assert not any("p50" in row for row in rows)
     assert len(run("stat", socket=socket).splitlines()) == 2
+
+
+def test_stat_shows_latency_while_timing_is_on(socket: Path) -> None:
+    """Two more columns, in nanoseconds, under a header of their own when timing is switched."""
+    run("sysctl", "opencrypto.timing=1", socket=socket)
+    try:
+        printed = run("stat", "-w", "0.3", "-c", "3", "--json", socket=socket).splitlines()
+        lines = run("stat", "-w", "0.3", "-c", "2", socket=socket).splitlines()
+    finally:
+        run("sysctl", "opencrypto.timing=0", socket=socket)
+    last = json.loads(printed[-1])
+    assert 0 < last["p50"] <= last["p99"] < 10e9
+    assert lines[0].split("\t")[-2:] == ["p50", "p99"]
+    assert {len(line.split("\t")) for line in lines} == {15}
+
+
+def reading(**values: object) -> Reading:
+    """A reading of a tree with one driver."""
+    tree = {"opencrypto.drivers.d.hid": 0} | {
+        name.replace("__", "."): value for name, value in values.items()
+    }
+    return Reading(1.0, tree)
+
+
+def test_stat_has_what_a_driver_has_apart_from_what_waits() -> None:
+    """Of five not answered, three wait for the driver: it has two."""
+    new = reading(opencrypto__drivers__d__inflight=5, opencrypto__drivers__d__queued=3)
+    row = numbers(Change(None, new, age=1))
+    assert (row["infl"], row["queue"]) == (2, 3)
+
+
+def test_stat_on_a_screen_has_a_new_header_when_the_columns_change(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And every twenty lines; latencies with their unit, a dash where there was no request."""
+    monkeypatch.setattr("opencrypto.cli.show.is_plain", lambda asked: asked)
+    say = Printer(plain=False)
+    for _ in range(21):
+        say({"ops/s": 1500.0})
+    say({"ops/s": 1500.0, "p50": 2500.0, "p99": None})
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines == [
+        ["ops/s"], *[["1.5k"]] * 20, ["ops/s"], ["1.5k"],
+        ["ops/s", "p50", "p99"], ["1.5k", "2.5us", "-"],
+    ]  # fmt: skip
 
 
 def test_ps_finds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +200,7 @@ def test_two_frameworks_of_one_process_are_told_apart_by_socket(
         said = run("sysctl", "-a", "--pid", str(os.getpid()), status=2)
         assert "name one with --socket" in said
         assert "--pid" not in said
-        lines = [line for line in run("ps").splitlines() if line.startswith(f"{os.getpid()} ")]
+        lines = [line for line in run("ps").splitlines() if line.startswith(f"{os.getpid()}\t")]
         assert [line.endswith(".sock") for line in lines] == [True, True]
 
 
@@ -184,10 +243,56 @@ def test_a_trace_is_recorded_shown_and_played(socket: Path, tmp_path: Path) -> N
     assert set(shown["drivers"]) == {"hw"}
     assert "NULL_CBC" in run("trace", "show", str(file))
     assert "exists" in run("trace", "record", str(file), socket=socket, status=1)
-    played = json.loads(run("trace", "replay", str(file), "--driver", "null", "--json"))
-    assert played["played"]["requests"] > 0
+    words = ("trace", "replay", str(file), "-D", "null", "-D", "swcrypto")
+    played = json.loads(run(*words, "--json"))["played"]
+    assert [row["driver"] for row in played] == ["null", "swcrypto"]
+    assert [row["requests"] for row in played] == [made["requests"]] * 2
+    lines = [line.split("\t") for line in run(*words).splitlines()]
+    assert [line[0] for line in lines] == ["", "recorded", "null", "swcrypto"]
+    assert "no plugin 'nobody'" in run(*words, "-D", "nobody", status=2)
     timed = run("trace", "replay", str(file), "--driver", "null", "--speed", "2")
     assert "recorded" in timed
+
+
+def test_a_refused_record_leaves_no_file(socket: Path, tmp_path: Path) -> None:
+    """Another trace is on: the name that was asked for is not taken, nor is there a part of it."""
+    with Client(socket) as other:
+        other.trace("start")
+        assert "trace" in run("trace", "record", str(tmp_path / "it"), socket=socket, status=1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_trace_shows_reasons(tmp_path: Path) -> None:
+    """Errors by their names, each with what it means; a number that is none of ours stays one."""
+    fields = dict.fromkeys(Entry._fields, 0) | {"chain": [], "desc": [], "driver": "x"}
+    results = (0, errno.EBADMSG, errno.EBADMSG, 4242)
+    lines = [
+        {"format": "opencrypto-trace", "version": 1, "fields": [*fields]},
+        *([*(fields | {"etype": etype}).values()] for etype in results),
+    ]
+    file = tmp_path / "it.trace"
+    file.write_text("\n".join(map(json.dumps, lines)))
+    shown = run("trace", "show", str(file))
+    assert "EBADMSG" in shown
+    assert "the data did not verify; discard it" in shown
+    assert "errno 4242" in shown
+    told = json.loads(run("trace", "show", str(file), "--json"))
+    assert told["results"] == {"EBADMSG": 2, "ok": 1, "errno 4242": 1}
+    assert [each["result"] for each in told["requests"]][:2] == ["ok", "EBADMSG"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["sysctl"], ["stat"], ["top"], ["ps"], ["drivers"], ["check"], ["trace", "record"],
+     ["trace", "replay"], ["esp", "protect"], []],
+)  # fmt: skip
+def test_help_names_values_by_words(words: list[str]) -> None:
+    """No type of Python's stands there; a switch takes nothing."""
+    said = run(*words, "--help")
+    assert not re.search(r"<(bool|int|float|str|path|list)", said)
+    assert words[-1:] in [[], ["check"], ["drivers"], ["ps"], ["protect"], ["replay"]] or (
+        re.search(r"--pid +-p +PID", said)
+    )
 
 
 @pytest.mark.parametrize(

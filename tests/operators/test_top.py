@@ -124,7 +124,7 @@ def test_detach_asks_first(start: Callable[..., Terminal]) -> None:
     terminal = start(80, 24)
     terminal.wait_for(">  hw")  # the busiest
     terminal.keys("d")
-    terminal.wait_for("Detach hw? Its sessions migrate. (y/n)")
+    terminal.wait_for("Attach can undo it. Detach hw? Its sessions migrate. (y/n)")
     terminal.keys("n")
     terminal.wait_for("Nothing was done.")
     terminal.keys("d")
