@@ -112,6 +112,6 @@ def test_the_log_is_cleaned_too(tmp_path: Path) -> None:
         "    logging.getLogger('opencrypto').error('\\x1b[2J')\n"
         "    return []\n"
     )
-    done = run("--debug", "check", "liar", PYTHONPATH=str(tmp_path))
+    done = run("--debug", "check", "liar", status=1, PYTHONPATH=str(tmp_path))
     assert "\N{REPLACEMENT CHARACTER}[2J" in done.stderr
     assert "\x1b" not in done.stderr
