@@ -53,7 +53,10 @@ def test_who_is_ended_half_way_leaves_nothing_behind(
     out = tmp_path / "out" / "out.pcap"
     out.parent.mkdir()
     words = [*RUN, "esp", "protect", source, out, "--sa", sa]
+    # Where these tests run in the background, Ctrl-C is ignored, and a child inherits that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen([*map(str, words)], stderr=subprocess.PIPE, text=True) as process:
+        signal.signal(signal.SIGINT, before)
         end = time.monotonic() + 30
         while not list(out.parent.iterdir()):
             assert time.monotonic() < end
