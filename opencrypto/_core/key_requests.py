@@ -210,7 +210,7 @@ class KeyRequests:
                 inflight.discard(krp)
                 return False
             if straight:
-                self._call_driver(krp, routing, slot, 0, unblocks)
+                self._call_driver(krp, routing, slot, 0, unblocks, [])
             else:
                 self.lane.see_to(slot)
         except BaseException:  # of a signal handler
@@ -226,12 +226,19 @@ class KeyRequests:
     # The driver's answers.
 
     def _call_driver(
-        self, krp: Cryptkop, routing: Routing, slot: Slot, hint: int, unblocks: int
+        self,
+        krp: Cryptkop,
+        routing: Routing,
+        slot: Slot,
+        hint: int,
+        unblocks: int,
+        due: list[Cryptkop],
     ) -> None:
         kprocess = slot.keys.process
         if kprocess is None:
             return  # the driver left with its time run out, and its requests went elsewhere
         try:
+            del due[:]
             routing.kept = True
             answer = kprocess(krp, hint)
         except BaseException as error:
@@ -384,9 +391,11 @@ class KeyRequests:
 
     # The request interrupt.
 
-    def _run_queued(self, slot: Slot, krp: Cryptkop, hint: int, unblocks: int) -> None:
+    def _run_queued(
+        self, slot: Slot, krp: Cryptkop, hint: int, unblocks: int, due: list[Cryptkop]
+    ) -> None:
         """Give a driver a request that was queued."""
-        self._call_driver(krp, krp.holder, slot, hint, unblocks)
+        self._call_driver(krp, krp.holder, slot, hint, unblocks, due)
 
     # A driver leaves.
 

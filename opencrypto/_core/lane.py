@@ -31,7 +31,8 @@ class Lane(Generic[R]):
         turn: How many requests of one driver are handed over before the next one's turn.
         queue_of: Finds the queue of this kind in a slot.
         hand_over: Gives a driver a request that was queued, with the hint and the count of
-            unblocks. It holds no lock.
+            unblocks. It holds no lock. A list is emptied by the step with which it begins: until
+            then the request is nobody's, and goes back to its queue if a signal handler raises.
         kick: Has the request interrupt run.
         observers: Who is told that a driver is blocked, or is no more.
         blocked: Hears that a driver is blocked.
@@ -42,7 +43,7 @@ class Lane(Generic[R]):
         what: int,
         turn: int,
         queue_of: Callable[[Slot], RequestQueue[R]],
-        hand_over: Callable[[Slot, R, int, int], None],
+        hand_over: Callable[[Slot, R, int, int, list[R]], None],
         kick: Callable[[], None],
         observers: Observers,
         blocked: Callable[[], object],
@@ -118,7 +119,13 @@ class Lane(Generic[R]):
                 raise
             if runnable is None:
                 return True
-            self._hand_over(slot, *runnable, unblocks)
+            due = [runnable[0]]
+            try:
+                self._hand_over(slot, *runnable, unblocks, due)
+            except BaseException:
+                if due:
+                    queue.put_back(due[0])
+                raise
         if ready and ready[0] is slot:
             ready.rotate(-1)
         return True

@@ -491,13 +491,16 @@ class Dispatcher:
         while key_turn() | self.lane.run_turn():
             self._errands.run()
 
-    def _run_queued(self, slot: Slot, crp: Cryptop, hint: int, unblocks: int) -> None:
+    def _run_queued(
+        self, slot: Slot, crp: Cryptop, hint: int, unblocks: int, due: list[Cryptop]
+    ) -> None:
         """Give a driver a request that was queued."""
         session: Session = crp.holder
-        if self.watcher.watch is not None:
-            self.watcher.invoked(crp)
         receipt = [crp]
         try:
+            del due[:]
+            if self.watcher.watch is not None:
+                self.watcher.invoked(crp)
             answer = session.process(crp, hint)
             if answer == ERESTART and crp in session.inflight:
                 self._requeue(crp, session, unblocks, receipt, queued=True)

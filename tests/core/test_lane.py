@@ -19,6 +19,7 @@ class Bench:
     def __init__(self) -> None:
         self.kicks = 0
         self.given: list[tuple[int, int, int]] = []
+        self.early: BaseException | None = None
         self.error: BaseException | None = None
         table = DriverTable()
         self.one, self.two = table.reserve(0), table.reserve(0)
@@ -35,7 +36,13 @@ class Bench:
     def kick(self) -> None:
         self.kicks += 1
 
-    def hand_over(self, slot: Slot, krp: Cryptkop, hint: int, unblocks: int) -> None:
+    def hand_over(
+        self, slot: Slot, krp: Cryptkop, hint: int, unblocks: int, due: list[Cryptkop]
+    ) -> None:
+        if self.early is not None:
+            early, self.early = self.early, None
+            raise early
+        del due[:]
         error, self.error = self.error, None
         if error is not None:
             raise error
@@ -103,12 +110,22 @@ def test_what_is_interrupted_between_the_queue_and_the_driver_is_queued_still(
     assert [op for _, op, _ in bench.given] == [0, 1]
 
 
+def test_what_is_interrupted_before_the_driver_is_called_is_queued_still(bench: Bench) -> None:
+    bench.queue(bench.one, 0, 1)
+    bench.early = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        bench.lane.run_turn()
+    assert not bench.given
+    assert bench.lane.run_turn()
+    assert [op for _, op, _ in bench.given] == [0, 1]
+
+
 def test_a_turn_whose_last_request_empties_the_queue_is_over(bench: Bench) -> None:
     """A driver may have what waits handed over from within: then nobody is left to come next."""
     bench.queue(bench.one, *range(TURN))
 
-    def hand_over(slot: Slot, krp: Cryptkop, hint: int, unblocks: int) -> None:
-        Bench.hand_over(bench, slot, krp, hint, unblocks)
+    def hand_over(slot: Slot, krp: Cryptkop, hint: int, unblocks: int, due: list[Cryptkop]) -> None:
+        Bench.hand_over(bench, slot, krp, hint, unblocks, due)
         if len(bench.given) == TURN:
             assert bench.lane.run_turn()
 
