@@ -37,6 +37,16 @@ class EndsAtOnce(NullDriver):
         os._exit(3)
 
 
+class Holds(NullDriver):
+    """Waits for a device, for ever, without letting go of the interpreter."""
+
+    name = "holds"
+
+    def process(self, crp: Cryptop, hint: int) -> int:
+        """Wait, where another library would let other threads run."""
+        return int(ctypes.PyDLL(None).pause())
+
+
 @hookimpl
 def opencrypto_drivers() -> list[Segfaulting]:
     """Offer the driver."""

@@ -50,6 +50,14 @@ def test_a_clause_that_ends_each_child_is_given_up() -> None:
 
 
 @pytest.mark.slow
+def test_a_child_that_holds_the_interpreter_is_killed() -> None:
+    """No thread of its own can say so: it has been silent for too long."""
+    (report,) = check_isolated(f"{MODULE}:Holds", clauses={"D25"}, patience=0.2)
+    assert report.broken == {"D25"}
+    assert "it does not let go of the interpreter" in str(report)
+
+
+@pytest.mark.slow
 def test_what_dies_when_it_is_made_is_not_tried() -> None:
     with pytest.raises(DriverUnavailable, match="ended the interpreter, with exit status 3"):
         check_isolated(f"{MODULE}:EndsAtOnce")
