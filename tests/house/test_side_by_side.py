@@ -27,7 +27,12 @@ def folder(tmp_path: Path) -> Path:
         "def module(request):\n"
         "    note('begin ' + request.node.name); yield; note('end ' + request.node.name)\n"
         "@pytest.fixture(autouse=True, scope='session')\n"
-        "def session(): note('session'); yield\n"
+        "def session():\n"
+        "    note('session')\n"
+        "    for _ in range(1000):  # a busy machine may start them one after the other\n"
+        "        if pathlib.Path('notes').read_text().count('session') > 1: break\n"
+        "        time.sleep(0.02)\n"
+        "    yield\n"
         "@pytest.fixture(autouse=True)\n"
         "def test(request): time.sleep(0.01); note('test ' + request.node.nodeid)\n"
     )
