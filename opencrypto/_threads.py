@@ -90,7 +90,7 @@ class Latch:
     def set(self) -> None:
         """Wake those who wait; to do it again does no harm."""
         self._is_set = True
-        for each in tuple(self._waiting):
+        for each in self._waiting.copy():  # one step, with or without a lock of the interpreter
             try:
                 each.release()
             except RuntimeError:

@@ -156,7 +156,7 @@ class Lineage(Generic[S]):
         """List all SIDs that lead to it."""
         newest = self.newest  # once: it may be let go of meanwhile
         present = () if newest is None else (newest.sid,)
-        return [self.first, *self.former, *present]
+        return [self.first, *self.former.copy(), *present]
 
     def end(self, table: dict[int, S]) -> None:
         """Take its SIDs away. May be done again; `let_go` comes after it."""

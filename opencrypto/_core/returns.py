@@ -148,7 +148,7 @@ class ReturnQueue(Generic[R]):
 
     def drain(self) -> list[R]:
         """Take everything, in order, calling nobody back."""
-        items = list(self._items)
+        items = list(self._items.copy())
         self._items.clear()
         return items
 
