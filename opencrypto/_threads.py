@@ -81,7 +81,7 @@ class Latch:
 
     def __init__(self) -> None:
         self._is_set = False
-        self._waiting: deque[threading.Lock] = deque()
+        self._waiting: list[threading.Lock] = []  # copied in one step, as no deque is
 
     def is_set(self) -> bool:
         """Tell whether it has come to pass."""

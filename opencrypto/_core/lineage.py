@@ -10,7 +10,6 @@ lock.
 from __future__ import annotations
 
 import time
-from collections import deque
 from typing import Any, Final, Generic, NamedTuple, Protocol, Self, TypeVar
 
 from opencrypto._rules.chain import Chain
@@ -91,7 +90,7 @@ class Lineage(Generic[S]):
         self.is_part = is_part
         self.born = time.monotonic()
         self.first = 0
-        self.former: deque[int] = deque()
+        self.former: list[int] = []
         self.newest: S | None = None
         self.stand_in: S | None = None
         self.avoid: Place | None = None
