@@ -476,7 +476,7 @@ def _is_held_up(slot: Slot) -> bool:
     if slot.drained.is_set():
         return False
     me = threading.get_ident()
-    return slot.local.counts.depth > 0 or any(call.thread == me for call in tuple(slot.calls))
+    return slot.local.counts.depth > 0 or any(call.thread == me for call in slot.calls.copy())
 
 
 def _is_detached_beneath(slot: Slot) -> bool:
