@@ -93,6 +93,6 @@ class Depth:
             return  # it was answered before, or is not this driver's
         self._free.append(None)
         if self._refused and 2 * len(self._free) >= self._most:
-            for kind in tuple(self._refused):
+            for kind in self._refused.copy():
                 self._refused.discard(kind)
                 self._unblock(kind)
