@@ -27,6 +27,7 @@ from opencrypto._core.plugins import Plugins
 from opencrypto._core.pool import RequestPool
 from opencrypto._core.requests import Dispatcher
 from opencrypto._core.returns import Callbacks
+from opencrypto._core.rngs import Rngs
 from opencrypto._core.sessions import Sessions
 from opencrypto._core.slots import Session
 from opencrypto._core.views import DriverInfo, Settings
@@ -35,6 +36,7 @@ from opencrypto._core.wires import Wires
 from opencrypto._log import log
 from opencrypto._measure.counters import Stats
 from opencrypto._measure.trace import Trace
+from opencrypto._request.buffer import BytesLike
 from opencrypto._request.key import Cryptkop
 from opencrypto._request.symmetric import Cryptoini, Cryptop
 from opencrypto._rules.profile import Profile
@@ -50,6 +52,7 @@ from opencrypto._threads import (
 )
 from opencrypto.driver import Driver
 from opencrypto.exceptions import BusyError, CryptoError, UsageError
+from opencrypto.rng import Rng
 from opencrypto.sysctl import Sysctl
 
 if TYPE_CHECKING:
@@ -153,6 +156,7 @@ class Framework:
             wires.kick_returns,
             wires.user_class,
         )
+        self._rngs = Rngs(self._drivers)
         self._attachments = wires.attachments = Attachments(
             self._drivers,
             self._sessions,
@@ -161,6 +165,7 @@ class Framework:
             self._bugs,
             observers,
             wires.errands,
+            self._rngs,
         )
         self._pool = RequestPool(self._dispatcher.returns)
         self._requests = wires.requests = interrupt(
@@ -603,6 +608,35 @@ class Framework:
             The mask; 0 while ``kern.userasymcrypto`` is 0.
         """
         return self._key_requests.features(hard) if self._settings.userasymcrypto else 0
+
+    def rng(
+        self,
+        name: str = "stdrng",
+        seed: BytesLike = b"",
+        *,
+        entropy: BytesLike | None = None,
+        hard: int = 0,
+        driver: int | str | Driver | None = None,
+    ) -> Rng:
+        """
+        Make a random number generator of a driver's.
+
+        Args:
+            name: Linux' name of it: ``stdrng`` for the best that a driver has, ``drbg_nopr_sha256``
+                and the other names of SP 800-90A's, ``ansi_cprng``.
+            seed: A DRBG's personalization string, of any number of **bytes**; it needs none. For
+                ``ansi_cprng`` V, key and DT, of 16 bytes each.
+            entropy: Entropy and nonce in place of the system's, for validation only.
+            hard: > 0 for hardware only, < 0 for software only, 0 for the best there is.
+            driver: Take this driver, by hid, name or object, and no other.
+
+        Raises:
+            UsageError: an argument is wrong, no such driver is attached, or the framework is
+                closed.
+            CryptoError: no driver has such a generator (ENOENT), or it takes no such seed.
+        """
+        self._check_open()
+        return self._rngs.open(name, seed, entropy, hard, driver)
 
     # Operators.
 

@@ -34,6 +34,7 @@ ORDER = (
     "_rules.chain _rules.check _rules.strength _rules.message _rules.shapes _rules.quick",
     "_rules.lending",
     # What the author of a driver imports.
+    "rng",
     "driver _later chain transforms",
     "hookspecs selftest",
     # What is counted while requests go by, and the tree it is read from.
@@ -44,7 +45,7 @@ ORDER = (
     "_core.guard _core.returns _core.pool",
     "_core.lineage",
     "_core.depth _core.slots _core.lasting _core.departed _core.driver_table _core.lane",
-    "_core.sessions",
+    "_core.sessions _core.rngs",
     "_core.opening _core.moving",
     "_core.requests _core.key_requests _core.virtual",
     "_core.attach _core.views _core.tree _core.wires",
