@@ -34,7 +34,7 @@ ORDER = (
     "_rules.chain _rules.check _rules.strength _rules.message _rules.shapes _rules.quick",
     "_rules.lending",
     # What the author of a driver imports.
-    "driver _later chain transforms",
+    "driver _later _carrying chain transforms",
     "hookspecs selftest",
     # What is counted while requests go by, and the tree it is read from.
     "_measure.histogram _measure.timing _measure.counters _measure.trace _measure.watcher",
