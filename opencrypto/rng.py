@@ -67,9 +67,9 @@ class Rng:
     """
     A random number generator. A context manager; threads may share it.
 
-    One that was seeded by nobody but its driver goes on with another driver when its own leaves. One
-    whose state its program has made cannot: it ends with ENODEV. A forked child has a state of its
-    own, seeded anew; of one that its program seeded, it must call `reseed` first.
+    One that was seeded by nobody but its driver goes on with another driver when its own leaves.
+    One whose state its program has made cannot: it ends with ENODEV. A forked child has a state of
+    its own, seeded anew; of one that its program seeded, it must call `reseed` first.
 
     Args:
         name: The generator's name.

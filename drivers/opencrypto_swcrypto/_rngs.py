@@ -25,7 +25,7 @@ RESEED_AFTER: Final = 1 << 20
 
 
 class _Drbg:
-    """A DRBG with where its entropy comes from, which is the system unless a test says otherwise."""
+    """A DRBG, and where its entropy comes from: the system, unless a test says otherwise."""
 
     def __init__(self, begin: Begin, seed: bytes, entropy: bytes | None, *, always: bool) -> None:
         self._entropy = entropy
@@ -37,7 +37,7 @@ class _Drbg:
 
     def generate(self, count: int, additional: bytes) -> bytes:
         """Return random bytes; with prediction resistance after new entropy for each request."""
-        parts = []
+        parts: list[bytes] = []
         while count > 0 or not parts:
             part = min(count, MOST_AT_ONCE)
             if self._always or not self._left:

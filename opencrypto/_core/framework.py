@@ -58,6 +58,8 @@ from opencrypto.sysctl import Sysctl
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from opencrypto._client.opening import Keys
+    from opencrypto._client.session import Session as ClientSession
     from opencrypto.control.server import Server
     from opencrypto.options import Setting
 
@@ -459,6 +461,43 @@ class Framework:
         """
         self._check_open()
         return self._opening.open(ini, hard, driver, profile).sid
+
+    def session(
+        self,
+        chain: int | Cryptoini | Iterable[Cryptoini],
+        key: Keys = None,
+        *,
+        hard: int | None = 0,
+        driver: int | str | Driver | None = None,
+        profile: Profile | None = None,
+        timeout: float | None = None,
+    ) -> ClientSession:
+        """
+        Open a session with methods, answers and exceptions: `opencrypto.client.Session`.
+
+        Args:
+            chain: An algorithm, or the parameters of one or of a chain.
+            key: The key of an algorithm; parameters have theirs in them.
+            hard: As for `opencrypto.client.Session`.
+            driver: As for `newsession`.
+            profile: As for `newsession`.
+            timeout: Seconds that a message may take; None to wait for as long as it takes.
+
+        Raises:
+            UsageError: the parameters are wrong, or the framework is closed.
+            NoDriverError: no driver takes them.
+        """
+        from opencrypto._client.opening import as_chain
+        from opencrypto._client.session import Session as Made
+
+        return Made(
+            as_chain(chain, key),
+            framework=self,
+            hard=hard,
+            driver=driver,
+            profile=profile,
+            timeout=timeout,
+        )
 
     def freesession(self, sid: int) -> None:
         """

@@ -35,7 +35,7 @@ ORDER = (
     "_rules.lending",
     # What the author of a driver imports.
     "rng",
-    "driver _later chain transforms",
+    "driver _later _carrying chain transforms",
     "hookspecs selftest",
     # What is counted while requests go by, and the tree it is read from.
     "_measure.histogram _measure.timing _measure.counters _measure.trace _measure.watcher",
@@ -51,6 +51,9 @@ ORDER = (
     "_core.attach _core.views _core.tree _core.wires",
     # The control socket is a part of the framework it speaks for, loaded when it is wanted.
     "control",
+    # What programs hold; the framework makes them.
+    "_client.subject _client.deadline _client.opening",
+    "_client.session",
     "_core.framework _core.default",
     # Faces.
     "__init__",
@@ -60,7 +63,7 @@ ORDER = (
     "__main__",
 )
 
-WINGS = ("_request", "_rules", "_measure", "_core")
+WINGS = ("_request", "_rules", "_measure", "_core", "_client")
 
 # Rules and data without threads, locks included: whoever calls them holds what must be held.
 WITHOUT_THREADS = {
