@@ -62,6 +62,7 @@ that rates are right and sums exact; "(none)" is for requests that met no sessio
 DRIVER_LEVELS: Final = {
     "sessions": "driver_sessions",
     "inflight": "requests_in_flight",
+    "kinflight": "key_operations_in_flight",
     "queued": "requests_queued",
     "blocked": "driver_blocked",
 }
@@ -69,6 +70,7 @@ DRIVER_LEVELS: Final = {
 DRIVER_AGES: Final = {
     "blocked_for": "driver_blocked",
     "oldest_inflight": "oldest_request_in_flight",
+    "oldest_kop": "oldest_key_operation_in_flight",
     "oldest_queued": "oldest_request_queued",
 }
 
