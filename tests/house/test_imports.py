@@ -57,7 +57,7 @@ ORDER = (
     "_core.framework _core.default",
     # Faces.
     "__init__",
-    "bsd client aio metrics telemetry",
+    "bsd client aio _exported metrics telemetry",
     "testing",
     "cli",
     "__main__",
