@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from opencrypto._client.keyops import KeyOperations
 from opencrypto._core import tree as _tree
 from opencrypto._core import views as _views
 from opencrypto._core.attach import DETACH_TIMEOUT, Attachments
@@ -67,7 +68,7 @@ SELFTEST_TIMEOUT = 2.0
 """Seconds that a driver may keep its attachment waiting for its known answers, all together."""
 
 
-class Framework:
+class Framework(KeyOperations):
     """
     Between those who want cryptography and the drivers that do it. A context manager.
 
@@ -548,16 +549,19 @@ class Framework:
         """
         return tuple(dict.fromkeys(self._virtual.drivers(self._sessions.find(sid))))
 
-    def holders_of(self, crp: Cryptop) -> tuple[str, ...]:
+    def holders_of(self, request: Cryptop | Cryptkop) -> tuple[str, ...]:
         """
         Name the driver that has a request now, or the drivers if its session is a virtual one.
 
         That may be another than `driver_of` the session: one that leaves, and has not answered.
 
         Returns:
-            The names as of `driver_of`; none if the request is not dispatched, or just answered.
+            The names as of `driver_of`; none if the request is not dispatched, or just answered. A
+            key request has one driver at a time.
         """
-        session: Session | None = crp.holder
+        if isinstance(request, Cryptkop):
+            return self._key_requests.holders_of(request)
+        session: Session | None = request.holder
         if session is None:
             return ()
         if session.slot is not self._virtual.slot:

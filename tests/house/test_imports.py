@@ -27,7 +27,7 @@ ORDER = (
     "_threads",
     # What is asked for: data alone.
     "_request.bsdnames",
-    "_request.sid _request.buffer _request.symmetric _request.key",
+    "_request.sid _request.buffer _request.symmetric _request.key _request.keycall",
     # What a chain allows. Pure.
     "_rules.template _rules.seconds _rules.profile",
     "_rules.iv",
@@ -52,7 +52,7 @@ ORDER = (
     # The control socket is a part of the framework it speaks for, loaded when it is wanted.
     "control",
     # What programs hold; the framework makes them.
-    "_client.subject _client.deadline _client.opening",
+    "_client.subject _client.deadline _client.opening _client.keyops",
     "_client.session",
     "_core.framework _core.default",
     # Faces.
