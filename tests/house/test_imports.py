@@ -22,12 +22,14 @@ ORDER = (
     "exceptions",
     "files",
     "options",
-    "xform",
+    "_facts _names",
     "_state",
     "_threads",
     # What is asked for: data alone.
     "_request.bsdnames",
     "_request.sid _request.buffer _request.symmetric _request.key _request.keycall",
+    # The face of facts and names, which makes parameters of a name.
+    "xform",
     # What a chain allows. Pure.
     "_rules.template _rules.seconds _rules.profile",
     "_rules.iv",
@@ -67,7 +69,8 @@ WINGS = ("_request", "_rules", "_measure", "_core", "_client")
 
 # Rules and data without threads, locks included: whoever calls them holds what must be held.
 WITHOUT_THREADS = {
-    "constants", "exceptions", "xform", "_state", "_core.selection", "_core.queues",
+    "constants", "exceptions", "_facts", "_names", "xform", "_state", "_core.selection",
+    "_core.queues",
 }  # fmt: skip
 
 # Each is there for one room only, so that importing the framework stays quick and can be done
