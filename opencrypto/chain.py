@@ -41,7 +41,7 @@ from opencrypto._rules.chain import Chain
 from opencrypto._rules.check import Plan, Step, check, is_kept, settle
 from opencrypto._rules.iv import GIVEN, READ, WRITTEN, iv_way
 from opencrypto._rules.lending import Loan, lend
-from opencrypto._rules.quick import at_once, compile_quick
+from opencrypto._rules.quick import at_once, compile_quick, with_messages
 from opencrypto._rules.shapes import (
     OF_MALFORMED,
     UNVERIFIED,
@@ -116,6 +116,7 @@ __all__ = [
     "settle",
     "settle_mac",
     "shape_of",
+    "with_messages",
 ]
 
 
@@ -599,7 +600,7 @@ class ChainDriver(Driver):
             self.done(crp)
             return 0
 
-        return process
+        return with_messages(process, getattr(quick, "messages", None))
 
     def _by_workers(self, session: ChainSession, quick: Quick | None, pool: WorkerPool) -> Process:
         line = Line(self)
