@@ -31,7 +31,7 @@ ORDER = (
     # The face of facts and names, which makes parameters of a name.
     "xform",
     # What a chain allows. Pure.
-    "_rules.template _rules.seconds _rules.profile",
+    "_rules.template _rules.seconds _rules.profile _rules.messages",
     "_rules.iv",
     "_rules.chain _rules.check _rules.strength _rules.message _rules.shapes _rules.quick",
     "_rules.lending",
@@ -49,7 +49,7 @@ ORDER = (
     "_core.depth _core.slots _core.lasting _core.departed _core.driver_table _core.lane",
     "_core.sessions _core.rngs",
     "_core.opening _core.moving",
-    "_core.requests _core.key_requests _core.virtual",
+    "_core.requests _core.key_requests _core.virtual _core.short",
     "_core.attach _core.views _core.tree _core.wires",
     # The control socket is a part of the framework it speaks for, loaded when it is wanted.
     "control",
