@@ -42,7 +42,7 @@ class Card(SwcryptoDriver):
 
     name = "card"
     flags = 0
-    keyops = (CRK_MOD_EXP,)
+    keyops = frozenset({CRK_MOD_EXP})
     capabilities: Mapping[int, Capability] = {
         alg: SwcryptoDriver.capabilities[alg] for alg in (CRYPTO_AES_CBC, CRYPTO_SHA2_256_HMAC)
     }
@@ -129,7 +129,7 @@ class WrongCard(Card):
             return lid, process
 
         def wrong(crp: Cryptop, hint: int) -> int:
-            view = memoryview(crp.buf)  # type: ignore[arg-type]  # the known answers are bytearrays
+            view = memoryview(crp.buf)
             view[crp.desc[0].skip] ^= 1
             answer: int = process(crp, hint)
             return answer

@@ -30,7 +30,7 @@ def steps(page: str) -> list[Step]:
     """Return the steps of "Where to look", in order."""
     text = (PAGES / f"{page}.md").read_text()
     look = text.partition("## Where to look\n")[2].partition("\n## ")[0]
-    found = []
+    found: list[Step] = []
     for number, block in _STEP.findall(look):
         assert int(number) == len(found) + 1, f"{page}: step {number}"
         lines = [line.strip() for line in block.splitlines() if line.strip()]
