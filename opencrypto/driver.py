@@ -26,6 +26,7 @@ from opencrypto.constants import (
     CRYPTOCAP_F_SYNC,
 )
 from opencrypto.exceptions import UsageError
+from opencrypto.rng import Generator, RngMaker
 
 __all__ = [
     "ACCELERATED",
@@ -35,6 +36,7 @@ __all__ = [
     "Capability",
     "Driver",
     "Forkable",
+    "Generator",
     "KOPS",
     "KeyCapability",
     "KeyProcess",
@@ -42,6 +44,7 @@ __all__ = [
     "Pace",
     "Process",
     "Profile",
+    "RngMaker",
     "Rule",
     "WorkerPool",
     "driver_class",
@@ -247,6 +250,7 @@ class Driver:
         only_if_named: Whether it is used by those alone who name it (``driver=``), and by nobody to
             whom it only happens to be there: no session is opened on it, composed with it or moved
             to it else, whatever its class.
+        rngs: The random number generators it has: what makes one, by name (`Framework.rng`).
         withheld: Those it does not offer because it cannot do them safely on this host, and why.
         selftest: Whether known answers are run when it is attached. None: if it comes as a plugin,
             not if it is attached by hand. False is for drivers that find out late what they have,
@@ -261,6 +265,7 @@ class Driver:
     flags: int = CRYPTOCAP_F_SOFTWARE | CRYPTOCAP_F_SYNC
     capabilities: Mapping[int, Capability] = {}
     keyops: Collection[int] = ()
+    rngs: Mapping[str, RngMaker] = {}
     withheld: Mapping[int, str] = {}
     selftest: bool | None = None
     remarks: Collection[str] = ()

@@ -32,6 +32,7 @@ from opencrypto_swcrypto import (
 )
 from opencrypto_swcrypto._key_engine import KEYOPS, KeyEngine, withheld
 from opencrypto_swcrypto._overwrite import overwrite
+from opencrypto_swcrypto._rngs import RNGS
 
 LIBRARY: Final = f"pycryptodome {Crypto.__version__}"
 
@@ -88,6 +89,7 @@ class SwcryptoDriver(ChainDriver):
     }
     withheld = withheld()
     keyops = KEYOPS - withheld.keys()
+    rngs = RNGS
 
     def __init__(self) -> None:
         super().__init__()

@@ -27,14 +27,15 @@ ORDER = (
     "_threads",
     # What is asked for: data alone.
     "_request.bsdnames",
-    "_request.sid _request.buffer _request.symmetric _request.key",
+    "_request.sid _request.buffer _request.symmetric _request.key _request.keycall",
     # What a chain allows. Pure.
     "_rules.template _rules.seconds _rules.profile",
     "_rules.iv",
     "_rules.chain _rules.check _rules.strength _rules.message _rules.shapes _rules.quick",
     "_rules.lending",
     # What the author of a driver imports.
-    "driver _later chain transforms",
+    "rng",
+    "driver _later _carrying chain transforms",
     "hookspecs selftest",
     # What is counted while requests go by, and the tree it is read from.
     "_measure.histogram _measure.timing _measure.counters _measure.trace _measure.watcher",
@@ -44,22 +45,25 @@ ORDER = (
     "_core.guard _core.returns _core.pool",
     "_core.lineage",
     "_core.depth _core.slots _core.lasting _core.departed _core.driver_table _core.lane",
-    "_core.sessions",
+    "_core.sessions _core.rngs",
     "_core.opening _core.moving",
     "_core.requests _core.key_requests _core.virtual",
     "_core.attach _core.views _core.tree _core.wires",
     # The control socket is a part of the framework it speaks for, loaded when it is wanted.
     "control",
+    # What programs hold; the framework makes them.
+    "_client.subject _client.deadline _client.opening _client.keyops",
+    "_client.session",
     "_core.framework _core.default",
     # Faces.
     "__init__",
-    "bsd client aio metrics telemetry",
+    "bsd client aio _exported metrics telemetry",
     "testing",
     "cli",
     "__main__",
 )
 
-WINGS = ("_request", "_rules", "_measure", "_core")
+WINGS = ("_request", "_rules", "_measure", "_core", "_client")
 
 # Rules and data without threads, locks included: whoever calls them holds what must be held.
 WITHOUT_THREADS = {
