@@ -18,6 +18,7 @@ from opencrypto._log import log, where
 from opencrypto._request.key import KOPS, Cryptkop, KopFacts, modulus_of
 from opencrypto._request.sid import LID
 from opencrypto._request.symmetric import Cryptoini, Cryptop
+from opencrypto._rules.messages import Bytes, Messages
 from opencrypto._rules.profile import Profile
 from opencrypto._threads import Forkable, WorkerPool, renew_after_fork
 from opencrypto.constants import (
@@ -30,6 +31,7 @@ from opencrypto.rng import Generator, RngMaker
 
 __all__ = [
     "ACCELERATED",
+    "Bytes",
     "CLASS_NAMES",
     "HARDWARE",
     "SOFTWARE",
@@ -41,6 +43,7 @@ __all__ = [
     "KeyCapability",
     "KeyProcess",
     "KopFacts",
+    "Messages",
     "Pace",
     "Process",
     "Profile",

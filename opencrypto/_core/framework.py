@@ -30,6 +30,7 @@ from opencrypto._core.requests import Dispatcher
 from opencrypto._core.returns import Callbacks
 from opencrypto._core.rngs import Rngs
 from opencrypto._core.sessions import Sessions
+from opencrypto._core.short import ShortWay, short_way
 from opencrypto._core.slots import Session
 from opencrypto._core.views import DriverInfo, Settings
 from opencrypto._core.virtual import Virtual
@@ -499,6 +500,18 @@ class Framework(KeyOperations):
             profile=profile,
             timeout=timeout,
         )
+
+    def short_way(self, sid: int) -> ShortWay | None:
+        """
+        Return how whole messages of a session reach its driver without a request.
+
+        For `opencrypto.client.Session`; see `opencrypto.driver.Messages`.
+
+        Returns:
+            None if there is no such session, or its driver has no such way for it.
+        """
+        session = self._sessions.table.get(sid)
+        return None if session is None else short_way(session, self._dispatcher)
 
     def freesession(self, sid: int) -> None:
         """

@@ -22,14 +22,16 @@ ORDER = (
     "exceptions",
     "files",
     "options",
-    "xform",
+    "_facts _names",
     "_state",
     "_threads",
     # What is asked for: data alone.
     "_request.bsdnames",
     "_request.sid _request.buffer _request.symmetric _request.key _request.keycall",
+    # The face of facts and names, which makes parameters of a name.
+    "xform",
     # What a chain allows. Pure.
-    "_rules.template _rules.seconds _rules.profile",
+    "_rules.template _rules.seconds _rules.profile _rules.messages",
     "_rules.iv",
     "_rules.chain _rules.check _rules.strength _rules.message _rules.shapes _rules.quick",
     "_rules.lending",
@@ -47,7 +49,7 @@ ORDER = (
     "_core.depth _core.slots _core.lasting _core.departed _core.driver_table _core.lane",
     "_core.sessions _core.rngs",
     "_core.opening _core.moving",
-    "_core.requests _core.key_requests _core.virtual",
+    "_core.requests _core.key_requests _core.virtual _core.short",
     "_core.attach _core.views _core.tree _core.wires",
     # The control socket is a part of the framework it speaks for, loaded when it is wanted.
     "control",
@@ -67,7 +69,8 @@ WINGS = ("_request", "_rules", "_measure", "_core", "_client")
 
 # Rules and data without threads, locks included: whoever calls them holds what must be held.
 WITHOUT_THREADS = {
-    "constants", "exceptions", "xform", "_state", "_core.selection", "_core.queues",
+    "constants", "exceptions", "_facts", "_names", "xform", "_state", "_core.selection",
+    "_core.queues",
 }  # fmt: skip
 
 # Each is there for one room only, so that importing the framework stays quick and can be done
