@@ -33,8 +33,7 @@ from opencrypto import (
     Framework,
     UsageError,
 )
-from opencrypto.constants import Alg
-from opencrypto.xform import AEAD_PARTNERS, FACTS, Kind
+from opencrypto.xform import FACTS, Kind, Named, algorithms
 
 PATIENCE: Final = 60.0
 """Seconds without an answer after which a driver has failed."""
@@ -276,24 +275,31 @@ class Chain(NamedTuple):
     inis: list[Cryptoini]
 
 
-def chain_of(word: str) -> Chain:
+def chain_of(name: str) -> Chain:
     """
-    Return the algorithms that a word names, joined by ``+``.
+    Return the algorithms of a name, as `opencrypto.xform` knows it, with keys made up.
 
     Raises:
-        UsageError: there is none of the name.
+        UsageError: there is none of the name, or it compresses and does something else, too.
     """
-    inis = []
-    for name in word.split("+"):
-        facts = next((f for f in FACTS.values() if f.name == name.upper()), None)
-        if facts is None:
-            raise UsageError(f"there is no algorithm {name}; see opencrypto drivers")
-        least = 16 if facts.keys is None else min(facts.keys)
-        key = os.urandom(least) if least else None
-        inis.append(Cryptoini(facts.alg, key))
-        partners = AEAD_PARTNERS.get(facts.alg, frozenset[Alg]())
-        inis += [Cryptoini(p, key) for p in partners if FACTS[p].key_ok(least)]
-    return Chain(word, inis)
+    inis = [cri for part in algorithms(name) for cri in _parameters(part)]
+    if len(inis) > 1 and any(FACTS[cri.alg].kind is Kind.COMP for cri in inis):
+        raise UsageError(f"{name} compresses beside something else; measure each by itself")
+    return Chain(name, inis)
+
+
+USUAL_KEY: Final = 16
+"""How many **bytes** a key has where the name leaves it open."""
+
+
+def _parameters(part: Named) -> list[Cryptoini]:
+    """Make the parameters of an algorithm, or of both halves of an authenticated cipher."""
+    legal = part.keys
+    length = USUAL_KEY if legal is None or USUAL_KEY in legal else min(legal)
+    key = os.urandom(length) if length else None
+    if not part.joined:
+        return [Cryptoini(part.alg, key, mlen=part.mlen)]
+    return [Cryptoini(part.alg, key), Cryptoini(part.half(length), key, mlen=part.mlen)]
 
 
 @contextmanager

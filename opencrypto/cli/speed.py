@@ -27,11 +27,11 @@ SIZES: Final = ("16", "64", "256", "1024", "8192", "16384", "1M")
 """What is measured where nobody says: the sizes of ``openssl speed``, and a large one."""
 
 ALGORITHMS: Final = (
-    "AES_GCM_16",
-    "CHACHA20_POLY1305",
-    "AES_CBC",
-    "AES_CBC+SHA2_256_HMAC",
-    "SHA2_256",
+    "aes-128-gcm",
+    "chacha20-poly1305",
+    "aes-128-cbc",
+    "aes-128-cbc+hmac-sha2-256",
+    "sha2-256",
 )
 """Likewise, the algorithms."""
 
