@@ -235,6 +235,7 @@ def test_what_is_no_size(text: str) -> None:
 # The command.
 
 
+@pytest.mark.slow
 def test_the_table(tmp_path: Path) -> None:
     words = ["aes-256-cbc", "rsa2048", "-D", "swcrypto", "-D", "openssl", "-s", "64", "-s", "1k"]
     done = run("speed", *words, *QUICK)
