@@ -79,6 +79,7 @@ ONLY_IN = {
     "typer": {"cli"},
     "rich": {"cli"},
     "dpkt": set[str](),
+    "matplotlib": {"cli"},
     "prometheus_client": {"metrics"},
     "opentelemetry": {"telemetry"},
     "pytest": {"testing"},

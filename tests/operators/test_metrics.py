@@ -29,6 +29,7 @@ from opencrypto import (
     Framework,
 )
 from opencrypto.driver import Process
+from opencrypto_swcrypto._driver import SwcryptoDriver
 from tests.operators.load import Hardware, Instant, Load
 from tests.support import require_module, require_tool
 
@@ -291,18 +292,64 @@ def test_a_real_prometheus_scrapes_it(scraped: tuple[Framework, Server]) -> None
     assert int(float(total[0]["value"][1])) == load.ops
 
 
+class Trouble(threading.Thread):
+    """Requests that fail, and sessions whose driver leaves, over and over: a context manager."""
+
+    def __init__(self, framework: Framework) -> None:
+        super().__init__(name="trouble")
+        self._framework = framework
+        self._told = threading.Event()
+
+    def run(self) -> None:
+        """Make trouble."""
+        framework = self._framework
+        while not self._told.wait(0.05):
+            framework.attach(Hardware("guest"))
+            sid = framework.newsession(Cryptoini(CRYPTO_NULL_CBC))  # it has the fewest sessions
+            framework.detach("guest", timeout=1)
+            framework.dispatch(Cryptop(sid, flags=CRYPTO_F_CBIMM, callback=lambda crp: None))
+            framework.freesession(sid)
+
+    def __enter__(self) -> Trouble:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._told.set()
+        self.join()
+
+
 @pytest.mark.slow
 def test_every_query_of_the_dashboard_is_understood(scraped: tuple[Framework, Server]) -> None:
-    """Each panel's expression is one that Prometheus takes, on metrics that there are."""
+    """Each panel's expressions have an answer, which is no wall of lines at zero."""
     framework, server = scraped
     board = json.loads((ROOT / "docs" / "grafana-dashboard.json").read_text())
-    with Load(framework, threads=2, pause=0.001):
+    framework.attach(SwcryptoDriver())
+    with Load(framework, threads=2, pause=0.001), Trouble(framework):
         server.wait_for("sum(rate(opencrypto_requests_total[5s])) > 0")
         for panel in board["panels"]:
+            lines = []
             for target in panel.get("targets", ()):
                 expression = target["expr"].replace("$__rate_interval", "5s")
                 expression = expression.replace('instance=~"$instance"', 'instance=~".*"')
-                server.wait_for(expression)
+                lines += server.wait_for(expression)
+            still = [line for line in lines if not float(line["value"][1])]
+            assert len(still) < 12, panel["title"]
+    assert len(server.query("opencrypto_algorithm_requests_total")) > 40
+
+
+def test_the_dashboard_shows_what_an_operator_asks_for_first() -> None:
+    board = json.loads((ROOT / "docs" / "grafana-dashboard.json").read_text())
+    asked = " ".join(t["expr"] for panel in board["panels"] for t in panel["targets"])
+    for name in (
+        "driver_blocked_seconds", "oldest_request_in_flight_seconds", "selftest_failed",
+        "sessions_migrated_total", "session_oldest", "request_errors_total",
+    ):  # fmt: skip
+        assert f"opencrypto_{name}" in asked
+    assert re.search(r"sum by \([^)]*errno", asked)
+    places = [tuple(panel["gridPos"].values()) for panel in board["panels"]]
+    assert len({place[:2] for place in places}) == len(places)
+    assert len({panel["id"] for panel in board["panels"]}) == len(places)
 
 
 Points = dict[tuple[str, frozenset[tuple[str, str]]], float]
