@@ -53,17 +53,15 @@ COUNTERS: Final = {
 """Counters of the whole framework: what is after ``opencrypto.``, to the metric's name."""
 
 GAUGES: Final = {
-    "sessions.active": "sessions",
-    "sessions.oldest": "session_oldest_seconds",
+    "sessions.oldest": "session_oldest_age_seconds",
+    "sessions.watch": "session_watch_enabled",
     "timing": "timing_enabled",
 }
 
 DRIVER_COUNTERS: Final = {
     "ops": "requests",
     "bytes": "request_bytes",
-    "errs": "request_errors",
     "kops": "key_operations",
-    "kerrs": "key_operation_errors",
     "blocks": "blocks",
     "kblocks": "key_blocks",
     "migrated": "sessions_migrated",
@@ -71,6 +69,15 @@ DRIVER_COUNTERS: Final = {
 """
 Counters by driver. A driver that left keeps its series, and one of its name goes on with it, so
 that rates are right and sums exact; "(none)" is for requests that met no session, or no driver.
+"""
+
+ERRORS: Final = {
+    "errors": ("errs", "request_errors", "chains", "chain"),
+    "kerrors": ("kerrs", "key_operation_errors", "ops", "operation"),
+}
+"""
+Errors by driver, by errno, and by what is between them: the branch of a driver's names, the count
+that they add up to, the metric, the word of that between, and its label.
 """
 
 DRIVER_GAUGES: Final = {
@@ -115,6 +122,7 @@ class Collector(_Collector):
         nodes = self._framework.sysctl.nodes()
         values = {name: node.get() for name, node in nodes.items()}
         yield from self._whole(nodes, values)
+        yield from self._sessions(values)
         yield from self._drivers(values)
         yield from self._queues(nodes, values)
         yield from self._work(values)
@@ -138,6 +146,28 @@ class Collector(_Collector):
             gauge = GaugeMetricFamily(f"opencrypto_{name}", text, labels=self._keys())
             gauge.add_metric(self._values(), _number(values, f"opencrypto.{key}"))
             yield gauge
+
+    def _sessions(self, values: Mapping[str, Value]) -> Iterator[Metric]:
+        """Show how many sessions are open: of each chain that there ever was, and of each age."""
+        prefix = "opencrypto.sessions"
+        for branch, name, label, text in (
+            ("chains", "sessions", "chain", "Sessions open"),
+            ("ages", "sessions_by_age", "age", "Sessions open, by age"),
+        ):
+            gauge = GaugeMetricFamily(f"opencrypto_{name}", text, labels=self._keys(label))
+            if branch == "chains":
+                gauge.add_metric(self._values(""), 0)  # something to see from the beginning
+            for row in _between(values, f"{prefix}.{branch}.", ""):
+                gauge.add_metric(self._values(row), _number(values, f"{prefix}.{branch}.{row}"))
+            yield gauge
+        if values[f"{prefix}.watch"]:  # else nobody knows
+            idle = GaugeMetricFamily(
+                "opencrypto_session_oldest_idle_seconds",
+                "Longest time that an open session was asked nothing, while sessions are watched",
+                labels=self._keys(),
+            )
+            idle.add_metric(self._values(), _number(values, f"{prefix}.oldest_idle"))
+            yield idle
 
     def _consumers(
         self, nodes: Mapping[str, Node], values: Mapping[str, Value]
@@ -191,6 +221,7 @@ class Collector(_Collector):
                 value = _number(values, f"opencrypto.rest.strays.{key}")
                 counter.add_metric(self._values("(none)"), value)
             yield counter
+        yield from self._errors(names, gone, values)
         for key, name in DRIVER_GAUGES.items():
             text = sentence(LEVELS[key])
             gauge = GaugeMetricFamily(f"opencrypto_{name}", text, labels=self._keys("driver"))
@@ -198,6 +229,37 @@ class Collector(_Collector):
                 value = _number(values, f"opencrypto.drivers.{driver}.{key}")
                 gauge.add_metric(self._values(driver), value)
             yield gauge
+
+    def _errors(
+        self, names: Iterable[str], gone: Iterable[str], values: Mapping[str, Value]
+    ) -> Iterator[Metric]:
+        """
+        Show errors by driver, errno, and chain or key operation.
+
+        Each driver has one series from the beginning, of no errno, which stays 0: so that there is
+        something to see where nothing has gone wrong, and the first error is a rise of a sum.
+        """
+        branches = [
+            *((name, f"opencrypto.drivers.{name}") for name in names),
+            *((name, f"opencrypto.rest.drivers.{name}") for name in gone),
+            ("(none)", "opencrypto.rest.strays"),
+        ]
+        for leaf, (total, name, word, label) in ERRORS.items():
+            counter = CounterMetricFamily(
+                f"opencrypto_{name}", sentence(COUNTED[total]),
+                labels=self._keys("driver", label, "errno"),
+            )  # fmt: skip
+            sums = {(driver, "", ""): 0.0 for driver, _ in branches}
+            for driver, branch in branches:
+                for each in _between(values, f"{branch}.{leaf}.", ""):
+                    code, *rest = each.split(".")
+                    if len(rest) == 2 and rest[0] == word:
+                        key = driver, rest[1], code
+                        value = _number(values, f"{branch}.{leaf}.{each}")
+                        sums[key] = sums.get(key, 0.0) + value
+            for key, value in sorted(sums.items()):
+                counter.add_metric(self._values(*key), value)
+            yield counter
 
     def _queues(self, nodes: Mapping[str, Node], values: Mapping[str, Value]) -> Iterator[Metric]:
         for leaf, name, family in (
