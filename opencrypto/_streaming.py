@@ -83,6 +83,7 @@ SENTENCES: Final[dict[int, str]] = {
     Alg.DEFLATE_COMP_NOGROW: CHANGES,
     Alg.GZIP_COMP: CHANGES,
     Alg.AES_XTS: "one IV is for one sector, which is one request",
+    Alg.AES_SIV: "it goes over its message twice",
     Alg.AES_CCM_16: "it begins with the length of its message",
 }
 """Why no driver takes these in pieces."""

@@ -44,7 +44,7 @@ from opencrypto._request.symmetric import (
 from opencrypto._rules.chain import Chain
 from opencrypto._rules.check import Plan, Step, check, refuse_pieces, settle
 from opencrypto._rules.lending import Loan, lend
-from opencrypto._rules.quick import compile_quick
+from opencrypto._rules.quick import compile_quick, with_messages
 from opencrypto._rules.shapes import (
     UNVERIFIED,
     AeadExchange,
@@ -115,6 +115,7 @@ __all__ = [
     "settle",
     "settle_mac",
     "shape_of",
+    "with_messages",
 ]
 
 
@@ -244,7 +245,7 @@ class ChainDriver(Driver):
             self.done(crp)
             return 0
 
-        return process
+        return with_messages(process, getattr(quick, "messages", None))
 
     def _by_workers(self, session: ChainSession, quick: Quick | None, pool: WorkerPool) -> Process:
         line = Line(self)

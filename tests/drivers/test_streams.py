@@ -32,7 +32,7 @@ from tests.drivers.rig import NAMES, attached, make_driver, pieces
 from tests.support import examples
 
 OUTSIDE = CRD_F_IV_EXPLICIT | CRD_F_IV_PRESENT
-WHOLE_ONLY = {Alg.AES_XTS, Alg.AES_CCM_16}
+WHOLE_ONLY = {Alg.AES_XTS, Alg.AES_CCM_16, Alg.AES_SIV}
 """What takes whole messages only, by its nature."""
 
 LONGEST = 3000
