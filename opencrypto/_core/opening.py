@@ -287,11 +287,15 @@ class Opening:
             counts.depth = depth + 1
             answer = slot.sym.newsession(chain.inis)
             if not isinstance(answer, tuple):
-                return check_lid(answer, slot), None
+                lid = check_lid(answer, slot)
+                self._must_stream(slot, chain, lid)
+                return lid, None
             lid, process = answer
             if not callable(process):
                 raise TypeError
-            return check_lid(lid, slot), process
+            lid = check_lid(lid, slot)
+            self._must_stream(slot, chain, lid)
+            return lid, process
         except DriverBug:
             self._bugs.report(Rule.SESSION_NUMBER, slot.name)
             raise
@@ -308,6 +312,23 @@ class Opening:
             raise
         finally:
             counts.depth = depth
+
+    def _must_stream(self, slot: Slot, chain: Chain, lid: int) -> None:
+        """
+        Find out whether a session just opened takes messages in pieces, if it promises to get such.
+
+        Raises:
+            CryptoError: it does not; the driver has been told to forget it.
+        """
+        if not chain.profile.streamed:
+            return
+        try:
+            if slot.sym.newstream is None:
+                raise UsageError(f"driver {slot.name} takes whole messages only")
+            slot.sym.newstream(lid, self._done).wipe()
+        except Exception:
+            self._sessions.tell_once(slot, pack_sid(slot.hid, lid), [slot])
+            raise
 
     def _take_back(self, slot: Slot, answer: Any, due: list[Slot]) -> None:
         """Have a driver forget a session that it has opened for nobody: an errand."""

@@ -35,11 +35,13 @@ from opencrypto._core.queues import QUEUED, SUBMITTED, RequestQueue
 from opencrypto._core.returns import GONE, HANDED_BACK, Callbacks, ReturnQueue, at_once
 from opencrypto._core.sessions import Sessions
 from opencrypto._core.slots import Session, Slot
+from opencrypto._core.streams import Streams
 from opencrypto._log import Limited
 from opencrypto._measure.counters import Counts, LocalCounts
 from opencrypto._measure.watcher import Watcher
 from opencrypto._request.sid import sid_text
 from opencrypto._request.symmetric import Cryptop
+from opencrypto._rules.check import IsPiece
 from opencrypto._state import RequestState, SessionState, SlotState
 from opencrypto.constants import (
     CRYPTO_F_BATCH,
@@ -98,6 +100,7 @@ class Dispatcher:
         self._let_leave = leave
         self.returns: ReturnQueue[Cryptop] = ReturnQueue(kick_returns)
         self._return = self.returns.append
+        self._streams = Streams(sessions, bugs, self.done, self._refused)
         self.lane: Lane[Cryptop] = Lane(
             CRYPTO_SYMQ, TURN, _queue_of, self._run_queued, kick_requests, observers, blocked
         )
@@ -164,6 +167,8 @@ class Dispatcher:
         counts.bytes += size
         try:
             answer = session.process(crp, 0)
+        except IsPiece:
+            self._take_piece(crp, session, unblocks)
         except BaseException as error:
             self._escaped(crp, session, error)
         else:
@@ -180,6 +185,31 @@ class Dispatcher:
                     raise
         finally:
             counts.depth = depth
+
+    def _take_piece(self, crp: Cryptop, session: Session, unblocks: int) -> None:
+        """Have a request that turned out to be a piece of a stream taken as such."""
+        try:
+            answer = self._streams.take(crp, session, 0)
+        except BaseException as error:
+            self._escaped(crp, session, error)
+            return
+        if answer:
+            self._refused(crp, session, answer, unblocks)
+        elif crp.state == SUBMITTED:
+            crp.since = monotonic()
+
+    def _refused(
+        self, crp: Cryptop, session: Session, answer: int, unblocks: int | None = None
+    ) -> None:
+        """Requeue a request that went straight and was not taken; as `dispatch` does."""
+        receipt = [crp]
+        before = session.slot.sym.queue.unblocks if unblocks is None else unblocks
+        try:
+            self._not_taken(crp, session, answer, before, receipt)
+        except BaseException:
+            if receipt and crp in session.inflight:
+                self.let_go(crp, session)
+            raise
 
     def let_go(self, crp: Cryptop, session: Session) -> None:
         """Undo the claim of a request that came to no driver and no queue."""
@@ -247,7 +277,9 @@ class Dispatcher:
             self.watcher.sees_queued(crp)
             with slot.lock:
                 # One step, with nothing called but the last: it is queued altogether, or not.
-                if session.state is LIVE and slot.state is ACTIVE:
+                if session.state is LIVE and (
+                    slot.state is ACTIVE or session.lineage.stream is not None
+                ):
                     session.queued += 1
                     session.straight = False
                     counts.sizes[kind] += 1
@@ -521,7 +553,10 @@ class Dispatcher:
             del due[:]
             if self.watcher.watch is not None:
                 self.watcher.invoked(crp)
-            answer = session.process(crp, hint)
+            try:
+                answer = session.process(crp, hint)
+            except IsPiece:
+                answer = self._streams.take(crp, session, hint)
             if answer == ERESTART and crp in session.inflight:
                 self._requeue(crp, session, unblocks, receipt, queued=True)
                 if not receipt:
