@@ -36,7 +36,7 @@ class Subject(Protocol):
     def driver_of(self, sid: int) -> tuple[str, ...]:
         """Name who serves a session."""
 
-    def holders_of(self, crp: Cryptop) -> tuple[str, ...]:
+    def holders_of(self, request: Cryptop) -> tuple[str, ...]:
         """Name who has a request now."""
 
     @property
