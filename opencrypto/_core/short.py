@@ -84,8 +84,12 @@ def _runner(session: Session, dispatcher: Dispatcher) -> Run:
         try:
             enter(crp)
             if session.straight and slot.straight:
-                counts.sizes[kind + (size - 1).bit_length()] += 1
-                counts.bytes += size
+                key = kind + (size - 1).bit_length()
+                try:
+                    counts.sizes[key] += 1
+                    counts.bytes += size
+                except IndexError:
+                    counts.count(key, size)
                 answer = work(*given)
             else:
                 answer = NOT_TAKEN

@@ -11,7 +11,6 @@ import bisect
 import itertools
 import threading
 import weakref
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple
@@ -66,8 +65,10 @@ class Stats(NamedTuple):
 MAX_THREADS: Final = 64
 """With so many threads' counts of a driver, those of threads that have ended are added up."""
 
-SIZE_BITS: Final = 7
-"""Bits of a key of `ThreadCounts.sizes` that hold the size; the others number the chain."""
+SIZE_BITS: Final = 6
+"""Bits of an index of `ThreadCounts.sizes` that hold the size; the others number the chain."""
+
+_OF_A_CHAIN: Final = (0,) * (1 << SIZE_BITS)
 
 COUNTED: Final = {
     "ops": "requests dispatched",
@@ -109,7 +110,7 @@ class ChainNumbers:
 
     def chain(self, key: int) -> tuple[int, ...]:
         """
-        Return the chain that a key of `ThreadCounts.sizes` belongs to.
+        Return the chain that an index of `ThreadCounts.sizes` belongs to.
 
         Empty for a number that no chain has: a request's ``ilen`` was negative or absurd.
         """
@@ -118,7 +119,7 @@ class ChainNumbers:
 
 def size_class(key: int) -> int:
     """
-    Return the place in `SIZE_CLASSES` of a key of `ThreadCounts.sizes`.
+    Return the place in `SIZE_CLASSES` of an index of `ThreadCounts.sizes`.
 
     What is longer than the last class gets the place behind it.
     """
@@ -130,8 +131,9 @@ class ThreadCounts:
     One thread's counts of one driver. Only that thread writes them.
 
     Attributes:
-        sizes: Requests by kind of session and by size: ``kind << 7 | (ilen - 1).bit_length()``.
-            Their sum is the number of requests, so that one addition serves three counts.
+        sizes: Requests by kind of session and by size: ``kind << 6 | (ilen - 1).bit_length()``.
+            Their sum is the number of requests, so that one addition serves three counts. A list,
+            since a dictionary's two look-ups are twice as dear; it grows when it must (`count`).
         times: Where `opencrypto.timing` puts what it measures; None while it never did.
         depth: How many calls of the driver this thread is in the midst of: more than one where a
             callback, called within ``done``, dispatches again. It is no count, and here because
@@ -145,7 +147,7 @@ class ThreadCounts:
 
     def __init__(self, thread: Callable[[], threading.Thread | None]) -> None:
         self.thread = thread
-        self.sizes: defaultdict[int, int] = defaultdict(int)
+        self.sizes: list[int] = []
         self.times: Times | None = None
         self.depth = 0
         self.bytes = 0
@@ -159,7 +161,26 @@ class ThreadCounts:
     @property
     def ops(self) -> int:
         """How many requests were counted."""
-        return sum(self.sizes.copy().values())
+        return sum(self.sizes.copy())
+
+    def count(self, key: int, size: int) -> None:
+        """Count a request: its place in `sizes`, and its **bytes**."""
+        self._add(key, 1)
+        self.bytes += size
+
+    def _add(self, key: int, requests: int) -> None:
+        self.widen(key)
+        self.sizes[key] += requests
+
+    def widen(self, key: int) -> None:
+        """Have `sizes` reach to a place; what is counted stays."""
+        while key >= len(self.sizes):
+            self.sizes.extend(_OF_A_CHAIN)
+
+    def by_key(self) -> dict[int, int]:
+        """Return how many requests were counted at each place of `sizes` where there are any."""
+        # The copy is one step of the interpreter: the other's thread may be adding to it.
+        return {key: requests for key, requests in enumerate(self.sizes.copy()) if requests}
 
     def ended(self) -> bool:
         """Tell whether the thread that wrote these counts is gone."""
@@ -168,9 +189,8 @@ class ThreadCounts:
 
     def add(self, other: ThreadCounts) -> None:
         """Add another's counts to these."""
-        # The copy is one step of the interpreter: the other's thread may be adding a key.
-        for key, count in other.sizes.copy().items():
-            self.sizes[key] += count
+        for key, requests in other.by_key().items():
+            self._add(key, requests)
         for name in COUNTED:
             if name != "ops":  # the sum of the sizes
                 setattr(self, name, getattr(self, name) + getattr(other, name))
