@@ -84,8 +84,12 @@ def _runner(session: Session, dispatcher: Dispatcher) -> Run:
         try:
             enter(crp)
             if session.straight and slot.straight:
-                counts.sizes[kind + (size - 1).bit_length()] += 1
-                counts.bytes += size
+                key = kind + (size - 1).bit_length()
+                try:
+                    counts.sizes[key] += 1
+                    counts.bytes += size
+                except IndexError:
+                    counts.count(key, size)
                 answer = work(*given)
             else:
                 answer = NOT_TAKEN
@@ -97,7 +101,7 @@ def _runner(session: Session, dispatcher: Dispatcher) -> Run:
             raise _failure(crp, session, dispatcher, error) from None
         counts.depth = depth
         if answer is None:
-            counts.errs += 1
+            counts.failed(kind, errno.EBADMSG, "")
         crp.state = IDLE
         give(crp)
         return answer
@@ -129,8 +133,10 @@ def _failure(
         return error_from_errno(
             errno.EIO, f"driver {name} was given up while it worked on this message"
         )
-    session.slot.local.counts.errs += 1
+    counts = session.slot.local.counts
     if isinstance(error, CryptoError):
+        counts.failed(session.kind, error.errno, error.strerror or "")
         return error
+    counts.failed(session.kind, errno.EIO, "")
     dispatcher.bugs.report(Rule.PROCESS_RAISED, name, error)
     return error_from_errno(errno.EIO, f"driver {name} raised {type(error).__name__}")
