@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 
+from opencrypto._client.deadline import Deadline
+from opencrypto._client.session import MIGRATIONS, Session
 from opencrypto._request.buffer import BytesLike
 from opencrypto._request.symmetric import Cryptop
 from opencrypto._rules.message import Maker, Sealed
 from opencrypto._rules.seconds import check_seconds
-from opencrypto.client import MIGRATIONS, Deadline, Session
 from opencrypto.exceptions import UsageError
 
 __all__ = ["AsyncSession"]

@@ -18,6 +18,7 @@ from opencrypto._log import log, where
 from opencrypto._request.key import KOPS, Cryptkop, KopFacts, modulus_of
 from opencrypto._request.sid import LID
 from opencrypto._request.symmetric import Cryptoini, Cryptop
+from opencrypto._rules.messages import Bytes, Messages
 from opencrypto._rules.profile import Profile
 from opencrypto._threads import Forkable, WorkerPool, renew_after_fork
 from opencrypto.constants import (
@@ -26,22 +27,27 @@ from opencrypto.constants import (
     CRYPTOCAP_F_SYNC,
 )
 from opencrypto.exceptions import UsageError
+from opencrypto.rng import Generator, RngMaker
 
 __all__ = [
     "ACCELERATED",
+    "Bytes",
     "CLASS_NAMES",
     "HARDWARE",
     "SOFTWARE",
     "Capability",
     "Driver",
     "Forkable",
+    "Generator",
     "KOPS",
     "KeyCapability",
     "KeyProcess",
     "KopFacts",
+    "Messages",
     "Pace",
     "Process",
     "Profile",
+    "RngMaker",
     "Rule",
     "WorkerPool",
     "driver_class",
@@ -247,6 +253,7 @@ class Driver:
         only_if_named: Whether it is used by those alone who name it (``driver=``), and by nobody to
             whom it only happens to be there: no session is opened on it, composed with it or moved
             to it else, whatever its class.
+        rngs: The random number generators it has: what makes one, by name (`Framework.rng`).
         withheld: Those it does not offer because it cannot do them safely on this host, and why.
         selftest: Whether known answers are run when it is attached. None: if it comes as a plugin,
             not if it is attached by hand. False is for drivers that find out late what they have,
@@ -261,6 +268,7 @@ class Driver:
     flags: int = CRYPTOCAP_F_SOFTWARE | CRYPTOCAP_F_SYNC
     capabilities: Mapping[int, Capability] = {}
     keyops: Collection[int] = ()
+    rngs: Mapping[str, RngMaker] = {}
     withheld: Mapping[int, str] = {}
     selftest: bool | None = None
     remarks: Collection[str] = ()

@@ -6,59 +6,45 @@ when it exports, and nothing is done between::
 
     opencrypto.telemetry.instrument(framework)
 
+They are what `opencrypto.metrics` has, by the same names behind ``opencrypto.``:
+``opencrypto.requests``, ``opencrypto.driver_blocked_seconds``. There are no observable histograms;
+one is three counters, ``.bucket`` with the attribute ``le``, ``.sum`` and ``.count``.
+
 Without an SDK the API does nothing, at no cost. There are no spans per request: one costs ten
 times what the framework's whole path does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Final
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observation, get_meter
 
-from opencrypto._core.tree import LEVELS
-from opencrypto._measure.counters import COUNTED
-from opencrypto.sysctl import sentence
+from opencrypto._exported import Buckets, Family, families
 
 if TYPE_CHECKING:
     from opencrypto._core.framework import Framework
 
 __all__ = ["instrument"]
 
-COUNTERS: Final = {
-    "ops": ("opencrypto.requests", "{request}"),
-    "bytes": ("opencrypto.request.size", "By"),
-    "errs": ("opencrypto.request.errors", "{request}"),
-    "kops": ("opencrypto.key_operations", "{operation}"),
-    "blocks": ("opencrypto.blocks", "{event}"),
-    "migrated": ("opencrypto.sessions.migrated", "{session}"),
-}
-"""What is counted for each driver, to the instrument's name and unit."""
+UNITS: Final = {"seconds": "s", "bytes": "By"}
+"""What UCUM calls our units."""
 
-GAUGES: Final = {
-    "sessions": ("opencrypto.sessions", "{session}"),
-    "inflight": ("opencrypto.requests.in_flight", "{request}"),
-    "queued": ("opencrypto.requests.queued", "{request}"),
-}
-
-AGES: Final = {
-    "blocked_for": "opencrypto.driver.blocked",
-    "oldest_inflight": "opencrypto.requests.oldest_in_flight",
-    "oldest_queued": "opencrypto.requests.oldest_queued",
-}
-"""Names of the tree below a driver that are seconds."""
+FRESH: Final = 1.0
+"""Seconds for which a look serves the instruments of one export that have not been asked yet."""
 
 Callback = Callable[[CallbackOptions], Iterable[Observation]]
 
 
 def instrument(framework: Framework, provider: MeterProvider | None = None) -> Meter:
     """
-    Offer a framework's counters to OpenTelemetry.
+    Offer a framework's numbers to OpenTelemetry: all that `opencrypto.metrics` shows.
 
     Args:
-        framework: Its tree is read whenever the SDK asks. Of what consumers count, it offers
-            what is on the tree now.
+        framework: Its tree is read whenever the SDK asks, once for all instruments. Of what
+            consumers count, it offers what is on the tree now.
         provider: Whom to offer them to; the program's global one if not given.
 
     Returns:
@@ -66,52 +52,88 @@ def instrument(framework: Framework, provider: MeterProvider | None = None) -> M
         what there is.
     """
     meter = get_meter("opencrypto", meter_provider=provider)
-    for leaf, (name, unit) in COUNTERS.items():
-        text = sentence(COUNTED[leaf])
-        meter.create_observable_counter(name, [_reader(framework, leaf)], unit, text)
-    for leaf, (name, unit) in GAUGES.items():
-        text = sentence(LEVELS[leaf])
-        meter.create_observable_up_down_counter(name, [_reader(framework, leaf)], unit, text)
-    for leaf, name in AGES.items():
-        text = sentence(LEVELS[leaf])
-        meter.create_observable_gauge(name, [_reader(framework, leaf)], "s", text)
-    for node in framework.sysctl.nodes().values():
-        if node.kind:  # a consumer's
-            make = (
-                meter.create_observable_counter
-                if node.kind == "counter"
-                else meter.create_observable_gauge
-            )
-            unit = {"bytes": "By"}.get(node.unit, node.unit)
-            make(node.name, [_number_of(framework, node.name)], unit, sentence(node.description))
+    looks = _Looks(framework)
+    for family in families(framework):
+        name = family.dotted or f"opencrypto.{family.full_name}"
+        if family.kind == "histogram":
+            for part, read in _PARTS.items():
+                unit = UNITS[family.unit] if part == "sum" else "1"
+                asked = looks.callback(family.full_name, part, read)
+                meter.create_observable_counter(f"{name}.{part}", [asked], unit, family.text)
+            continue
+        create = {
+            "counter": meter.create_observable_counter,
+            "level": meter.create_observable_up_down_counter,
+        }.get(family.kind, meter.create_observable_gauge)
+        unit = UNITS.get(family.unit, family.unit or "1")
+        create(name, [looks.callback(family.full_name, "", _numbers)], unit, family.text)
     return meter
 
 
-def _number_of(framework: Framework, name: str) -> Callback:
-    def read(_: CallbackOptions) -> Iterable[Observation]:
-        node = framework.sysctl.nodes(name).get(name)
-        value = None if node is None else node.get()
-        return [Observation(value)] if isinstance(value, int | float) else []
-
-    return read
+def _numbers(family: Family) -> Iterator[Observation]:
+    for given, point in family.points.items():
+        assert not isinstance(point, Buckets)
+        yield Observation(point, dict(zip(family.labels, given, strict=True)))
 
 
-def _reader(framework: Framework, leaf: str) -> Callback:
-    present, gone = "opencrypto.drivers.", "opencrypto.rest.drivers."
+def _buckets(family: Family) -> Iterator[Observation]:
+    for attributes, point in _histograms(family):
+        for le, below in point.cumulative():
+            yield Observation(below, {**attributes, "le": le})
 
-    def read(_: CallbackOptions) -> Iterable[Observation]:
-        sums: dict[str, float] = {}
-        nodes = framework.sysctl.nodes("opencrypto.")  # one look: a driver may leave meanwhile
-        for prefix, mark in ((present, ".hid"), (gone, ".migrated")):
-            for name in nodes:
-                if not (name.startswith(prefix) and name.endswith(mark)):
-                    continue
-                driver = name.removeprefix(prefix).removesuffix(mark)
-                node = nodes.get(f"{prefix}{driver}.{leaf}")
-                value = None if node is None else node.get()
-                if isinstance(value, int | float):
-                    # A driver that left keeps its series, and one of its name goes on with it.
-                    sums[driver] = sums.get(driver, 0) + value
-        return [Observation(value, {"driver": driver}) for driver, value in sums.items()]
 
-    return read
+def _sums(family: Family) -> Iterator[Observation]:
+    return (Observation(point.total, attributes) for attributes, point in _histograms(family))
+
+
+def _counts(family: Family) -> Iterator[Observation]:
+    return (Observation(sum(point.counts), attributes) for attributes, point in _histograms(family))
+
+
+def _histograms(family: Family) -> Iterator[tuple[dict[str, str], Buckets]]:
+    for given, point in family.points.items():
+        assert isinstance(point, Buckets)
+        yield dict(zip(family.labels, given, strict=True)), point
+
+
+Read = Callable[[Family], Iterator[Observation]]
+
+_PARTS: Final[dict[str, Read]] = {"bucket": _buckets, "sum": _sums, "count": _counts}
+"""What a histogram is made of."""
+
+
+class _Seen(NamedTuple):
+    """A look at the tree: when it was taken, what it saw, and which instruments have asked."""
+
+    at: float
+    families: dict[str, Family]
+    asked: set[tuple[str, str]]
+
+
+class _Looks:
+    """
+    Looks at a framework's tree, each for all instruments of an export.
+
+    Who asks for the second time is of another export, and gets another look.
+    """
+
+    def __init__(self, framework: Framework) -> None:
+        self._framework = framework
+        self._seen = _Seen(-FRESH, {}, set())
+
+    def callback(self, family: str, part: str, read: Read) -> Callback:
+        """Make what the SDK calls for an instrument."""
+
+        def answer(_: CallbackOptions) -> Iterable[Observation]:
+            there = self._family(family, part)
+            return [] if there is None else read(there)
+
+        return answer
+
+    def _family(self, name: str, part: str) -> Family | None:
+        seen = self._seen
+        if (name, part) in seen.asked or time.monotonic() - seen.at >= FRESH:
+            look = {each.full_name: each for each in families(self._framework)}
+            seen = self._seen = _Seen(time.monotonic(), look, set())
+        seen.asked.add((name, part))
+        return seen.families.get(name)

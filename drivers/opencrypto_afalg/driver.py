@@ -36,6 +36,7 @@ from opencrypto_afalg.kernel import Kernel
 from opencrypto_afalg.names import NAMES, Form, Name, authenc_name
 from opencrypto_afalg.quick import compile_session
 from opencrypto_afalg.random_op import INLINE_BITS, RandomOp
+from opencrypto_afalg.rng import makers
 from opencrypto_afalg.sockets import Descriptors, KernelBroke, KernelRefused, KernelTransform
 from opencrypto_afalg.transforms import Aead, Mac, wipe
 from opencrypto_afalg.zerocopy import refusal as refusal_of_zerocopy
@@ -105,6 +106,7 @@ class AfalgDriver(Driver):
         self._inline: dict[tuple[str, str], int] = {}
         self.keyops = frozenset() if device else frozenset({int(CRK_RANDOM)})
         self._random = RandomOp(self.kernel)
+        self.rngs = {} if device else makers(self.kernel)
         self._sessions: dict[int, tuple[Process, list[KernelTransform]]] = {}
         self.pool = WorkerPool(self.name, self._unblock, size=threads, depth=DEPTH)
         renew_after_fork(self)

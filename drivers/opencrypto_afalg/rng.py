@@ -16,7 +16,7 @@ from typing import Final, Self
 
 from opencrypto import CryptoError, DriverUnavailable, UsageError
 from opencrypto.chain import BytesLike, byteview, flat
-from opencrypto.driver import renew_after_fork
+from opencrypto.driver import Generator, RngMaker, renew_after_fork
 from opencrypto_afalg.catalogue import reason_of
 from opencrypto_afalg.kernel import Kernel
 from opencrypto_afalg.sockets import ALG_SET_DRBG_ENTROPY, ALG_SET_KEY, SOL_ALG
@@ -184,6 +184,48 @@ class KernelRng:
 
     def __repr__(self) -> str:
         return f"<KernelRng {self._name}>"
+
+
+class _Generator:
+    """One of the kernel's generators as `Framework.rng` wants it."""
+
+    def __init__(self, name: str, seed: bytes, kernel: Kernel) -> None:
+        self._rng = KernelRng(name, seed=seed, kernel=kernel)
+        self.reseed = self._rng.reseed
+        self.set_entropy = self._rng.set_entropy
+        self.close = self._rng.close
+
+    def generate(self, count: int, additional: bytes) -> bytes:
+        """Return random bytes of the kernel's."""
+        return self._rng.read(count, additional=additional)
+
+
+def makers(kernel: Kernel) -> dict[str, RngMaker]:
+    """Return what makes each of the kernel's generators, by name."""
+
+    def maker(name: str) -> RngMaker:
+        def make(seed: bytes, entropy: bytes | None) -> Generator:
+            try:
+                generator = _Generator(name, seed, kernel)
+            except DriverUnavailable as error:
+                raise CryptoError(error.reason, errno=errno.ENOENT) from None
+            if entropy is not None:
+                _determine(generator, seed, entropy)
+            return generator
+
+        return make
+
+    return {name: maker(name) for name in GENERATORS}
+
+
+def _determine(generator: Generator, seed: bytes, entropy: bytes) -> None:
+    """Have a generator begin from a test's entropy; close it where the kernel takes none."""
+    try:
+        generator.set_entropy(entropy)
+        generator.reseed(seed)
+    except BaseException:
+        generator.close()
+        raise
 
 
 def _plain(error: OSError, what: str) -> CryptoError:

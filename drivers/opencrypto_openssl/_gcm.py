@@ -73,11 +73,13 @@ class Gcm:
 
     Attributes:
         salt: What each nonce begins with.
+        encrypt: ``AESGCM.encrypt`` on the session's key; None once it is wiped.
+        decrypt: ``AESGCM.decrypt``, likewise.
         encrypt_into: ``AESGCM.encrypt_into`` on the session's key, or None in old versions.
         decrypt_into: ``AESGCM.decrypt_into``, likewise.
     """
 
-    __slots__ = ("_algorithm", "decrypt_into", "encrypt_into", "salt")
+    __slots__ = ("_algorithm", "decrypt", "decrypt_into", "encrypt", "encrypt_into", "salt")
 
     def __init__(self, key: BytesLike, salt: int) -> None:
         view = memoryview(key)
@@ -85,6 +87,8 @@ class Gcm:
         self.salt = bytes(view[len(view) - salt :])
         self._algorithm: AES | None = AES(plain)
         kept = AESGCM(plain)
+        self.encrypt: Callable[..., bytes] | None = kept.encrypt
+        self.decrypt: Callable[..., bytes] | None = kept.decrypt
         self.encrypt_into: Callable[..., int] | None = getattr(kept, "encrypt_into", None)
         self.decrypt_into: Callable[..., int] | None = getattr(kept, "decrypt_into", None)
 
@@ -126,6 +130,7 @@ class Gcm:
     def wipe(self) -> None:
         """Drop the keyed objects, whose memory OpenSSL wipes."""
         self._algorithm = self.encrypt_into = self.decrypt_into = None
+        self.encrypt = self.decrypt = None
         self.salt = b""
 
 

@@ -19,7 +19,9 @@ from opencrypto.chain import (
     places_of,
     recognise_aead,
     shape_of,
+    with_messages,
 )
+from opencrypto.driver import Bytes, Messages
 from opencrypto_openssl._cbc import Cbc
 from opencrypto_openssl._esp import compile_esp
 from opencrypto_openssl._gcm import SCRATCH, Gcm
@@ -67,4 +69,36 @@ def _gcm(session: ChainSession, gcm: Gcm) -> Quick:
             SCRATCH.give(private, length)
         return True
 
-    return recognise_aead(session.chain, exchange, adjacent=True, longest=LONGEST)
+    quick = recognise_aead(session.chain, exchange, adjacent=True, longest=LONGEST)
+    return with_messages(quick, _gcm_messages(gcm))
+
+
+def _gcm_messages(gcm: Gcm) -> Messages:
+    """Whole messages by `AESGCM`, whose methods wipe() takes away."""
+
+    def seal(iv: bytes, data: Bytes, aad: Bytes) -> bytes:
+        return gcm.encrypt(gcm.salt + iv, data, aad)  # type: ignore[misc]  # there until wiped
+
+    def seal_into(iv: bytes, data: Bytes, aad: Bytes, out: memoryview) -> bool:
+        gcm.encrypt_into(gcm.salt + iv, data, aad, out)  # type: ignore[misc]  # likewise
+        return True
+
+    def unseal(iv: bytes, sealed: Bytes, aad: Bytes) -> bytes | None:
+        try:
+            return gcm.decrypt(gcm.salt + iv, sealed, aad)  # type: ignore[misc]  # likewise
+        except InvalidTag:
+            return None
+
+    def open_into(iv: bytes, sealed: Bytes, aad: Bytes, out: memoryview) -> bool | None:
+        private = SCRATCH.take(len(out))
+        try:
+            with memoryview(private)[: len(out)] as plain:
+                gcm.decrypt_into(gcm.salt + iv, sealed, aad, plain)  # type: ignore[misc]  # likewise
+                out[:] = plain
+            return True
+        except InvalidTag:
+            return None
+        finally:
+            SCRATCH.give(private, len(out))
+
+    return Messages(seal, seal_into, unseal, open_into, longest=LONGEST)

@@ -23,15 +23,18 @@ from opencrypto_swcrypto import (
     _ctr,
     _gcm,
     _hmac,
+    _icm,
     _kpdk,
     _own_cbc,
     _poly1305,
     _ripemd160,
+    _siv,
     _xcbc,
     _xts,
 )
 from opencrypto_swcrypto._key_engine import KEYOPS, KeyEngine, withheld
 from opencrypto_swcrypto._overwrite import overwrite
+from opencrypto_swcrypto._rngs import RNGS
 
 LIBRARY: Final = f"pycryptodome {Crypto.__version__}"
 
@@ -39,12 +42,14 @@ FACTORIES: Final[Mapping[int, TransformFactory]] = {
     **_cbc.FACTORIES,
     **_own_cbc.FACTORIES,
     **_ctr.FACTORIES,
+    **_icm.FACTORIES,
     **_xts.FACTORIES,
     **_arc4.FACTORIES,
     **transforms.NULL,
     **_gcm.FACTORIES,
     **_ccm.FACTORIES,
     **_chacha.FACTORIES,
+    **_siv.FACTORIES,
     **_hmac.FACTORIES,
     **_cmac.FACTORIES,
     **_xcbc.FACTORIES,
@@ -88,6 +93,7 @@ class SwcryptoDriver(ChainDriver):
     }
     withheld = withheld()
     keyops = KEYOPS - withheld.keys()
+    rngs = RNGS
 
     def __init__(self) -> None:
         super().__init__()

@@ -23,6 +23,7 @@ from opencrypto._core.key_requests import KeyRequests
 from opencrypto._core.origins import Origin
 from opencrypto._core.plugins import Observers
 from opencrypto._core.requests import Dispatcher
+from opencrypto._core.rngs import Rngs
 from opencrypto._core.sessions import Sessions
 from opencrypto._core.slots import Slot
 from opencrypto._log import log
@@ -63,8 +64,10 @@ class Attachments:
         bugs: DriverBugs,
         observers: Observers,
         errands: Errands,
+        rngs: Rngs,
     ) -> None:
         self._drivers = drivers
+        self._rngs = rngs
         self._key_requests = keyops
         self._sessions = sessions
         self._dispatcher = dispatcher
@@ -349,6 +352,7 @@ class Attachments:
         name = slot.name
         if not slot.drained.wait(timeout):
             self._reclaim(slot)
+        self._rngs.look()
         if slot.driver is not None:
             if not slot.closed:
                 self._close(slot.driver, slot)
@@ -528,6 +532,9 @@ def _check_driver(driver: Driver) -> None:
     for fact in ("exclusive", "only_if_named"):
         if not isinstance(getattr(driver, fact), bool):
             raise UsageError(f"driver {name}: {fact} is True or False")
+    for rng, make in driver.rngs.items():
+        if not isinstance(rng, str) or not callable(make):
+            raise UsageError(f"driver {name}: rngs has a name and what makes one, not {rng!r}")
     unknown = [op for op in driver.keyops if op not in KOPS]
     if unknown:
         raise UsageError(f"driver {name} claims unknown key operations: {unknown}")

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from opencrypto._client.keyops import KeyOperations
 from opencrypto._core import tree as _tree
 from opencrypto._core import views as _views
 from opencrypto._core.attach import DETACH_TIMEOUT, Attachments
@@ -29,7 +30,9 @@ from opencrypto._core.plugins import Plugins
 from opencrypto._core.pool import RequestPool
 from opencrypto._core.requests import Dispatcher
 from opencrypto._core.returns import Callbacks
+from opencrypto._core.rngs import Rngs
 from opencrypto._core.sessions import Sessions
+from opencrypto._core.short import ShortWay, short_way
 from opencrypto._core.slots import Session
 from opencrypto._core.views import DriverInfo, Settings
 from opencrypto._core.virtual import Virtual
@@ -38,6 +41,7 @@ from opencrypto._log import log
 from opencrypto._measure.callers import Callers
 from opencrypto._measure.counters import Stats
 from opencrypto._measure.trace import Trace
+from opencrypto._request.buffer import BytesLike
 from opencrypto._request.key import Cryptkop
 from opencrypto._request.symmetric import Cryptoini, Cryptop
 from opencrypto._rules.profile import Profile
@@ -53,11 +57,14 @@ from opencrypto._threads import (
 )
 from opencrypto.driver import Driver
 from opencrypto.exceptions import BusyError, CryptoError, UsageError
+from opencrypto.rng import Rng
 from opencrypto.sysctl import Sysctl
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from opencrypto._client.opening import Keys
+    from opencrypto._client.session import Session as ClientSession
     from opencrypto.control.server import Server
     from opencrypto.options import Setting
 
@@ -65,7 +72,7 @@ SELFTEST_TIMEOUT = 2.0
 """Seconds that a driver may keep its attachment waiting for its known answers, all together."""
 
 
-class Framework:
+class Framework(KeyOperations):
     """
     Between those who want cryptography and the drivers that do it. A context manager.
 
@@ -160,6 +167,7 @@ class Framework:
             wires.kick_returns,
             wires.user_class,
         )
+        self._rngs = Rngs(self._drivers)
         self._attachments = wires.attachments = Attachments(
             self._drivers,
             self._sessions,
@@ -168,6 +176,7 @@ class Framework:
             self._bugs,
             observers,
             wires.errands,
+            self._rngs,
         )
         self._pool = RequestPool(self._dispatcher.returns)
         self._requests = wires.requests = interrupt(
@@ -463,6 +472,55 @@ class Framework:
         self._check_open()
         return self._opening.open(ini, hard, driver, profile).sid
 
+    def session(
+        self,
+        chain: int | Cryptoini | Iterable[Cryptoini],
+        key: Keys = None,
+        *,
+        hard: int | None = 0,
+        driver: int | str | Driver | None = None,
+        profile: Profile | None = None,
+        timeout: float | None = None,
+    ) -> ClientSession:
+        """
+        Open a session with methods, answers and exceptions: `opencrypto.client.Session`.
+
+        Args:
+            chain: An algorithm, or the parameters of one or of a chain.
+            key: The key of an algorithm; parameters have theirs in them.
+            hard: As for `opencrypto.client.Session`.
+            driver: As for `newsession`.
+            profile: As for `newsession`.
+            timeout: Seconds that a message may take; None to wait for as long as it takes.
+
+        Raises:
+            UsageError: the parameters are wrong, or the framework is closed.
+            NoDriverError: no driver takes them.
+        """
+        from opencrypto._client.opening import as_chain
+        from opencrypto._client.session import Session as Made
+
+        return Made(
+            as_chain(chain, key),
+            framework=self,
+            hard=hard,
+            driver=driver,
+            profile=profile,
+            timeout=timeout,
+        )
+
+    def short_way(self, sid: int) -> ShortWay | None:
+        """
+        Return how whole messages of a session reach its driver without a request.
+
+        For `opencrypto.client.Session`; see `opencrypto.driver.Messages`.
+
+        Returns:
+            None if there is no such session, or its driver has no such way for it.
+        """
+        session = self._sessions.table.get(sid)
+        return None if session is None else short_way(session, self._dispatcher)
+
     def freesession(self, sid: int) -> None:
         """
         Free a session: now, or when the last of its requests completes. 0 does nothing.
@@ -512,16 +570,19 @@ class Framework:
         """
         return tuple(dict.fromkeys(self._virtual.drivers(self._sessions.find(sid))))
 
-    def holders_of(self, crp: Cryptop) -> tuple[str, ...]:
+    def holders_of(self, request: Cryptop | Cryptkop) -> tuple[str, ...]:
         """
         Name the driver that has a request now, or the drivers if its session is a virtual one.
 
         That may be another than `driver_of` the session: one that leaves, and has not answered.
 
         Returns:
-            The names as of `driver_of`; none if the request is not dispatched, or just answered.
+            The names as of `driver_of`; none if the request is not dispatched, or just answered. A
+            key request has one driver at a time.
         """
-        session: Session | None = crp.holder
+        if isinstance(request, Cryptkop):
+            return self._key_requests.holders_of(request)
+        session: Session | None = request.holder
         if session is None:
             return ()
         if session.slot is not self._virtual.slot:
@@ -611,6 +672,35 @@ class Framework:
             The mask; 0 while ``kern.userasymcrypto`` is 0.
         """
         return self._key_requests.features(hard) if self._settings.userasymcrypto else 0
+
+    def rng(
+        self,
+        name: str = "stdrng",
+        seed: BytesLike = b"",
+        *,
+        entropy: BytesLike | None = None,
+        hard: int = 0,
+        driver: int | str | Driver | None = None,
+    ) -> Rng:
+        """
+        Make a random number generator of a driver's.
+
+        Args:
+            name: Linux' name of it: ``stdrng`` for the best that a driver has, ``drbg_nopr_sha256``
+                and the other names of SP 800-90A's, ``ansi_cprng``.
+            seed: A DRBG's personalization string, of any number of **bytes**; it needs none. For
+                ``ansi_cprng`` V, key and DT, of 16 bytes each.
+            entropy: Entropy and nonce in place of the system's, for validation only.
+            hard: > 0 for hardware only, < 0 for software only, 0 for the best there is.
+            driver: Take this driver, by hid, name or object, and no other.
+
+        Raises:
+            UsageError: an argument is wrong, no such driver is attached, or the framework is
+                closed.
+            CryptoError: no driver has such a generator (ENOENT), or it takes no such seed.
+        """
+        self._check_open()
+        return self._rngs.open(name, seed, entropy, hard, driver)
 
     # Operators.
 

@@ -472,6 +472,12 @@ class KeyRequests:
         for count in (self._counts, self.migrated):
             count.after_fork()
 
+    def holders_of(self, krp: Cryptkop) -> tuple[str, ...]:
+        """Name the driver that has a request, or has it queued; nobody if none does."""
+        routing: Routing | None = krp.holder
+        slot = routing.slot if routing is not None else None
+        return () if slot is None else (slot.name,)
+
     def features(self, hard: int) -> int:
         """Return the mask of the operations that drivers of the classes asked for have."""
         mask = 0

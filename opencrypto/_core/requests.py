@@ -154,7 +154,7 @@ class Dispatcher:
                     inflight.discard(crp)
         except BaseException:  # of a signal handler
             counts.depth = depth
-            self._let_go(crp, session)
+            self.let_go(crp, session)
             raise
         if not straight:
             counts.depth = depth
@@ -176,12 +176,12 @@ class Dispatcher:
                     self._not_taken(crp, session, answer, unblocks, receipt)
                 except BaseException:
                     if receipt and crp in inflight:
-                        self._let_go(crp, session)
+                        self.let_go(crp, session)
                     raise
         finally:
             counts.depth = depth
 
-    def _let_go(self, crp: Cryptop, session: Session) -> None:
+    def let_go(self, crp: Cryptop, session: Session) -> None:
         """Undo the claim of a request that came to no driver and no queue."""
         crp.stamps = None
         crp.holder = None
@@ -191,6 +191,11 @@ class Dispatcher:
             # It may have been freed or orphaned meanwhile, and have waited for this request.
             self._errands.add((self._sessions.settle, (session,)))
             self._errands.hurry()
+
+    def settle(self, session: Session) -> None:
+        """See to a session that a message has left by the short way, if it lives no more."""
+        if session.state is not LIVE:
+            self._sessions.settle(session)
 
     def _refuse(self, crp: Cryptop) -> None:
         if crp.state == FREED:
@@ -266,7 +271,7 @@ class Dispatcher:
             if queued:
                 self.lane.surely_see_to(slot)
             elif not turned_away or crp in session.inflight:
-                self._let_go(crp, session)
+                self.let_go(crp, session)
             raise
         finally:
             counts.depth = depth

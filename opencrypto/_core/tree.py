@@ -55,10 +55,12 @@ STATE: Final = "attached, blocked (it takes no requests), or leaving (it takes n
 LEVELS: Final = {
     "sessions": "sessions open on the driver",
     "inflight": "requests accepted and not answered yet",
+    "kinflight": "key operations among them",
     "queued": "requests that wait for the driver",
     "blocked": "1 while the driver takes no requests",
     "blocked_for": "seconds that the driver has taken no requests, 0 if it takes them",
     "oldest_inflight": "age in seconds of the oldest request that the driver has not answered",
+    "oldest_kop": "age in seconds of the oldest key operation among them",
     "oldest_queued": "age in seconds of the oldest request that waits for the driver",
 }
 """What goes up and down with each driver: the words of all who show it."""
@@ -395,6 +397,7 @@ def _driver_nodes(look: Snapshot, driver: str, slot: Slot, counted: ThreadCounts
     yield Node(f"{prefix}.flags", "CRYPTOCAP_F_* flags", lambda: slot.flags)
     yield Node(f"{prefix}.sessions", LEVELS["sessions"], lambda: len(slot.sym.sessions))
     yield Node.in_steps(f"{prefix}.inflight", LEVELS["inflight"], inflight)
+    yield Node(f"{prefix}.kinflight", LEVELS["kinflight"], lambda: len(slot.keys.inflight))
     yield Node(f"{prefix}.queued", LEVELS["queued"], queued)
     yield Node(f"{prefix}.blocked", LEVELS["blocked"], blocked)
     yield from _stuck_nodes(prefix, slot)
@@ -427,9 +430,16 @@ def _stuck_nodes(prefix: str, slot: Slot) -> Iterator[Node]:
     """What tells a driver that is stuck from one that is busy."""
     queues = (slot.sym.queue, slot.keys.queue)
 
+    def key_since(now: float) -> float:
+        return min((_since(krp, now) for krp in slot.keys.inflight.copy()), default=now)
+
+    def oldest_kop() -> float:
+        now = time.monotonic()
+        return round(now - key_since(now), 3)
+
     def oldest_inflight() -> Iterator[float | None]:
         now = time.monotonic()
-        since = min((_since(krp, now) for krp in slot.keys.inflight.copy()), default=now)
+        since = key_since(now)
         for some in _by_the_step(slot.sym.sessions.values()):
             asked = (crp for session in some for crp in session.inflight.copy())
             since = min(since, *(_since(crp, now) for crp in asked), now)
@@ -462,6 +472,7 @@ def _stuck_nodes(prefix: str, slot: Slot) -> Iterator[Node]:
         type="number",
         unit="s",
     )
+    yield seconds("oldest_kop", oldest_kop)
     yield seconds("oldest_queued", oldest_queued)
 
 

@@ -194,11 +194,15 @@ class IvSource:
         counter: Whether it counts.
         prefix: The first of the bytes that count, which then stay as they are: for sessions that
             share a key and tell their IVs apart so. Of a counter alone.
+        counts: How many of its last **bytes** the cipher itself counts blocks with. They are zeros
+            here, so that messages of fewer than 256**`counts` blocks do not run into each other.
     """
 
-    __slots__ = ("_fixed", "_length", "_run", "_space")
+    __slots__ = ("_fixed", "_length", "_run", "_space", "_tail")
 
-    def __init__(self, length: int, *, counter: bool, prefix: bytes = b"") -> None:
+    def __init__(self, length: int, *, counter: bool, prefix: bytes = b"", counts: int = 0) -> None:
+        self._tail = bytes(counts)
+        length -= counts
         self._length = length
         self._fixed = prefix
         self._space = 1 << 8 * (min(length, COUNTED) - len(prefix)) if counter else 0
@@ -230,7 +234,7 @@ class IvSource:
                 "the session has used every IV of its iv_prefix; open one with another prefix"
             )
         value = (run.start + number) % self._space
-        return run.prefix + value.to_bytes(self._length - len(run.prefix))
+        return run.prefix + value.to_bytes(self._length - len(run.prefix)) + self._tail
 
     def _restart(self) -> _Run:
         # Threads of the child may come here at once: each then begins at random, which is as well.

@@ -7,11 +7,12 @@ A quick way that has returned has no view of the buffer left, so the consumer ma
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hmac import compare_digest
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from opencrypto._rules.chain import Chain
+from opencrypto._rules.messages import Messages
 from opencrypto._rules.shapes import (
     UNVERIFIED,
     Quick,
@@ -27,6 +28,25 @@ from opencrypto._rules.shapes import (
 
 if TYPE_CHECKING:
     from opencrypto._request.symmetric import Cryptop
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+
+def with_messages(function: F, messages: Messages | None) -> F:
+    """
+    Hang on a quick way, or a compiled ``process``, what it does with whole messages.
+
+    Args:
+        function: A function of this session alone. Whoever wraps it in another one, which lacks
+            the attribute, sees all messages as requests.
+        messages: What to hang on it; None for nothing.
+
+    Returns:
+        The same function.
+    """
+    if messages is not None:
+        function.messages = messages  # type: ignore[attr-defined]  # functions take any
+    return function
 
 
 def at_once(answer: Any) -> Any:
@@ -88,7 +108,10 @@ def _mac(chain: Chain, mac_of: Any) -> Quick:
         settle_mac(crp, view, at, mac_of([view[start:end]])[:maclen], verifying)
         return True
 
-    return recognise_mac(chain, exchange)
+    def whole(data: bytes | memoryview) -> bytes:
+        return mac_of([memoryview(data)] if data else [])[:maclen]  # type: ignore[no-any-return]
+
+    return with_messages(recognise_mac(chain, exchange), Messages(mac=whole))
 
 
 def _cipher_mac(chain: Chain, crypt: Any, mac_of: Any) -> Quick:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import select
 import sys
@@ -22,7 +23,7 @@ from opencrypto.cli import live, sample, show, topview
 from opencrypto.cli.sample import Change, Reading
 from opencrypto.cli.topview import SORTS, View
 from opencrypto.control import Client
-from opencrypto.exceptions import CryptoError, UsageError
+from opencrypto.exceptions import CryptoError
 
 ARROWS: Final = {b"\x1b[A": "up", b"\x1bOA": "up", b"\x1b[B": "down", b"\x1bOB": "down"}
 
@@ -34,7 +35,11 @@ HELP: Final = (
 
 def top(
     wait: Annotated[float, typer.Option("-w", min=0.1, help="Seconds between two looks.")] = 1.0,
+    count: Annotated[
+        int | None, typer.Option("-c", min=1, help="How many looks, as a plain listing.")
+    ] = None,
     as_json: live.Json = False,
+    plain: show.Plain = False,
     pid: live.Pid = None,
     socket: live.Socket = None,
 ) -> None:
@@ -42,8 +47,9 @@ def top(
     Watch a live framework: drivers with rate, in flight, latency, errors; and its sessions.
 
     Keys: s changes the order, up and down (or k and j) choose a driver, d detaches it and a
-    attaches one, each after a question; t turns timing on and off, q quits. --json prints one
-    look at -w seconds and ends.
+    attaches one, each after a question; t turns timing on and off, ? explains, q quits. With -c or
+    --plain, into a pipe, and on a terminal that cannot be drawn on (TERM=dumb), each look is a
+    listing below the one before. --json prints one look at -w seconds and ends.
     """
     with live.connect(pid, socket) as client:
         if as_json:
@@ -52,11 +58,34 @@ def top(
             change = Change(first, sample.read(client))
             show.as_json({"drivers": [vars(row) for row in topview.rows(change, "name")]})
             return
-        if not (sys.stdin.isatty() and sys.stdout.isatty()):
-            raise UsageError("top needs a terminal; for a program there is --json")
-        if os.environ.get("TERM", "dumb") == "dumb":
-            raise UsageError("top cannot draw on a terminal with TERM=dumb; use stat -w 1")
-        Screen(client, wait).run()
+        if plain or count is not None or not _is_drawn_on():
+            _list(client, wait, count, plain=plain)
+        else:
+            Screen(client, wait).run()
+
+
+def _is_drawn_on() -> bool:
+    """Tell whether somebody sits at a terminal on which the cursor can be moved."""
+    drawn_on = os.environ.get("TERM", "dumb") != "dumb"
+    return drawn_on and sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def _list(client: Client, wait: float, count: int | None, *, plain: bool) -> None:
+    """Print a look after the other, as vmstat(1) does, until told to stop."""
+    old = sample.read(client)
+    for look in itertools.count(1):
+        time.sleep(max(0.0, old.at + wait - _now()))
+        new = sample.read(client)
+        if look > 1:
+            show.say()
+        change = Change(old, new)
+        for line in topview.sums(change):
+            show.say(line)
+        show.lines(topview.LISTED, topview.listing(change, SORTS[0]), plain=plain)
+        sys.stdout.flush()
+        if look == count:
+            return
+        old = new
 
 
 @contextmanager

@@ -34,6 +34,7 @@ class Row:
     oldest: float
     sessions: float
     inflight: float
+    keys: float
     queued: float
     rate: float
     bytes: float
@@ -75,12 +76,33 @@ def _row(change: Change, name: str) -> Row:
         oldest=max(number(f"{prefix}.oldest_inflight"), number(f"{prefix}.oldest_queued")),
         sessions=number(f"{prefix}.sessions"),
         inflight=number(f"{prefix}.inflight"),
+        keys=number(f"{prefix}.kinflight"),
         queued=number(f"{prefix}.queued"),
         rate=change.rate(f"{prefix}.ops") + change.rate(f"{prefix}.kops"),
         bytes=change.rate(f"{prefix}.bytes"),
         errors=change.rate(f"{prefix}.errs") + change.rate(f"{prefix}.kerrs"),
         p50=change.quantile(f"{prefix}.latency.histogram", 0.5),
         p99=change.quantile(f"{prefix}.latency.histogram", 0.99),
+    )
+
+
+def sums(change: Change) -> tuple[str, str, str]:
+    """Return a line each of requests, sessions and key operations, over all drivers."""
+    number, rate = change.new.number, change.rate
+    timing = "on" if number("opencrypto.timing") else "off (t turns it on)"
+    return (
+        f"requests: {short(rate('opencrypto.stats.ops'))}/s, "
+        f"{short(rate('opencrypto.sizes.bytes'))}B/s, "
+        f"{short(rate('opencrypto.stats.errs'))} err/s, "
+        f"{short(change.total('inflight'))} in flight, "
+        f"{short(number('opencrypto.crypto_ret_q.len'))} to call back, "
+        f"{short(number('opencrypto.crypto_ret_q.drops'))} dropped",
+        f"sessions: {short(number('opencrypto.sessions.active'))} open, "
+        f"{short(rate('opencrypto.sessions.created'))} new/s, "
+        f"{short(number('opencrypto.sessions.migrated'))} migrated, "
+        f"oldest {since(number('opencrypto.sessions.oldest'))}",
+        f"key ops:  {short(rate('opencrypto.stats.kops'))}/s, "
+        f"{short(rate('opencrypto.stats.kerrs'))} err/s    timing: {timing}",
     )
 
 
@@ -127,28 +149,9 @@ class View:
         yield foot
 
     def _head(self) -> list[Text]:
-        change, number, rate = self.change, self.change.new.number, self.change.rate
-        timing = "on" if number("opencrypto.timing") else "off (t turns it on)"
-        requests = (
-            f"requests: {short(rate('opencrypto.stats.ops'))}/s, "
-            f"{short(rate('opencrypto.sizes.bytes'))}B/s, "
-            f"{short(rate('opencrypto.stats.errs'))} err/s, "
-            f"{short(change.total('inflight'))} in flight, "
-            f"{short(number('opencrypto.crypto_ret_q.len'))} to call back, "
-            f"{short(number('opencrypto.crypto_ret_q.drops'))} dropped"
-        )
-        sessions = (
-            f"sessions: {short(number('opencrypto.sessions.active'))} open, "
-            f"{short(rate('opencrypto.sessions.created'))} new/s, "
-            f"{short(number('opencrypto.sessions.migrated'))} migrated, "
-            f"oldest {since(number('opencrypto.sessions.oldest'))}"
-        )
-        keys = (
-            f"key ops:  {short(rate('opencrypto.stats.kops'))}/s, "
-            f"{short(rate('opencrypto.stats.kerrs'))} err/s"
-            f"    timing: {timing}    sorted by {self.sort}"
-        )
-        return [Text(clean(self.title), style="bold"), Text(requests), Text(sessions), Text(keys)]
+        requests, sessions, keys = sums(self.change)
+        rest = f"{keys}    sorted by {self.sort}"
+        return [Text(clean(self.title), style="bold"), *map(Text, (requests, sessions, rest))]
 
     def _table(self, drivers: list[Row], width: int) -> Table:
         table = Table(box=None, pad_edge=False, expand=True, header_style="reverse")
@@ -161,7 +164,7 @@ class View:
         for row in drivers:
             # Not by colour alone: a mark for the chosen one, a word for the blocked one.
             mark = ">" if row.name == self.chosen else ""
-            name = Text(clean(row.name) + (f" BLOCKED {_age(row.blocked_for)}" * row.blocked))
+            name = Text(clean(f"{row.name} {_state(row)}" if row.blocked else row.name))
             cells = [Text(clean(column.show(row))) for column in columns]
             table.add_row(mark, name, *cells, style="bold" if mark else "")
         return table
@@ -187,6 +190,7 @@ COLUMNS: Final = (
     Column("class", lambda row: row.tier, 100),
     Column("sess", lambda row: short(row.sessions), 70),
     Column("infl", lambda row: short(row.inflight)),
+    Column("keys", lambda row: short(row.keys), 110),
     Column("queue", lambda row: short(row.queued), 80),
     Column("oldest", lambda row: _age(row.oldest) or "-", 80),
     Column("rate/s", lambda row: short(row.rate)),
@@ -196,3 +200,18 @@ COLUMNS: Final = (
     Column("p99", lambda row: _time(row.p99)),
 )
 """What is shown of each driver. On a narrow screen the names and the worst stay."""
+
+LISTED: Final = ("driver", "state", *(column.heading for column in COLUMNS))
+"""The columns of a listing: it has no width, and so all."""
+
+
+def listing(change: Change, sort: str) -> list[tuple[str, ...]]:
+    """Return a line of cells for each driver, as `LISTED` names them."""
+    return [
+        (row.name, _state(row), *(column.show(row) for column in COLUMNS))
+        for row in rows(change, sort)
+    ]
+
+
+def _state(row: Row) -> str:
+    return f"BLOCKED {_age(row.blocked_for)}".rstrip() if row.blocked else "-"

@@ -22,19 +22,22 @@ ORDER = (
     "exceptions",
     "files",
     "options",
-    "xform",
+    "_facts _names",
     "_state",
     "_threads",
     # What is asked for: data alone.
     "_request.bsdnames",
-    "_request.sid _request.buffer _request.symmetric _request.key",
+    "_request.sid _request.buffer _request.symmetric _request.key _request.keycall",
+    # The face of facts and names, which makes parameters of a name.
+    "xform",
     # What a chain allows. Pure.
-    "_rules.template _rules.seconds _rules.profile",
+    "_rules.template _rules.seconds _rules.profile _rules.messages",
     "_rules.iv",
     "_rules.chain _rules.check _rules.strength _rules.message _rules.shapes _rules.quick",
     "_rules.lending",
     # What the author of a driver imports.
-    "driver _later chain transforms",
+    "rng",
+    "driver _later _carrying chain transforms",
     "hookspecs selftest",
     # What is counted while requests go by, and the tree it is read from.
     "_measure.histogram _measure.timing _measure.failures _measure.counters",
@@ -45,26 +48,30 @@ ORDER = (
     "_core.guard _core.returns _core.pool",
     "_core.lineage _core.listing",
     "_core.depth _core.slots _core.lasting _core.departed _core.driver_table _core.lane",
-    "_core.sessions",
+    "_core.sessions _core.rngs",
     "_core.opening _core.moving",
-    "_core.requests _core.key_requests _core.virtual",
+    "_core.requests _core.key_requests _core.virtual _core.short",
     "_core.attach _core.views _core.census _core.errors_by_name _core.tree _core.wires",
     # The control socket is a part of the framework it speaks for, loaded when it is wanted.
     "control",
+    # What programs hold; the framework makes them.
+    "_client.subject _client.deadline _client.opening _client.keyops",
+    "_client.session",
     "_core.framework _core.default",
     # Faces.
     "__init__",
-    "bsd client aio metrics telemetry",
+    "bsd client aio _exported metrics telemetry",
     "testing",
     "cli",
     "__main__",
 )
 
-WINGS = ("_request", "_rules", "_measure", "_core")
+WINGS = ("_request", "_rules", "_measure", "_core", "_client")
 
 # Rules and data without threads, locks included: whoever calls them holds what must be held.
 WITHOUT_THREADS = {
-    "constants", "exceptions", "xform", "_state", "_core.selection", "_core.queues",
+    "constants", "exceptions", "_facts", "_names", "xform", "_state", "_core.selection",
+    "_core.queues",
 }  # fmt: skip
 
 # Each is there for one room only, so that importing the framework stays quick and can be done
@@ -73,6 +80,7 @@ ONLY_IN = {
     "typer": {"cli"},
     "rich": {"cli"},
     "dpkt": set[str](),
+    "matplotlib": {"cli"},
     "prometheus_client": {"metrics"},
     "opentelemetry": {"telemetry"},
     "pytest": {"testing"},

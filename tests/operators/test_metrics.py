@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -12,7 +13,7 @@ import threading
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from opencrypto import (
     Framework,
 )
 from opencrypto.driver import Process
+from opencrypto_swcrypto._driver import SwcryptoDriver
 from tests.operators.load import Hardware, Instant, Load
 from tests.support import require_module, require_tool
 
@@ -290,22 +292,71 @@ def test_a_real_prometheus_scrapes_it(scraped: tuple[Framework, Server]) -> None
     assert int(float(total[0]["value"][1])) == load.ops
 
 
+class Trouble(threading.Thread):
+    """Requests that fail, and sessions whose driver leaves, over and over: a context manager."""
+
+    def __init__(self, framework: Framework) -> None:
+        super().__init__(name="trouble")
+        self._framework = framework
+        self._told = threading.Event()
+
+    def run(self) -> None:
+        """Make trouble."""
+        framework = self._framework
+        while not self._told.wait(0.05):
+            framework.attach(Hardware("guest"))
+            sid = framework.newsession(Cryptoini(CRYPTO_NULL_CBC))  # it has the fewest sessions
+            framework.detach("guest", timeout=1)
+            framework.dispatch(Cryptop(sid, flags=CRYPTO_F_CBIMM, callback=lambda crp: None))
+            framework.freesession(sid)
+
+    def __enter__(self) -> Trouble:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._told.set()
+        self.join()
+
+
 @pytest.mark.slow
 def test_every_query_of_the_dashboard_is_understood(scraped: tuple[Framework, Server]) -> None:
-    """Each panel's expression is one that Prometheus takes, on metrics that there are."""
+    """Each panel's expressions have an answer, which is no wall of lines at zero."""
     framework, server = scraped
     board = json.loads((ROOT / "docs" / "grafana-dashboard.json").read_text())
-    with Load(framework, threads=2, pause=0.001):
+    framework.attach(SwcryptoDriver())
+    with Load(framework, threads=2, pause=0.001), Trouble(framework):
         server.wait_for("sum(rate(opencrypto_requests_total[5s])) > 0")
         for panel in board["panels"]:
+            lines = []
             for target in panel.get("targets", ()):
                 expression = target["expr"].replace("$__rate_interval", "5s")
                 expression = expression.replace('instance=~"$instance"', 'instance=~".*"')
-                server.wait_for(expression)
+                lines += server.wait_for(expression)
+            still = [line for line in lines if not float(line["value"][1])]
+            assert len(still) < 12, panel["title"]
+    assert len(server.query("opencrypto_algorithm_requests_total")) > 40
 
 
-def test_opentelemetry_reads_the_same() -> None:
-    """An SDK of the program's gets the counters by driver, through the API alone."""
+def test_the_dashboard_shows_what_an_operator_asks_for_first() -> None:
+    board = json.loads((ROOT / "docs" / "grafana-dashboard.json").read_text())
+    asked = " ".join(t["expr"] for panel in board["panels"] for t in panel["targets"])
+    for name in (
+        "driver_blocked_seconds", "oldest_request_in_flight_seconds", "selftest_failed",
+        "sessions_migrated_total", "session_oldest", "request_errors_total",
+    ):  # fmt: skip
+        assert f"opencrypto_{name}" in asked
+    assert re.search(r"sum by \([^)]*errno", asked)
+    places = [tuple(panel["gridPos"].values()) for panel in board["panels"]]
+    assert len({place[:2] for place in places}) == len(places)
+    assert len({panel["id"] for panel in board["panels"]}) == len(places)
+
+
+Points = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+def exported(framework: Framework) -> Callable[[], Points]:
+    """Offer a framework to an SDK of OpenTelemetry; return what reads what that exports."""
     require_module("opentelemetry.sdk", "opentelemetry-sdk")
     from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -313,24 +364,66 @@ def test_opentelemetry_reads_the_same() -> None:
     from opencrypto.telemetry import instrument
 
     reader = InMemoryMetricReader()
-    provider = MeterProvider([reader])
-    with Framework(plugins=[Hardware("hw"), Instant("sw")]) as framework:
-        instrument(framework, provider)
-        with Load(framework, threads=2) as load:
-            time.sleep(0.05)
+    provider = MeterProvider([reader], shutdown_on_exit=False)
+    instrument(framework, provider)
+
+    def read() -> Points:
         data = reader.get_metrics_data()
         assert data is not None
-        points = {
-            (metric.name, (point.attributes or {})["driver"]): getattr(point, "value", None)
+        return {
+            (metric.name, frozenset(dict[str, Any](point.attributes or {}).items())): (
+                getattr(point, "value", -1)
+            )
             for resource in data.resource_metrics
             for scope in resource.scope_metrics
             for metric in scope.metrics
             for point in metric.data.data_points
         }
-    provider.shutdown()
-    assert points["opencrypto.requests", "hw"] == load.ops
-    assert points["opencrypto.request.size", "hw"] == load.bytes
-    assert points["opencrypto.sessions", "sw"] == 0
+
+    return read
+
+
+def as_in_opentelemetry(sample: Any) -> tuple[str, frozenset[tuple[str, str]]]:
+    """Name a sample of Prometheus as OpenTelemetry does."""
+    name = sample.name.removesuffix("_info" if sample.name.endswith("driver_info") else "_total")
+    for part in ("bucket", "sum", "count"):
+        if "le" in sample.labels or name.endswith((f"_seconds_{part}", f"_bytes_{part}")):
+            name = re.sub(f"_{part}$", f".{part}", name)
+    return name.replace("opencrypto_", "opencrypto.", 1), frozenset(sample.labels.items())
+
+
+def test_opentelemetry_gets_all_that_prometheus_has() -> None:
+    """Each sample of a scrape, histograms by `le` included, with the same value; and no other."""
+    with Framework(plugins=[Hardware("hw"), Instant("sw")]) as framework:
+        read = exported(framework)
+        framework.sysctl["opencrypto.timing"] = 1
+        with Load(framework, threads=2) as load:
+            time.sleep(0.05)
+        framework.detach("sw")
+        points = read()
+        wanted = {
+            as_in_opentelemetry(sample): sample.value
+            for family in registry(framework).collect()
+            for sample in family.samples
+        }
+    driver = frozenset({("driver", "hw")})
+    assert points["opencrypto.requests", driver] == load.ops
+    assert points["opencrypto.request_bytes", driver] == load.bytes
+    assert points["opencrypto.driver_latency_seconds.count", driver] == load.ops
+    age = ("opencrypto.session_oldest_age_seconds", frozenset[tuple[str, str]]())
+    assert points.pop(age) <= wanted.pop(age)
+    assert points == wanted
+    assert len(points) > 500
+
+
+def test_each_export_of_opentelemetry_is_fresh() -> None:
+    """One look serves one export; the next has another, however soon it comes."""
+    with Framework(plugins=[Instant("it")]) as framework:
+        read = exported(framework)
+        sid = framework.newsession(Cryptoini(CRYPTO_NULL_CBC))
+        for n in range(1, 6):
+            framework.dispatch(Cryptop(sid, flags=CRYPTO_F_CBIMM, callback=lambda crp: None))
+            assert read()["opencrypto.requests", frozenset({("driver", "it")})] == n
 
 
 class Moody(Instant):

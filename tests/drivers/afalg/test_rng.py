@@ -7,7 +7,14 @@ import threading
 
 import pytest
 
-from opencrypto import Crparam, Cryptkop, CryptoError, DriverUnavailable, UsageError
+from opencrypto import (
+    Crparam,
+    Cryptkop,
+    CryptoError,
+    DriverUnavailable,
+    Framework,
+    UsageError,
+)
 from opencrypto.constants import CRK_RANDOM, CRYPTO_F_CBIMM
 from opencrypto_afalg import GENERATORS, Kernel, KernelRng
 from tests.drivers.afalg.support import PATIENCE_S, attached
@@ -108,3 +115,25 @@ def test_crk_random(bits: int) -> None:
         assert bytes(output.p)[-1] == 0xFF
         if bits >= 1000:
             assert abs(output.to_int().bit_count() - bits / 2) < 3 * bits**0.5
+
+
+@pytest.mark.parametrize("name", sorted(GENERATORS))
+def test_the_framework_gives_them_by_name(name: str) -> None:
+    """And goes on with the software driver's when the kernel's driver leaves."""
+    with Framework(["afalg", "swcrypto"]) as framework:
+        with framework.rng(name, driver="afalg") as rng:
+            assert len(rng.generate(300)) == 300
+            rng.reseed(b"more")
+            with pytest.raises(CryptoError, match="not built for that"):
+                rng.set_entropy(bytes(48))
+        with pytest.raises(CryptoError, match="not built for that"):
+            framework.rng(name, driver="afalg", entropy=bytes(48))
+        if name == "jitterentropy_rng":
+            return
+        rng = framework.rng(name, hard=-1)
+        served = [rng.driver]
+        framework.detach(rng.driver)
+        assert len(rng.generate(5)) == 5
+        served.append(rng.driver)
+        assert sorted(served) == ["afalg", "swcrypto"]
+        rng.close()
