@@ -37,12 +37,6 @@ COUNTERS: Final = {
 }
 """Counters of the whole framework: what is after ``opencrypto.``, to the family's name."""
 
-SESSIONS: Final = {
-    "chains": ("sessions", "chain", "Sessions open"),
-    "ages": ("sessions_by_age", "age", "Sessions open, by age"),
-}
-"""What sessions are counted by: the branch of names, to the family's name, label and sentence."""
-
 GAUGES: Final = {
     "sessions.oldest": ("session_oldest_age", SECONDS),
     "sessions.watch": ("session_watch_enabled", ""),
@@ -68,7 +62,7 @@ ERRORS: Final = {
 }
 """
 Errors by driver, by errno, and by what is between them: the branch of a driver's names, the count
-that they add up to, the family's name, the word of that between, and its label.
+that they add up to, the family, the word of that between, and its label.
 """
 
 DRIVER_LEVELS: Final = {
@@ -208,22 +202,30 @@ def _whole(look: Look) -> Iterator[Family]:
 
 
 def _sessions(look: Look) -> Iterator[Family]:
-    """Count the open sessions: of each chain that there ever was, and of each age."""
-    for branch, (name, label, text) in SESSIONS.items():
-        prefix = f"opencrypto.sessions.{branch}."
-        # From the beginning there is something to see of each family.
+    """Show how many sessions are open: of each chain that there ever was, and of each age."""
+    prefix = "opencrypto.sessions"
+    for branch, name, label, text in (
+        ("chains", "sessions", "chain", "Sessions open"),
+        ("ages", "sessions_by_age", "age", "Sessions open, by age"),
+    ):
+        # Of chains there is something to see from the beginning.
         points: Points = {("",): 0} if branch == "chains" else {}
-        points |= {(row,): look.number(f"{prefix}{row}") for row in look.between(prefix, "")}
+        for row in look.between(f"{prefix}.{branch}.", ""):
+            points[row,] = look.number(f"{prefix}.{branch}.{row}")
         yield Family(name, "level", text, points, labels=(label,))
-    if look.values["opencrypto.sessions.watch"]:  # else nobody knows
-        idle: Points = {(): look.number("opencrypto.sessions.oldest_idle")}
-        text = "Longest time that an open session was asked nothing, while sessions are watched"
-        yield Family("session_oldest_idle", "gauge", text, idle, SECONDS)
+    if look.values[f"{prefix}.watch"]:  # else nobody knows
+        yield Family(
+            "session_oldest_idle",
+            "gauge",
+            "Longest time that an open session was asked nothing, while sessions are watched",
+            {(): look.number(f"{prefix}.oldest_idle")},
+            SECONDS,
+        )
 
 
 def _errors(look: Look) -> Iterator[Family]:
     """
-    Count errors by driver, errno, and chain or key operation.
+    Show errors by driver, errno, and chain or key operation.
 
     Each driver has one series from the beginning, of no errno, which stays 0: so that there is
     something to see where nothing has gone wrong, and the first error is a rise of a sum.
@@ -234,17 +236,17 @@ def _errors(look: Look) -> Iterator[Family]:
         ("(none)", "opencrypto.rest.strays"),
     ]
     for leaf, (total, name, word, label) in ERRORS.items():
-        sums: dict[tuple[str, ...], float] = {(driver, "", ""): 0 for driver, _ in branches}
+        sums = {(driver, "", ""): 0.0 for driver, _ in branches}
         for driver, branch in branches:
-            prefix = f"{branch}.{leaf}."
-            for each in look.between(prefix, ""):
+            for each in look.between(f"{branch}.{leaf}.", ""):
                 code, *rest = each.split(".")
                 if len(rest) == 2 and rest[0] == word:
                     key = driver, rest[1], code
-                    sums[key] = sums.get(key, 0) + look.number(prefix + each)
-        text = sentence(COUNTED[total])
+                    sums[key] = sums.get(key, 0.0) + look.number(f"{branch}.{leaf}.{each}")
         points: Points = dict(sorted(sums.items()))
-        yield Family(name, "counter", text, points, labels=("driver", label, "errno"))
+        yield Family(
+            name, "counter", sentence(COUNTED[total]), points, labels=("driver", label, "errno")
+        )
 
 
 def _drivers(look: Look) -> Iterator[Family]:
