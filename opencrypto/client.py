@@ -11,8 +11,8 @@ from opencrypto._client.opening import open_session
 from opencrypto._client.session import MIGRATIONS, Session
 from opencrypto._client.subject import HOME
 from opencrypto._core.default import default_framework
-from opencrypto._rules.message import Sealed
+from opencrypto._rules.message import Detached, Sealed
 
-__all__ = ["MIGRATIONS", "Sealed", "Session", "open_session"]
+__all__ = ["Detached", "MIGRATIONS", "Sealed", "Session", "open_session"]
 
 HOME.find = default_framework

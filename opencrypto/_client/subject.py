@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from opencrypto._core.short import ShortWay
 from opencrypto._request.symmetric import Cryptoini, Cryptop
 from opencrypto._rules.profile import Profile
 from opencrypto.driver import Driver
@@ -26,6 +27,12 @@ class Subject(Protocol):
         profile: Profile | None = None,
     ) -> int:
         """Open a session, and return its SID."""
+
+    def clonesession(self, sid: int) -> int:
+        """Open another session like one that is there, and return its SID."""
+
+    def short_way(self, sid: int) -> ShortWay | None:
+        """Return how whole messages of a session reach its driver without a request."""
 
     def freesession(self, sid: int) -> None:
         """Free a session."""

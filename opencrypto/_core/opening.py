@@ -20,13 +20,20 @@ from opencrypto._core.plugins import Observers
 from opencrypto._core.sessions import Sessions
 from opencrypto._core.slots import Call, Session, Slot, check_lid
 from opencrypto._measure.callers import Callers
-from opencrypto._request.sid import pack_sid
+from opencrypto._request.sid import pack_sid, sid_text
 from opencrypto._request.symmetric import Cryptoini, Cryptop
 from opencrypto._rules.chain import Chain, as_inis
 from opencrypto._rules.profile import Profile
 from opencrypto._state import SlotState
 from opencrypto.driver import Driver, Process, Rule
-from opencrypto.exceptions import CryptoError, DriverBug, LimitError, NoDriverError, UsageError
+from opencrypto.exceptions import (
+    CryptoError,
+    DriverBug,
+    LimitError,
+    NoDriverError,
+    UnknownSession,
+    UsageError,
+)
 
 Compose = Callable[[Lineage[Session]], Session | None]
 """Opens a session on several drivers, or returns None."""
@@ -66,13 +73,32 @@ class Opening:
         if isinstance(hard, bool) or not isinstance(hard, int):
             raise UsageError(f"hard is a number, > 0 for hardware only, not {hard!r}")
         chain = Chain(as_inis(ini), profile=profile)
+        return self._begin(Lineage(chain, hard, self._pin(driver)))
+
+    def open_like(self, session: Session) -> Session:
+        """
+        Open another session with the keys, class and pin of one that is there.
+
+        The two take their fresh IVs from the same sequences, since they have the same keys.
+        """
+        lineage = session.lineage
+        user = object()
+        lineage.chain.hold(user)  # or its keys might be wiped while they are copied
         try:
-            lineage: Lineage[Session] = Lineage(chain, hard, self._pin(driver))
+            if lineage.chain.abandoned:
+                raise UnknownSession(f"session {sid_text(session.sid)} has been freed")
+            chain = lineage.chain.part(range(len(lineage.chain.inis)))
+        finally:
+            lineage.chain.release(user)
+        return self._begin(Lineage(chain, lineage.hard, lineage.pin))
+
+    def _begin(self, lineage: Lineage[Session]) -> Session:
+        try:
             if self._callers is not None:
                 lineage.opened = self._callers.now()
             session = self.place(lineage)
         except BaseException:
-            chain.abandon()
+            lineage.chain.abandon()
             raise
         try:
             self._sessions.created.add(session.kind)

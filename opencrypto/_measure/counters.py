@@ -188,10 +188,11 @@ class ThreadCounts:
 
     def count(self, key: int, size: int) -> None:
         """Count a request: its place in `sizes`, and its **bytes**."""
-        self._add(key, 1)
+        self.add_requests(key, 1)
         self.bytes += size
 
-    def _add(self, key: int, requests: int) -> None:
+    def add_requests(self, key: int, requests: int) -> None:
+        """Count several requests of one place of `sizes`; their **bytes** are the caller's."""
         self.widen(key)
         self.sizes[key] += requests
 
@@ -235,7 +236,7 @@ class ThreadCounts:
     def add(self, other: ThreadCounts) -> None:
         """Add another's counts to these."""
         for key, requests in other.by_key().items():
-            self._add(key, requests)
+            self.add_requests(key, requests)
         self.failures.add(other.failures)
         self.kfailures.add(other.kfailures)
         for name in COUNTED:
