@@ -20,13 +20,20 @@ from opencrypto._core.plugins import Observers
 from opencrypto._core.sessions import Sessions
 from opencrypto._core.slots import Call, Session, Slot, check_lid
 from opencrypto._measure.callers import Callers
-from opencrypto._request.sid import pack_sid
+from opencrypto._request.sid import pack_sid, sid_text
 from opencrypto._request.symmetric import Cryptoini, Cryptop
 from opencrypto._rules.chain import Chain, as_inis
 from opencrypto._rules.profile import Profile
 from opencrypto._state import SlotState
 from opencrypto.driver import Driver, Process, Rule
-from opencrypto.exceptions import CryptoError, DriverBug, LimitError, NoDriverError, UsageError
+from opencrypto.exceptions import (
+    CryptoError,
+    DriverBug,
+    LimitError,
+    NoDriverError,
+    UnknownSession,
+    UsageError,
+)
 
 Compose = Callable[[Lineage[Session]], Session | None]
 """Opens a session on several drivers, or returns None."""
@@ -68,11 +75,19 @@ class Opening:
         chain = Chain(as_inis(ini), profile=profile)
         try:
             lineage: Lineage[Session] = Lineage(chain, hard, self._pin(driver))
+        except BaseException:
+            chain.abandon()
+            raise
+        return self._begin(lineage)
+
+    def _begin(self, lineage: Lineage[Session]) -> Session:
+        """Open the first session of a lineage, and tell of it."""
+        try:
             if self._callers is not None:
                 lineage.opened = self._callers.now()
             session = self.place(lineage)
         except BaseException:
-            chain.abandon()
+            lineage.chain.abandon()
             raise
         try:
             self._sessions.created.add(session.kind)
@@ -81,6 +96,30 @@ class Opening:
             self._sessions.later(self._sessions.discard, session)
             raise
         return session
+
+    def open_for_pieces(self, session: Session, *, there: bool = False) -> Session:
+        """
+        Open a session for a message in pieces, with the keys, class and pin of one that is there.
+
+        The two take their fresh IVs from the same sequences, since they have the same keys. With
+        `there` it is on the same driver, whatever others could do.
+
+        Raises:
+            NoDriverError: nobody takes it, with messages in pieces.
+            UnknownSession: the session was freed meanwhile.
+        """
+        lineage, slot = session.lineage, session.slot
+        user = object()
+        lineage.chain.hold(user)  # or its keys might be wiped while they are copied
+        try:
+            if lineage.ended:
+                raise UnknownSession(f"session {sid_text(session.sid)} has been freed")
+            chain = lineage.chain.part(range(len(lineage.chain.inis)))
+        finally:
+            lineage.chain.release(user)
+        chain.profile = chain.profile._replace(streamed=True)
+        pin = Pin(slot.name, slot.tier) if there else lineage.pin
+        return self._begin(Lineage(chain, lineage.hard, pin))
 
     def _pin(self, driver: int | str | Driver | None) -> Pin | None:
         if driver is None:

@@ -63,6 +63,7 @@ OWN_FLAGS: Final = CRYPTO_F_BATCH | CRYPTO_F_CBIFSYNC | CRYPTO_F_DONE | CRYPTO_F
 
 Done = Callable[[Cryptop], None]
 
+
 class Strayed(Protocol):
     """Counts an error that is no driver's: `Dispatcher.strayed`."""
 

@@ -56,7 +56,7 @@ ORDER = (
     "control",
     # What programs hold; the framework makes them.
     "_client.subject _client.deadline _client.opening _client.keyops",
-    "_client.session",
+    "_client.streams _client.session",
     "_core.framework _core.default",
     # Faces.
     "__init__",
