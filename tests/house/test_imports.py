@@ -58,7 +58,7 @@ ORDER = (
     "_client.subject _client.deadline _client.opening _client.keyops _client.clock",
     "_client.written _client.calls _client.asking",
     "_client.whole _client.futures _client.many",
-    "_client.session",
+    "_client.streams _client.session",
     "_core.framework _core.default",
     # Faces.
     "__init__",
