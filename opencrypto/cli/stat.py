@@ -72,7 +72,7 @@ def stat(
     if wait is None and count is not None:
         wait = 1.0
     wanted = 1 if wait is None else count
-    with live.connect(pid, socket) as client:
+    with live.watching(), live.connect(pid, socket) as client:
         started = client.hello()["started"]
         old = None
         printer = show.as_line if as_json else Printer(plain=plain)
