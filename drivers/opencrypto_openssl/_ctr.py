@@ -10,8 +10,9 @@ from typing import Any, Final
 from cryptography.hazmat.primitives.ciphers import Cipher, modes
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 
+from opencrypto import Cryptoini
 from opencrypto.chain import BytesLike, Segments, TransformFactory
-from opencrypto.constants import CRYPTO_AES_CTR
+from opencrypto.constants import CRYPTO_AES_CTR, CRYPTO_AES_ICM
 from opencrypto.xform import FACTS
 
 KEPT: Final = 8
@@ -19,18 +20,25 @@ KEPT: Final = 8
 
 
 class Ctr:
-    """AES-CTR as RFC 3686 has it: nonce, IV, and a counter of 32 bits that begins with 1."""
+    """
+    AES-CTR, all 16 bytes of whose counter block count, big-endian.
 
-    __slots__ = ("_algorithm", "_contexts", "_salt")
+    Args:
+        key: The key without its salt.
+        salt: What stands before a request's IV in the counter block.
+        first: What stands behind it.
+    """
 
-    def __init__(self, key: BytesLike) -> None:
-        salt = FACTS[CRYPTO_AES_CTR].salt
-        self._algorithm: AES | None = AES(memoryview(key)[:-salt])
-        self._salt = bytes(key[-salt:])
+    __slots__ = ("_algorithm", "_contexts", "_first", "_salt")
+
+    def __init__(self, key: BytesLike, salt: bytes = b"", first: bytes = b"") -> None:
+        self._algorithm: AES | None = AES(memoryview(key))
+        self._salt = salt
+        self._first = first
         self._contexts: list[Any] = []
 
     def _take(self, iv: BytesLike) -> Any:
-        nonce = b"".join((self._salt, iv, b"\0\0\0\1"))
+        nonce = b"".join((self._salt, iv, self._first))
         try:
             context = self._contexts.pop()
         except IndexError:
@@ -57,6 +65,13 @@ class Ctr:
         self._contexts.clear()
 
 
+def _rfc3686(cri: Cryptoini) -> Ctr:
+    """Nonce, IV, and a counter of 32 bits that begins with 1."""
+    key, salt = memoryview(cri.key or b""), FACTS[CRYPTO_AES_CTR].salt
+    return Ctr(key[:-salt], bytes(key[-salt:]), b"\0\0\0\1")
+
+
 FACTORIES: Final[Mapping[int, TransformFactory]] = {
-    CRYPTO_AES_CTR: lambda cri: Ctr(cri.key or b""),
+    CRYPTO_AES_CTR: _rfc3686,
+    CRYPTO_AES_ICM: lambda cri: Ctr(cri.key or b""),
 }

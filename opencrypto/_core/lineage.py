@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from typing import Any, Final, Generic, NamedTuple, Protocol, Self, TypeVar
 
+from opencrypto._measure.tally import Tally
 from opencrypto._rules.chain import Chain
 from opencrypto._state import SessionEvent, SessionState
 
@@ -74,11 +75,13 @@ class Lineage(Generic[S]):
         avoid: The driver that handed it back last, until it has moved.
         stranded: Whether it was said that nobody takes it over, since it last moved.
         ended: Whether it was freed, and its last request is done.
+        opened: Where the consumer opened it, if that is noted (`_measure.callers`).
+        tally: What was asked of it while sessions are watched; None if nothing was.
     """
 
     __slots__ = (
-        "avoid", "born", "chain", "ended", "first", "former", "hard", "is_part", "newest", "pin",
-        "stand_in", "stranded",
+        "avoid", "born", "chain", "ended", "first", "former", "hard", "is_part", "newest",
+        "opened", "pin", "stand_in", "stranded", "tally",
     )  # fmt: skip
 
     def __init__(
@@ -96,6 +99,8 @@ class Lineage(Generic[S]):
         self.avoid: Place | None = None
         self.stranded = False
         self.ended = False
+        self.opened: tuple[str, ...] = ()
+        self.tally: Tally | None = None
 
     def admits(self, slot: Place) -> bool:
         """Tell whether the session may be on a driver at all, whatever that can do."""
@@ -117,7 +122,7 @@ class Lineage(Generic[S]):
         if self.newest is not old or old.state is not SessionState.ORPHANED:
             return False
         old.state = SessionState.MIGRATED
-        stand_in.slot = new.slot  # whose counts have what comes under former SIDs
+        stand_in.slot = new.slot  # where it leads
         self.stand_in = stand_in
         self.avoid = None
         self.stranded = False

@@ -19,6 +19,7 @@ from opencrypto._core.lineage import Lineage, Pin
 from opencrypto._core.plugins import Observers
 from opencrypto._core.sessions import Sessions
 from opencrypto._core.slots import Call, Session, Slot, check_lid
+from opencrypto._measure.callers import Callers
 from opencrypto._request.sid import pack_sid, sid_text
 from opencrypto._request.symmetric import Cryptoini, Cryptop
 from opencrypto._rules.chain import Chain, as_inis
@@ -50,7 +51,9 @@ class Opening:
         done: Callable[[Cryptop], None],
         compose: Compose,
         errands: Errands,
+        callers: Callers | None = None,
     ) -> None:
+        self._callers = callers  # which note where sessions are opened, if somebody wants that
         self._sessions = sessions
         self._drivers = drivers
         self._bugs = bugs
@@ -91,12 +94,14 @@ class Opening:
 
     def _begin(self, lineage: Lineage[Session]) -> Session:
         try:
+            if self._callers is not None:
+                lineage.opened = self._callers.now()
             session = self.place(lineage)
         except BaseException:
             lineage.chain.abandon()
             raise
         try:
-            self._sessions.created.add()
+            self._sessions.created.add(session.kind)
             self._observers.newsession(session.sid, session.slot.name)
         except BaseException:  # of a signal handler: the consumer will not hear of it
             self._sessions.later(self._sessions.discard, session)

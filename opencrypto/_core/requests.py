@@ -148,7 +148,7 @@ class Dispatcher:
             inflight.add(crp)
             straight = session.straight and slot.straight
             if not straight:
-                straight = self.watcher.stamp_dispatched(crp, session)
+                straight = self.watcher.sees_off(crp, session)
                 if not straight:
                     crp.state = IDLE
                     inflight.discard(crp)
@@ -215,15 +215,15 @@ class Dispatcher:
         counts.sizes[kind + (size - 1).bit_length()] += 1
         counts.bytes += size
 
-    def strayed(self, crp: Cryptop, kind: int | None) -> None:
+    def strayed(self, crp: Cryptop, kind: int, *, known: bool) -> None:
         """
-        Count an error that is no driver's, and the request of that kind if it came to none.
+        Count an error that is no driver's, and the request if it is not `known` yet.
 
         A virtual session has no driver of its own: what its parts' drivers get they count.
         """
-        if kind is not None:
+        if not known:
             self._count_stray(crp, kind)
-        self._local.counts.errs += 1
+        self._local.counts.failed(kind, crp.etype, crp.error)
 
     def _detour(self, crp: Cryptop, session: Session, kind: int, size: int) -> None:
         """Queue a request, or tell it that its session has moved or gone."""
@@ -244,7 +244,7 @@ class Dispatcher:
             crp.holder = session
             crp.since = monotonic()
             session.inflight.add(crp)
-            self.watcher.stamp_dispatched(crp, session)
+            self.watcher.sees_queued(crp)
             with slot.lock:
                 # One step, with nothing called but the last: it is queued altogether, or not.
                 if session.state is LIVE and slot.state is ACTIVE:
@@ -257,13 +257,16 @@ class Dispatcher:
                     queued = True
                     items.append(crp)
             if queued:
+                self.watcher.tally(crp, session)
                 if due:
                     self.lane.see_to(slot)
                 return
-            counts.sizes[kind] += 1
-            counts.bytes += size
+            # It met a session that has moved, or whose driver has gone: that is no driver's.
+            strays = self._local.counts
+            strays.sizes[kind] += 1
+            strays.bytes += size
             turned_away = True
-            self._turn_away(crp, session)
+            self._turn_away(crp, session, self._say_where_to)
         except BaseException:  # of a signal handler
             if queued:
                 self.lane.surely_see_to(slot)
@@ -273,13 +276,13 @@ class Dispatcher:
         finally:
             counts.depth = depth
 
-    def _turn_away(self, crp: Cryptop, session: Session) -> None:
+    def _turn_away(self, crp: Cryptop, session: Session, say: Say | None = None) -> None:
         """Complete a request that its session's driver will not see."""
         if self._sessions.may_wait():
-            self._end(crp, session)
+            self._end(crp, session, say)
         else:
             # Whoever moves the session may wait for what this thread is in the midst of.
-            self._errands.add((self._turn_away, (crp, session)))
+            self._errands.add((self._turn_away, (crp, session, say)))
             self._errands.hurry()
 
     def _give_up(self, crp: Cryptop, session: Session) -> None:
@@ -367,16 +370,24 @@ class Dispatcher:
     def _say_why(self, crp: Cryptop, session: Session | None) -> None:
         """Set what a request ends with that no driver answers."""
         if session is None:
-            self._local.counts.errs += 1
             _, reason = _length(crp.ilen)
             if reason:
                 crp.fail(errno.EINVAL, reason)
             else:
                 hint = "open one with newsession()"
                 crp.fail(errno.ENOENT, f"no session {sid_text(crp.sid)}; {hint}")
+            self.strayed(crp, 0, known=True)
             return
         self._leave(crp, session)
         self._moving.redirect(crp, session)
+        self._count_unanswered(crp, session)
+
+    def _say_where_to(self, crp: Cryptop, session: Session | None) -> None:
+        """Set what a request ends with that came to a session which has moved or gone."""
+        assert session is not None
+        self._leave(crp, session)
+        self._moving.redirect(crp, session)
+        self.strayed(crp, session.kind, known=True)
 
     def _abandon(self, crp: Cryptop, session: Session | None) -> None:
         """Say of a request that its driver may have worked on it, and may still do."""
@@ -387,13 +398,17 @@ class Dispatcher:
             f"driver {session.slot.name} left without an answer; the buffer may have changed, and "
             "may still",
         )
+        self._count_unanswered(crp, session)
+
+    def _count_unanswered(self, crp: Cryptop, session: Session) -> None:
+        """Count the error of a request that a driver has had, or has had waiting."""
+        if session.slot.is_driver:
+            session.slot.local.counts.failed(session.kind, crp.etype, crp.error)
+        else:
+            self.strayed(crp, session.kind, known=False)
 
     def _leave(self, crp: Cryptop, session: Session) -> None:
-        """Count a request that no driver answers, and see to the session that it leaves."""
-        if session.slot.is_driver:
-            session.slot.local.counts.errs += 1
-        else:
-            self.strayed(crp, session.kind)
+        """See to the session that a request leaves which no driver answers."""
         crp.stamps = None
         if session.state is LIVE:
             # Its driver leaves, and orphan_all has not come to it yet. Waiting for that would have
@@ -582,7 +597,7 @@ class Dispatcher:
             raise
         try:
             if crp.etype:
-                session.slot.local.counts.errs += 1
+                session.slot.local.counts.failed(session.kind, crp.etype, crp.error)
                 if crp.etype in HANDED_BACK:
                     if not self._sessions.may_wait():
                         self._put_off(self._finish, crp, session)

@@ -16,7 +16,7 @@ from opencrypto._core.bugs import DriverBugs
 from opencrypto._core.driver_table import DriverTable
 from opencrypto._core.errands import Errands
 from opencrypto._core.slots import Call, Session, Slot
-from opencrypto._measure.counters import ChainNumbers, LockedCount
+from opencrypto._measure.counters import ChainNumbers, LockedCounts
 from opencrypto._request.sid import sid_text
 from opencrypto._request.symmetric import Cryptop
 from opencrypto._state import SessionEvent, SessionState
@@ -50,8 +50,8 @@ class Sessions:
         self.closed = False
         self.watched = False
         self.chain_numbers = ChainNumbers()
-        self.created = LockedCount()
-        self.freed = LockedCount()
+        self.created = LockedCounts()
+        self.freed = LockedCounts()
         self._drivers = drivers
         self._bugs = bugs
         self._errands = errands
@@ -105,6 +105,11 @@ class Sessions:
                 with slot.lock:
                     for session in sessions[start : start + REFRESHED]:
                         session.refresh(watched=self.watched)
+
+    def active(self) -> dict[int, int]:
+        """Return how many sessions consumers have open, by the row of their chain."""
+        freed = self.freed.rows()  # first: so none is freed that was not opened
+        return {row: count - freed.get(row, 0) for row, count in self.created.rows().items()}
 
     # Freeing.
 
@@ -195,7 +200,7 @@ class Sessions:
             session.chain.abandon()
         if session.may(SessionEvent.DRAINED) and whole:
             if not lineage.is_part:
-                self.freed.add()
+                self.freed.add(session.kind)
             lineage.let_go()
 
     def tell_driver(self, slot: Slot, sid: int) -> None:

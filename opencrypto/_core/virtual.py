@@ -25,7 +25,8 @@ from __future__ import annotations
 import errno
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final
+from functools import partial
+from typing import Final, Protocol
 
 from opencrypto._core import selection as _select
 from opencrypto._core.lineage import Lineage
@@ -59,8 +60,12 @@ MAX_RETRIES: Final = 8
 
 OWN_FLAGS: Final = CRYPTO_F_BATCH | CRYPTO_F_CBIFSYNC | CRYPTO_F_DONE | CRYPTO_F_ONRETQ
 
-Strayed = Callable[[Cryptop, int | None], None]
-"""Counts an error that is no driver's: `Dispatcher.strayed`."""
+
+class Strayed(Protocol):
+    """Counts an error that is no driver's: `Dispatcher.strayed`."""
+
+    def __call__(self, crp: Cryptop, kind: int, *, known: bool) -> None:
+        """Count it, and the request if it came to no driver."""
 
 
 class Part:
@@ -239,14 +244,15 @@ class Virtual:
             if loan is not None:
                 Borrowed(crp, loan)  # its drivers' own copies would be made at different times
             stages = _stages(plan, chain, owners)
-            Pipeline(crp, chain, plan, stages, self._dispatch, self._done, self._strayed).advance()
+            strayed = partial(self._strayed, kind=kind, known=True)
+            Pipeline(crp, chain, plan, stages, self._dispatch, self._done, strayed).advance()
             return 0
 
         return process
 
     def _turn_back(self, crp: Cryptop, kind: int) -> None:
         """End a request before any part has got something of it."""
-        self._strayed(crp, kind)
+        self._strayed(crp, kind, known=False)
         self._done(crp)
 
     def _all_live(self, parts: Sequence[Part]) -> bool:
@@ -337,7 +343,7 @@ class Pipeline:
         stages: Sequence[Stage],
         dispatch: Callable[[Cryptop], None],
         done: Callable[[Cryptop], None],
-        strayed: Strayed,
+        strayed: Callable[[Cryptop], None],
     ) -> None:
         self._crp = crp
         self._chain = chain
@@ -366,7 +372,7 @@ class Pipeline:
             stage.settle(crp, self._plan)
         except CryptoError as error:
             self._fail(error.errno or errno.EINVAL, error.strerror or "")
-            self._strayed(crp, None)  # the request is known: a length changed in a stage before
+            self._strayed(crp)  # the request is known: a length changed in a stage before
             self._end()
             return
         sub = Cryptop(

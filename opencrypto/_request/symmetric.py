@@ -11,6 +11,8 @@ import errno
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Protocol, Self
 
+from opencrypto._facts import FACTS
+from opencrypto._names import Named, algorithm
 from opencrypto._request.bsdnames import CryptodescNames, CryptoiniNames, CryptopNames
 from opencrypto._request.buffer import BytesLike, flat
 from opencrypto._request.sid import LID, hid_of
@@ -23,8 +25,6 @@ DECOMPRESSED_LIMIT: Final = 64 << 20
 
 def alg_name(alg: int) -> str:
     """Name an algorithm number for people, whether or not it is known."""
-    from opencrypto.xform import FACTS
-
     return FACTS[alg].name if alg in FACTS else f"algorithm {alg!r}"
 
 
@@ -79,6 +79,13 @@ def _key_bits(key: BytesLike | KeySerial) -> int:
         return 0
 
 
+def _mac_bytes(named: Named, asked: int) -> int:
+    """Return how many bytes of MAC a session by name has; one may ask for fewer than it says."""
+    if named.mlen and asked > named.mlen:
+        raise UsageError(f"{named.name} has a MAC of {named.mlen} bytes, and mlen asks for {asked}")
+    return asked or named.mlen
+
+
 class FreshIvs(Protocol):
     """Where the fresh IVs of one algorithm of one session come from."""
 
@@ -91,21 +98,27 @@ class Cryptoini(CryptoiniNames):
     The parameters of one algorithm of a session (``struct cryptoini``).
 
     Args:
-        alg: The algorithm, one of ``CRYPTO_*``.
+        alg: The algorithm, one of ``CRYPTO_*``; or the name of one algorithm or one authenticated
+            cipher (see `opencrypto.xform.named`), of which a session makes both halves; or what
+            `opencrypto.xform.algorithm` makes of a name. The attribute is the number.
         key: The key; counter modes and GCM have their nonce or salt at its end (RFC 3686, 4106).
             Or a `KeySerial`.
         klen: The key's length in **bits**; taken from `key` if not given.
         rnd: Rounds; 0, since no algorithm here has a choice of them.
         iv: The IV of a request, when its descriptor says ``CRD_F_IV_EXPLICIT``.
-        mlen: How many **bytes** of MAC to inject or verify; 0 for the algorithm's usual length.
+        mlen: How many **bytes** of MAC to inject or verify; 0 for what the name says, and for a
+            number the algorithm's usual length.
         limit: How many **bytes** one request may decompress to; 0 for `DECOMPRESSED_LIMIT`.
+
+    Raises:
+        UsageError: nothing is called so, or the key or `mlen` is not as long as the name says.
     """
 
-    __slots__ = ("_next", "alg", "iv", "ivs", "key", "klen", "limit", "mlen", "rnd")
+    __slots__ = ("_next", "alg", "iv", "ivs", "key", "klen", "limit", "mlen", "named", "rnd")
 
     def __init__(
         self,
-        alg: int = 0,
+        alg: int | str | Named = 0,
         key: BytesLike | KeySerial | None = None,
         klen: int = 0,
         rnd: int = 0,
@@ -113,6 +126,10 @@ class Cryptoini(CryptoiniNames):
         mlen: int = 0,
         limit: int = 0,
     ) -> None:
+        self.named: Named | None = None
+        if isinstance(alg, str | Named):
+            self.named = algorithm(alg) if isinstance(alg, str) else alg
+            alg, mlen = int(self.named.alg), _mac_bytes(self.named, mlen)
         self.alg = alg
         # Drivers that take no serial numbers, nearly all, are never given one.
         self.key: BytesLike | None = key  # type: ignore[assignment]  # as if there were none
@@ -123,11 +140,13 @@ class Cryptoini(CryptoiniNames):
         self.limit = limit
         self._next: Cryptoini | None = None
         self.ivs: FreshIvs | None = None  # of a session's own parameters
+        if self.named is not None and self.klen:
+            self.named.check_key(self.klen // 8)
 
     def reset(self) -> None:
         """Set every field to its zero."""
         self.alg = self.klen = self.rnd = self.mlen = self.limit = 0
-        self.key = self.iv = self._next = self.ivs = None
+        self.key = self.iv = self._next = self.ivs = self.named = None
 
     def copy(self) -> Cryptoini:
         """
@@ -139,6 +158,7 @@ class Cryptoini(CryptoiniNames):
         iv = bytes(self.iv) if isinstance(self.iv, BytesLike) else self.iv
         made = Cryptoini(self.alg, self.key, self.klen, self.rnd, iv, self.mlen, self.limit)
         made.klen = self.klen
+        made.named = self.named
         made._next = self._next
         return made
 

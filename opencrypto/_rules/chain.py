@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
+from opencrypto._names import Named
 from opencrypto._request.buffer import flat
 from opencrypto._request.symmetric import Cryptoini, KeySerial, alg_name
 from opencrypto._rules.iv import IvSource
@@ -45,8 +46,9 @@ class Chain:
         self.facts: tuple[Facts, ...] = ()
         try:
             for cri in inis:
-                self.inis += (_own(cri, weak_keys=self.profile.weak_keys) if copy else cri,)
-                self.facts += (FACTS[self.inis[-1].alg],)
+                for part in _halves(cri):
+                    self.inis += (_own(part, weak_keys=self.profile.weak_keys) if copy else part,)
+                    self.facts += (FACTS[self.inis[-1].alg],)
             _join_aead(self.inis, self.facts)
             if self.profile.iv_prefix and not any(facts.counter_iv for facts in self.facts):
                 raise UsageError("iv_prefix is for IVs that count, and the session makes none")
@@ -72,7 +74,9 @@ class Chain:
         for cri, facts, ivlen in zip(self.inis, self.facts, self.ivlens, strict=True):
             if ivlen and cri.ivs is None:
                 prefix = self.profile.iv_prefix if facts.counter_iv else b""
-                cri.ivs = IvSource(ivlen, counter=facts.counter_iv, prefix=prefix)
+                cri.ivs = IvSource(
+                    ivlen, counter=facts.counter_iv, prefix=prefix, counts=facts.counts
+                )
 
     @classmethod
     def of_session(cls, inis: Iterable[Cryptoini]) -> Chain:
@@ -201,6 +205,22 @@ def as_inis(ini: Cryptoini | Iterable[Cryptoini]) -> list[Cryptoini]:
     return inis
 
 
+def _halves(cri: Cryptoini) -> tuple[Cryptoini, ...]:
+    """Make both halves of an authenticated cipher that is given by its name, once."""
+    named = _name_of(cri)
+    if named is None or not named.joined:
+        return (cri,)
+    length = _key_length(cri, FACTS[cri.alg])
+    cipher, half = cri.copy(), Cryptoini(named.half(length), cri.key, cri.klen, mlen=cri.mlen)
+    cipher.mlen, cipher.named = 0, None
+    return cipher, half
+
+
+def _name_of(cri: Cryptoini) -> Named | None:
+    """Return what the parameters were called, unless another algorithm was put in since."""
+    return cri.named if cri.named is not None and cri.named.alg == cri.alg else None
+
+
 def _own(cri: Cryptoini, *, weak_keys: bool) -> Cryptoini:
     facts = FACTS.get(cri.alg)
     if facts is None:
@@ -208,6 +228,9 @@ def _own(cri: Cryptoini, *, weak_keys: bool) -> Cryptoini:
     if any(isinstance(each, bool) for each in (cri.alg, cri.klen, cri.mlen, cri.limit, cri.rnd)):
         raise UsageError(f"{facts.name}: True and False are no numbers here; leave out what is 0")
     length = _key_length(cri, facts)
+    named = _name_of(cri)
+    if named is not None:
+        named.check_key(length)
     if not facts.key_ok(length):
         raise UsageError(f"{facts.name} takes a key of {facts.keys_text()} bytes, not {length}")
     if cri.mlen and (not facts.authenticates or cri.mlen not in facts.macs):

@@ -54,7 +54,7 @@ IV_UNUSED: Final = "the descriptor has an iv and not CRD_F_IV_EXPLICIT; set it, 
 
 IV_RULE: Final = """
 iv = crd.ini.iv
-if flags | CRD_F_ENCRYPT != USUAL or type(iv) is not bytes or len(iv) != ivlen:
+if flags != SEALS and flags != OPENS or type(iv) is not bytes or len(iv) != ivlen:
     # Else, as mostly, it is given and all is well.
     if flags & STRANGE:
         refuse(name, "its descriptor has flags that mean nothing there")
@@ -105,8 +105,8 @@ IV_NAMES: Final = {
     "IV_UNUSED": IV_UNUSED,
     "IV_WAYS": tuple(map(iv_way, range(_DECIDING + 1))),
     "STRANGE": ~_DECIDING,
-    "USUAL": _DECIDING,
-    "CRD_F_ENCRYPT": CRD_F_ENCRYPT,
+    "SEALS": CRD_F_ENCRYPT | CRD_F_IV_PRESENT | CRD_F_IV_EXPLICIT,
+    "OPENS": CRD_F_IV_PRESENT | CRD_F_IV_EXPLICIT,
     "refuse": _refuse,
 }
 """What the two texts name."""
@@ -195,11 +195,15 @@ class IvSource:
         counter: Whether it counts.
         prefix: The first of the bytes that count, which then stay as they are: for sessions that
             share a key and tell their IVs apart so. Of a counter alone.
+        counts: How many of its last **bytes** the cipher itself counts blocks with. They are zeros
+            here, so that messages of fewer than 256**`counts` blocks do not run into each other.
     """
 
-    __slots__ = ("_fixed", "_length", "_run", "_space")
+    __slots__ = ("_fixed", "_length", "_run", "_space", "_tail")
 
-    def __init__(self, length: int, *, counter: bool, prefix: bytes = b"") -> None:
+    def __init__(self, length: int, *, counter: bool, prefix: bytes = b"", counts: int = 0) -> None:
+        self._tail = bytes(counts)
+        length -= counts
         self._length = length
         self._fixed = prefix
         self._space = 1 << 8 * (min(length, COUNTED) - len(prefix)) if counter else 0
@@ -232,7 +236,7 @@ class IvSource:
             raise LimitError(
                 "the session has used every IV of its iv_prefix; open one with another prefix"
             )
-        return prefix + ((start + number) % self._space).to_bytes(counted)
+        return prefix + ((start + number) % self._space).to_bytes(counted) + self._tail
 
     def _restart(self) -> _Run:
         # Threads of the child may come here at once: each then begins at random, which is as well.

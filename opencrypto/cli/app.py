@@ -37,6 +37,9 @@ COMMANDS: Final = {
         "Watch a live framework: drivers with rate, in flight, latency, errors; and its sessions."
     ),
     "esp": "IPsec ESP (RFC 4303) on packet captures, by the associations of a file.",
+    "speed": (
+        "Measure the drivers: which is how fast with which algorithm, by the size of the messages."
+    ),
     "trace": "Record what a live process asks of its drivers, and play it to others.",
 }
 """

@@ -104,12 +104,18 @@ def table(
 
     made = Table(show_edge=False, pad_edge=False)
     for n, name in enumerate(columns):
-        numbers = bool(rows) and all(isinstance(row[n], int | float) for row in rows)
+        numbers = _numbers([row[n] for row in rows])
         made.add_column(name, justify="right" if numbers else "left", overflow="fold")
     for row in rows:
         # Text: a name in square brackets is a name, not a style.
         made.add_row(*(_grouped(value) for value in row))
     Console(highlight=False, markup=False, stderr=err).print(made)
+
+
+def _numbers(column: Sequence[object]) -> bool:
+    """Tell whether a column has numbers, and nothing else but a dash where there is none."""
+    present = [value for value in column if value != "-"]
+    return bool(present) and all(isinstance(value, int | float) for value in present)
 
 
 def tabbed(row: Iterable[object], *, err: bool = False) -> None:

@@ -22,12 +22,14 @@ ORDER = (
     "exceptions",
     "files",
     "options",
-    "xform",
+    "_facts _names",
     "_state",
     "_threads",
     # What is asked for: data alone.
     "_request.bsdnames",
     "_request.sid _request.buffer _request.symmetric _request.key _request.keycall",
+    # The face of facts and names, which makes parameters of a name.
+    "xform",
     # What a chain allows. Pure.
     "_rules.template _rules.seconds _rules.profile _rules.messages",
     "_rules.iv",
@@ -38,17 +40,18 @@ ORDER = (
     "driver _later _carrying chain transforms",
     "hookspecs selftest",
     # What is counted while requests go by, and the tree it is read from.
-    "_measure.histogram _measure.timing _measure.counters _measure.trace _measure.watcher",
+    "_measure.histogram _measure.timing _measure.failures _measure.counters",
+    "_measure.tally _measure.callers _measure.trace _measure.watcher",
     "sysctl",
     # The running framework.
     "_core.errands _core.bugs _core.origins _core.plugins _core.selection _core.queues",
     "_core.guard _core.returns _core.pool",
-    "_core.lineage",
+    "_core.lineage _core.listing",
     "_core.depth _core.slots _core.lasting _core.departed _core.driver_table _core.lane",
     "_core.sessions _core.rngs",
     "_core.opening _core.moving",
     "_core.requests _core.key_requests _core.virtual _core.short",
-    "_core.attach _core.views _core.tree _core.wires",
+    "_core.attach _core.views _core.census _core.errors_by_name _core.tree _core.wires",
     # The control socket is a part of the framework it speaks for, loaded when it is wanted.
     "control",
     # What programs hold; the framework makes them.
@@ -69,7 +72,8 @@ WINGS = ("_request", "_rules", "_measure", "_core", "_client")
 
 # Rules and data without threads, locks included: whoever calls them holds what must be held.
 WITHOUT_THREADS = {
-    "constants", "exceptions", "xform", "_state", "_core.selection", "_core.queues",
+    "constants", "exceptions", "_facts", "_names", "xform", "_state", "_core.selection",
+    "_core.queues",
 }  # fmt: skip
 
 # Each is there for one room only, so that importing the framework stays quick and can be done
@@ -78,6 +82,7 @@ ONLY_IN = {
     "typer": {"cli"},
     "rich": {"cli"},
     "dpkt": set[str](),
+    "matplotlib": {"cli"},
     "prometheus_client": {"metrics"},
     "opentelemetry": {"telemetry"},
     "pytest": {"testing"},
@@ -214,11 +219,14 @@ def test_the_framework_knows_no_driver_and_no_consumer(room: str) -> None:
 
 
 def test_the_control_socket_imports_nothing_that_runs() -> None:
-    """The framework loads it late, and hands itself over; the type of a listing is known."""
+    """The framework loads it late, and hands itself over; the types of listings are known."""
     wrong = [
         str(found)
         for found in framework_imports("control")
-        if any(target.startswith("_core.") for target in rooms_imported(found) - {"_core.views"})
+        if any(
+            target.startswith("_core.")
+            for target in rooms_imported(found) - {"_core.views", "_core.listing"}
+        )
     ]
     assert not wrong, "\n".join(wrong)
 

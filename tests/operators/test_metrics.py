@@ -13,7 +13,7 @@ import threading
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from opencrypto import (
     Framework,
 )
 from opencrypto.driver import Process
+from opencrypto_swcrypto._driver import SwcryptoDriver
 from tests.operators.load import Hardware, Instant, Load
 from tests.support import require_module, require_tool
 
@@ -92,7 +93,7 @@ def test_values_are_those_of_the_tree() -> None:
         assert sample("driver_latency_seconds_count", driver="hw") == load.ops
         assert sample("request_done_seconds_bucket", le="+Inf") == load.ops
         assert 0 < sample("request_done_seconds_sum") < 3600
-        assert sample("sessions") == 0
+        assert sample("sessions", chain="") == sample("sessions", chain="NULL_CBC") == 0
         assert sample("driver_info", driver="sw", **{"class": "software"}) == 1
 
 
@@ -205,7 +206,9 @@ def test_buckets_begin_at_a_microsecond() -> None:
 class Server:
     """A Prometheus server with a folder and a port of its own."""
 
-    def __init__(self, folder: Path, target: int, interval: str = "200ms") -> None:
+    def __init__(
+        self, folder: Path, target: int, interval: str = "200ms", before: Sequence[str] = ()
+    ) -> None:
         config = folder / "prometheus.yml"
         config.write_text(
             f"global: {{scrape_interval: {interval}, scrape_timeout: {interval}}}\n"
@@ -217,6 +220,7 @@ class Server:
             self.port: int = probe.getsockname()[1]
         self._process = subprocess.Popen(
             [
+                *before,
                 require_tool("prometheus", "prometheus"),
                 f"--config.file={config}",
                 f"--storage.tsdb.path={folder / 'data'}",
@@ -225,7 +229,9 @@ class Server:
             ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
+        self.pid = self._process.pid
 
     def query(self, expression: str) -> list[dict[str, Any]]:
         """Ask it."""
@@ -291,18 +297,64 @@ def test_a_real_prometheus_scrapes_it(scraped: tuple[Framework, Server]) -> None
     assert int(float(total[0]["value"][1])) == load.ops
 
 
+class Trouble(threading.Thread):
+    """Requests that fail, and sessions whose driver leaves, over and over: a context manager."""
+
+    def __init__(self, framework: Framework) -> None:
+        super().__init__(name="trouble")
+        self._framework = framework
+        self._told = threading.Event()
+
+    def run(self) -> None:
+        """Make trouble."""
+        framework = self._framework
+        while not self._told.wait(0.05):
+            framework.attach(Hardware("guest"))
+            sid = framework.newsession(Cryptoini(CRYPTO_NULL_CBC))  # it has the fewest sessions
+            framework.detach("guest", timeout=1)
+            framework.dispatch(Cryptop(sid, flags=CRYPTO_F_CBIMM, callback=lambda crp: None))
+            framework.freesession(sid)
+
+    def __enter__(self) -> Trouble:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._told.set()
+        self.join()
+
+
 @pytest.mark.slow
 def test_every_query_of_the_dashboard_is_understood(scraped: tuple[Framework, Server]) -> None:
-    """Each panel's expression is one that Prometheus takes, on metrics that there are."""
+    """Each panel's expressions have an answer, which is no wall of lines at zero."""
     framework, server = scraped
     board = json.loads((ROOT / "docs" / "grafana-dashboard.json").read_text())
-    with Load(framework, threads=2, pause=0.001):
+    framework.attach(SwcryptoDriver())
+    with Load(framework, threads=2, pause=0.001), Trouble(framework):
         server.wait_for("sum(rate(opencrypto_requests_total[5s])) > 0")
         for panel in board["panels"]:
+            lines = []
             for target in panel.get("targets", ()):
                 expression = target["expr"].replace("$__rate_interval", "5s")
                 expression = expression.replace('instance=~"$instance"', 'instance=~".*"')
-                server.wait_for(expression)
+                lines += server.wait_for(expression)
+            still = [line for line in lines if not float(line["value"][1])]
+            assert len(still) < 12, panel["title"]
+    assert len(server.query("opencrypto_algorithm_requests_total")) > 40
+
+
+def test_the_dashboard_shows_what_an_operator_asks_for_first() -> None:
+    board = json.loads((ROOT / "docs" / "grafana-dashboard.json").read_text())
+    asked = " ".join(t["expr"] for panel in board["panels"] for t in panel["targets"])
+    for name in (
+        "driver_blocked_seconds", "oldest_request_in_flight_seconds", "selftest_failed",
+        "sessions_migrated_total", "session_oldest", "request_errors_total",
+    ):  # fmt: skip
+        assert f"opencrypto_{name}" in asked
+    assert re.search(r"sum by \([^)]*errno", asked)
+    places = [tuple(panel["gridPos"].values()) for panel in board["panels"]]
+    assert len({place[:2] for place in places}) == len(places)
+    assert len({panel["id"] for panel in board["panels"]}) == len(places)
 
 
 Points = dict[tuple[str, frozenset[tuple[str, str]]], float]
