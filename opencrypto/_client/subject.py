@@ -34,6 +34,12 @@ class Subject(Protocol):
     def short_way(self, sid: int) -> ShortWay | None:
         """Return how whole messages of a session reach its driver without a request."""
 
+    def streamsession(self, sid: int) -> int:
+        """Open a session for a message in pieces, with the keys of another, and return its SID."""
+
+    def copystream(self, sid: int) -> int:
+        """Copy such a message, as far as it has come, into a session of its own."""
+
     def freesession(self, sid: int) -> None:
         """Free a session."""
 
@@ -43,7 +49,7 @@ class Subject(Protocol):
     def driver_of(self, sid: int) -> tuple[str, ...]:
         """Name who serves a session."""
 
-    def holders_of(self, crp: Cryptop) -> tuple[str, ...]:
+    def holders_of(self, request: Cryptop) -> tuple[str, ...]:
         """Name who has a request now."""
 
     @property

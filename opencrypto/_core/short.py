@@ -129,7 +129,7 @@ class ShortWay:
         counts = local.counts
         counts.bytes += sum(lengths) + extra * len(lengths)
         for length in set(lengths):
-            counts.sizes[kind + (length + extra - 1).bit_length()] += lengths.count(length)
+            counts.add_requests(kind + (length + extra - 1).bit_length(), lengths.count(length))
 
 
 def short_way(session: Session, dispatcher: Dispatcher) -> ShortWay | None:
@@ -155,8 +155,11 @@ counts.depth = depth + 1
 try:
     enter(crp)
     if session.straight and slot.straight:
-        counts.sizes[kind + (size - 1).bit_length()] += 1
-        counts.bytes += size
+        try:
+            counts.sizes[kind + (size - 1).bit_length()] += 1
+            counts.bytes += size
+        except IndexError:  # the first of its kind in this thread
+            counts.count(kind + (size - 1).bit_length(), size)
         # here: work
     else:
         answer = NOT_TAKEN
