@@ -37,4 +37,4 @@ class Messages(NamedTuple):
     open: Callable[[bytes, Bytes, Bytes], bytes | None] | None = None
     open_into: Callable[[bytes, Bytes, Bytes, memoryview], object] | None = None
     mac: Callable[[Bytes], bytes] | None = None
-    longest: int = 1 << 30
+    longest: int = (1 << 30) - 1
