@@ -509,6 +509,26 @@ class Framework(KeyOperations):
             timeout=timeout,
         )
 
+    def clonesession(self, sid: int) -> int:
+        """
+        Open another session like one that is there: with its keys, its class of drivers, its pin.
+
+        The two take their fresh IVs from the same sequences, so that none comes twice.
+
+        Args:
+            sid: Its SID, or one that it had before it moved.
+
+        Returns:
+            The SID of the new one, never 0.
+
+        Raises:
+            UnknownSession: there is none with this SID.
+            NoDriverError: no driver takes another one.
+            UsageError: the framework is closed.
+        """
+        self._check_open()
+        return self._opening.open_like(self._sessions.find(sid).latest()).sid
+
     def streamsession(self, sid: int) -> int:
         """
         Open a session for a message in pieces, with the keys of one that is there.

@@ -73,15 +73,30 @@ class Opening:
         if isinstance(hard, bool) or not isinstance(hard, int):
             raise UsageError(f"hard is a number, > 0 for hardware only, not {hard!r}")
         chain = Chain(as_inis(ini), profile=profile)
+        return self._begin(Lineage(chain, hard, self._pin(driver)))
+
+    def open_like(self, session: Session) -> Session:
+        """
+        Open another session with the keys, class and pin of one that is there.
+
+        The two take their fresh IVs from the same sequences, since they have the same keys.
+        """
+        chain, lineage = self._same_chain(session), session.lineage
+        return self._begin(Lineage(chain, lineage.hard, lineage.pin))
+
+    def _same_chain(self, session: Session) -> Chain:
+        """Copy a session's chain, with its keys and its sequences of fresh IVs."""
+        lineage = session.lineage
+        user = object()
+        lineage.chain.hold(user)  # or its keys might be wiped while they are copied
         try:
-            lineage: Lineage[Session] = Lineage(chain, hard, self._pin(driver))
-        except BaseException:
-            chain.abandon()
-            raise
-        return self._begin(lineage)
+            if lineage.ended or lineage.chain.abandoned:
+                raise UnknownSession(f"session {sid_text(session.sid)} has been freed")
+            return lineage.chain.part(range(len(lineage.chain.inis)))
+        finally:
+            lineage.chain.release(user)
 
     def _begin(self, lineage: Lineage[Session]) -> Session:
-        """Open the first session of a lineage, and tell of it."""
         try:
             if self._callers is not None:
                 lineage.opened = self._callers.now()
@@ -108,15 +123,7 @@ class Opening:
             NoDriverError: nobody takes it, with messages in pieces.
             UnknownSession: the session was freed meanwhile.
         """
-        lineage, slot = session.lineage, session.slot
-        user = object()
-        lineage.chain.hold(user)  # or its keys might be wiped while they are copied
-        try:
-            if lineage.ended:
-                raise UnknownSession(f"session {sid_text(session.sid)} has been freed")
-            chain = lineage.chain.part(range(len(lineage.chain.inis)))
-        finally:
-            lineage.chain.release(user)
+        chain, lineage, slot = self._same_chain(session), session.lineage, session.slot
         chain.profile = chain.profile._replace(streamed=True)
         pin = Pin(slot.name, slot.tier) if there else lineage.pin
         return self._begin(Lineage(chain, lineage.hard, pin))

@@ -117,15 +117,14 @@ class Dispatcher:
 
     def dispatch(self, crp: Cryptop) -> None:
         """Hand a request to its session's driver. See `Framework.dispatch`."""
-        session: Session | None
         try:  # before anything is changed, since these raise where a field is no number
             session = self._table[crp.sid]
             size = crp.ilen
             kind = session.kind + (size - 1).bit_length()
             batch = crp.flags & CRYPTO_F_BATCH
         except (AttributeError, KeyError, TypeError):
-            session = None
-        if session is None or size >> ILEN_BITS or crp.callback is None:
+            size = -1  # which is none
+        if size >> ILEN_BITS or crp.callback is None:
             self._refuse(crp)
             return
         slot = session.slot
@@ -163,10 +162,14 @@ class Dispatcher:
             counts.depth = depth
             self._detour(crp, session, kind, size)
             return
-        counts.sizes[kind] += 1
-        counts.bytes += size
         try:
-            answer = session.process(crp, 0)
+            try:
+                counts.sizes[kind] += 1
+                counts.bytes += size
+            except IndexError:  # the first of its kind in this thread
+                counts.count(kind, size)
+            process = session.process  # CPython is slow to call what it finds in a slot
+            answer = process(crp, 0)
         except IsPiece:
             self._take_piece(crp, session, unblocks)
         except BaseException as error:
@@ -241,9 +244,7 @@ class Dispatcher:
 
     def _count_stray(self, crp: Cryptop, kind: int) -> None:
         size, _ = _length(crp.ilen)
-        counts = self._local.counts
-        counts.sizes[kind + (size - 1).bit_length()] += 1
-        counts.bytes += size
+        self._local.counts.count(kind + (size - 1).bit_length(), size)
 
     def strayed(self, crp: Cryptop, kind: int, *, known: bool) -> None:
         """
@@ -280,10 +281,14 @@ class Dispatcher:
                 if session.state is LIVE and (
                     slot.state is ACTIVE or session.lineage.stream is not None
                 ):
+                    try:
+                        counts.sizes[kind] += 1
+                    except IndexError:
+                        counts.widen(kind)  # nothing has been done yet
+                        counts.sizes[kind] += 1
+                    counts.bytes += size
                     session.queued += 1
                     session.straight = False
-                    counts.sizes[kind] += 1
-                    counts.bytes += size
                     # Who has been told of this queue comes to this request too.
                     due = not queue.scheduled
                     queued = True
@@ -294,9 +299,7 @@ class Dispatcher:
                     self.lane.see_to(slot)
                 return
             # It met a session that has moved, or whose driver has gone: that is no driver's.
-            strays = self._local.counts
-            strays.sizes[kind] += 1
-            strays.bytes += size
+            self._local.counts.count(kind, size)
             turned_away = True
             self._turn_away(crp, session, self._say_where_to)
         except BaseException:  # of a signal handler
@@ -662,8 +665,9 @@ class Dispatcher:
         else:
             crp.holder = None
             crp.state = IDLE
+            callback = crp.callback
             try:
-                crp.callback(crp)  # type: ignore[misc]  # dispatch has looked
+                callback(crp)  # type: ignore[misc]  # dispatch has looked
             except BaseException as error:
                 self.callbacks.failed(error)
 

@@ -415,7 +415,7 @@ def test_opentelemetry_gets_all_that_prometheus_has() -> None:
     assert points["opencrypto.requests", driver] == load.ops
     assert points["opencrypto.request_bytes", driver] == load.bytes
     assert points["opencrypto.driver_latency_seconds.count", driver] == load.ops
-    age = ("opencrypto.session_oldest_seconds", frozenset[tuple[str, str]]())
+    age = ("opencrypto.session_oldest_age_seconds", frozenset[tuple[str, str]]())
     assert points.pop(age) <= wanted.pop(age)
     assert points == wanted
     assert len(points) > 500
