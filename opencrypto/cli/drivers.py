@@ -13,6 +13,7 @@ import typer
 
 from opencrypto import DriverInfo, Framework, UsageError
 from opencrypto.cli import algorithms, live, show
+from opencrypto.cli.sample import GONE, STRAYS
 from opencrypto.control import Client
 from opencrypto.options import config_path
 
@@ -92,9 +93,6 @@ def _in_process(pid: int | None, socket: Path | None) -> Source:
         return Source(of, infos, list(_counts(client)), client.options())
 
 
-GONE: Final = "opencrypto.rest.drivers."
-"""What the names of the counts of drivers that left begin with."""
-
 COUNTS: Final = {
     "ops": "requests",
     "errs": "errors",
@@ -111,7 +109,7 @@ def _counts(client: Client) -> Iterator[Mapping[str, Any]]:
     listed = [
         *((name, f"opencrypto.drivers.{name}") for name in live.driver_names(values)),
         *((f"{name} (left)", f"{GONE}{name}") for name in live.names_between(values, GONE, ".ops")),
-        ("(no driver)", "opencrypto.rest.strays"),
+        ("(no driver)", STRAYS),
     ]
     for name, branch in listed:
         counts = {word: values.get(f"{branch}.{count}", 0) for count, word in COUNTS.items()}

@@ -162,7 +162,7 @@ print(json.dumps(list(sys.modules)))
             ("ps --json", "live ps"),
             ("--help", ""),
             ("--version", ""),
-            ("drivers", "algorithms live drivers"),
+            ("drivers", "algorithms drivers live sample"),
             ("sysctl x --socket x", "live sysctl"),
             ("trace show x", "algorithms live trace"),
             ("speed no-such-thing", "keyrates live rates speed"),
