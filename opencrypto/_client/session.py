@@ -10,9 +10,9 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Self
 
-from opencrypto._client.deadline import Deadline
+from opencrypto._client.deadline import MIGRATIONS, Deadline
 from opencrypto._client.opening import open_session
 from opencrypto._client.subject import HOME, Subject
 from opencrypto._request.buffer import BytesLike
@@ -23,8 +23,8 @@ from opencrypto._rules.seconds import check_seconds
 from opencrypto.driver import Driver
 from opencrypto.exceptions import CryptoError, UnknownSession
 
-MIGRATIONS: Final = 8
-"""How often in a row one request follows its session to another driver before it gives up."""
+if TYPE_CHECKING:
+    from opencrypto._client.aio_session import AsyncSession
 
 
 class Session:
@@ -50,6 +50,7 @@ class Session:
     """
 
     _sid = 0  # until it is opened, and after it is closed
+    _aio: AsyncSession | None = None
 
     def __init__(
         self,
@@ -71,6 +72,15 @@ class Session:
     def sid(self) -> int:
         """The session's identifier as it is now; it changes when the session migrates."""
         return self._sid
+
+    @property
+    def aio(self) -> AsyncSession:
+        """The same for coroutines: its methods are awaited."""
+        if self._aio is None:
+            from opencrypto._client.aio_session import AsyncSession
+
+            self._aio = AsyncSession(self)
+        return self._aio
 
     def encrypt(
         self, data: BytesLike, *, iv: BytesLike | None = None, aad: BytesLike = b""
@@ -177,6 +187,7 @@ class Session:
 
     def close(self) -> None:
         """Free the session. Closing again does nothing."""
+        self._aio = None  # which would keep this alive
         sid, self._sid = self._sid, 0
         try:
             self._framework.freesession(sid)

@@ -5,13 +5,24 @@ What a session needs of the framework that it is opened in, and which one that i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from opencrypto._client.crew import Crew
+from opencrypto._client.deadline import Deadline
 from opencrypto._request.symmetric import Cryptoini, Cryptop
+from opencrypto._rules.message import Layout
 from opencrypto._rules.profile import Profile
 from opencrypto.driver import Driver
 from opencrypto.exceptions import UsageError
 from opencrypto.sysctl import Sysctl
+
+
+class Aio(Protocol):
+    """What the sessions of coroutines share."""
+
+    @property
+    def crew(self) -> Crew:
+        """The threads for large work."""
 
 
 class Subject(Protocol):
@@ -44,8 +55,37 @@ class Subject(Protocol):
         """Whether it was closed."""
 
     @property
+    def aio(self) -> Aio:
+        """What is for coroutines."""
+
+    @property
     def sysctl(self) -> Sysctl:
         """What its operator has set."""
+
+
+@runtime_checkable
+class Sender(Protocol):
+    """A `Session`, as far as its awaitable twin sees it."""
+
+    _framework: Subject
+    _layout: Layout
+    _timeout: float | None
+
+    @property
+    def sid(self) -> int:
+        """The session's identifier as it is now."""
+
+    def _follow(self, crp: Cryptop, deadline: Deadline) -> bool:
+        """Go where the session has moved, if there is time; tell whether to ask there."""
+
+    def _answered(self, crp: Cryptop) -> Cryptop:
+        """Return a request that went well; raise what became of another."""
+
+    def _drivers(self) -> tuple[str, ...]:
+        """Name who serves it."""
+
+    def close(self) -> None:
+        """Free it."""
 
 
 def _nobody() -> Subject:

@@ -60,6 +60,7 @@ from opencrypto.sysctl import Sysctl
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from opencrypto._client.aio_framework import AsyncFramework
     from opencrypto._client.opening import Keys
     from opencrypto._client.session import Session as ClientSession
     from opencrypto.control.server import Server
@@ -94,6 +95,7 @@ class Framework(KeyOperations):
     """
 
     _ended = True  # until there is something to end
+    _aio: AsyncFramework | None = None
 
     def __init__(
         self,
@@ -501,6 +503,17 @@ class Framework(KeyOperations):
             timeout=timeout,
         )
 
+    @property
+    def aio(self) -> AsyncFramework:
+        """What is for coroutines: key operations, drivers and sessions, awaited."""
+        if self._aio is None:
+            from opencrypto._client.aio_framework import AsyncFramework
+
+            # One step: of two threads, both get the first one's.
+            made: AsyncFramework = self.__dict__.setdefault("_aio", AsyncFramework(self))
+            return made
+        return self._aio
+
     def short_way(self, sid: int) -> ShortWay | None:
         """
         Return how whole messages of a session reach its driver without a request.
@@ -796,6 +809,8 @@ class Framework(KeyOperations):
         if not self._attachments.detach_all(time.monotonic() + DETACH_TIMEOUT):
             self._end_later()
             return
+        if self._aio is not None:
+            self._aio.crew.close()
         self._requests.stop()
         self._returns.stop()
         self._sessions.close()
