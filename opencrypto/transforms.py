@@ -37,7 +37,7 @@ from opencrypto.constants import (
 from opencrypto.exceptions import UsageError
 from opencrypto.xform import FACTS
 
-__all__ = ["DIGESTS", "Digest", "HMAC_HASHES", "NULL", "NullCipher", "NullMac"]
+__all__ = ["DIGESTS", "Digest", "HMAC_HASHES", "HashStream", "NULL", "NullCipher", "NullMac"]
 
 
 class NullCipher:
@@ -50,11 +50,28 @@ class NullCipher:
 
 
 class NullMac:
-    """NetBSD's NULL_HMAC: zeros."""
+    """NetBSD's NULL_HMAC: zeros. There is nothing to keep, so it streams by itself."""
 
     __slots__ = ()
 
+    def stream(self) -> NullMacStream:
+        """Begin a message."""
+        return NullMacStream()
+
     def mac(self, parts: Sequence[memoryview]) -> bytes:
+        """Return zeros."""
+        return bytes(FACTS[CRYPTO_NULL_HMAC].digest)
+
+
+class NullMacStream:
+    """NULL_HMAC in the midst of a message."""
+
+    __slots__ = ()
+
+    def update(self, parts: Segments) -> None:
+        """Go on with a region, of which nothing is looked at."""
+
+    def mac(self) -> bytes:
         """Return zeros."""
         return bytes(FACTS[CRYPTO_NULL_HMAC].digest)
 
@@ -74,6 +91,41 @@ class Digest:
             state.update(part)
         result: bytes = state.digest()
         return result
+
+    def stream(self) -> HashStream:
+        """Begin a message."""
+        return HashStream(self._new())
+
+
+class HashStream:
+    """
+    A hash or MAC in the midst of a message: any object with ``update`` and ``digest``.
+
+    Args:
+        state: The object, which is nobody else's.
+        end: What gives the whole MAC of it; its ``digest`` if not given.
+    """
+
+    __slots__ = ("_end", "_update")
+
+    def __init__(self, state: Any, end: Callable[[], Any] | None = None) -> None:
+        self._update: Callable[[memoryview], object] | None = state.update
+        self._end: Callable[[], Any] | None = end or state.digest
+
+    def update(self, parts: Segments) -> None:
+        """Go on with the next region."""
+        assert self._update is not None
+        for part in parts:
+            self._update(part)
+
+    def mac(self) -> bytes:
+        """End the message; return its MAC."""
+        assert self._end is not None
+        return bytes(self._end())
+
+    def wipe(self) -> None:
+        """Drop the state."""
+        self._update = self._end = None
 
 
 def _digest(new: Callable[..., Any], cri: Cryptoini) -> MacTransform:

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.cmac import CMAC
 
 from opencrypto.chain import BytesLike, TransformFactory
 from opencrypto.constants import CRYPTO_AES_CMAC
+from opencrypto.transforms import HashStream
 
 
 class Cmac:
@@ -27,6 +28,12 @@ class Cmac:
         for part in parts:
             state.update(part)  # type: ignore[arg-type]  # any buffer will do
         return state.finalize()
+
+    def stream(self) -> HashStream:
+        """Begin a message that comes in pieces."""
+        assert self._keyed is not None
+        state = self._keyed.copy()
+        return HashStream(state, state.finalize)
 
     def wipe(self) -> None:
         """Drop the keyed state."""

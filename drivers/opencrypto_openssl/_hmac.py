@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.hmac import HMAC
 from opencrypto import Cryptoini
 from opencrypto.chain import BytesLike, MacTransform, TransformFactory
 from opencrypto.exceptions import UsageError
-from opencrypto.transforms import HMAC_HASHES
+from opencrypto.transforms import HMAC_HASHES, HashStream
 
 
 class Hmac:
@@ -35,6 +35,11 @@ class Hmac:
         for part in parts:
             state.update(part)
         return state.finalize()
+
+    def stream(self) -> HashStream:
+        """Begin a message that comes in pieces."""
+        state = self.keyed[0].copy()
+        return HashStream(state, state.finalize)
 
     def wipe(self) -> None:
         """Drop the keyed state; OpenSSL wipes its memory."""

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.poly1305 import Poly1305
 
 from opencrypto.chain import BytesLike, TransformFactory
 from opencrypto.constants import CRYPTO_POLY1305
+from opencrypto.transforms import HashStream
 
 
 class OneTime:
@@ -27,6 +28,12 @@ class OneTime:
         for part in parts:
             state.update(part)
         return bytes(state.finalize())
+
+    def stream(self) -> HashStream:
+        """Begin a message that comes in pieces."""
+        assert self._new is not None
+        state = self._new()
+        return HashStream(state, state.finalize)
 
     def wipe(self) -> None:
         """Drop the key."""

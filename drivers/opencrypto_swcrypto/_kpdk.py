@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 
 from opencrypto.chain import BytesLike, TransformFactory
 from opencrypto.constants import CRYPTO_MD5_KPDK, CRYPTO_SHA1_KPDK
+from opencrypto.transforms import HashStream
 
 _BLOCK = 64
 
@@ -38,6 +39,16 @@ class Kpdk:
             running.update(part)
         running.update(self._key)
         return bytes(running.digest())
+
+    def stream(self) -> HashStream:
+        """Begin a message that comes in pieces."""
+        running = self._keyed.copy()
+
+        def end() -> bytes:
+            running.update(self._key)
+            return bytes(running.digest())
+
+        return HashStream(running, end)
 
     def wipe(self) -> None:
         """Drop the key, and the keyed state."""

@@ -9,6 +9,7 @@ from Crypto.Hash import RIPEMD160
 
 from opencrypto.chain import BytesLike, TransformFactory
 from opencrypto.constants import CRYPTO_RIPEMD160_HMAC, CRYPTO_RIPEMD160_HMAC_96
+from opencrypto.transforms import HashStream
 
 
 class Ripemd160Hmac:
@@ -40,6 +41,16 @@ class Ripemd160Hmac:
             state.update(part)
         outer.update(state.digest())
         return bytes(outer.digest())
+
+    def stream(self) -> HashStream:
+        """Begin a message that comes in pieces."""
+        state, outer = self._inner.copy(), self._outer.copy()
+
+        def end() -> bytes:
+            outer.update(state.digest())
+            return bytes(outer.digest())
+
+        return HashStream(state, end)
 
     def wipe(self) -> None:
         """Drop the keyed states."""

@@ -5,8 +5,9 @@ The awaitable twin of a framework: `Framework.aio`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Protocol, Self, TypeVar
+from typing import Protocol, Self, TypeVar
 
+from opencrypto._client.aio_session import AsyncSession, Keeper
 from opencrypto._client.crew import Crew
 from opencrypto._client.key_flight import Calculator, KeyFlight
 from opencrypto._client.keyops import Which
@@ -21,21 +22,7 @@ from opencrypto._rules.profile import Profile
 from opencrypto._rules.seconds import check_seconds
 from opencrypto.driver import Driver
 
-if TYPE_CHECKING:
-    from opencrypto._client.aio_session import AsyncSession
-
 T = TypeVar("T")
-
-
-class Opened(Protocol):
-    """A session that a `Framework` has opened, as far as this room sees it."""
-
-    @property
-    def aio(self) -> AsyncSession:
-        """The same for coroutines."""
-
-    def close(self) -> None:
-        """Free it."""
 
 
 class Host(Calculator, Protocol):
@@ -56,7 +43,7 @@ class Host(Calculator, Protocol):
         driver: Which = None,
         profile: Profile | None = None,
         timeout: float | None = None,
-    ) -> Opened:
+    ) -> Keeper:
         """Open a session."""
 
     def close(self) -> None:
@@ -117,11 +104,11 @@ class AsyncFramework:
         timeout: float | None = None,
     ) -> AsyncSession:
         """Open a session; as `Framework.session`."""
-        work = Work(
+        work: Work[Keeper] = Work(
             lambda: self._framework.session(
                 chain, key, hard=hard, driver=driver, profile=profile, timeout=timeout
             ),
-            lambda session: session.close(),
+            undo=lambda session: session.close(),
         )
         return (await this_turn().carry(work, self.crew, large=True)).aio
 

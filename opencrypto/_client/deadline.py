@@ -1,17 +1,13 @@
 """
-Until when an answer must have come, how often it is asked for, and what is said without one.
+Until when an answer must have come, and what is said when it has not.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from typing import Final
 
 from opencrypto.exceptions import DriverTimeout
-
-MIGRATIONS: Final = 8
-"""How often in a row one request follows its session to another driver before it gives up."""
 
 
 class Deadline:

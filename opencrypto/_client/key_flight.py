@@ -32,7 +32,7 @@ class KeyFlight(Pending[T]):
     def __init__(
         self, framework: Calculator, call: KeyCall[T], which: Which, timeout: float | None
     ) -> None:
-        super().__init__(timeout)
+        super().__init__(timeout, lambda _: call.answer())
         self._framework = framework
         self._call = call
         self._which = which
@@ -53,15 +53,11 @@ class KeyFlight(Pending[T]):
         return self.deadline.passed(self._framework.holders_of(self._call.krp))
 
     def _hear(self, _: Cryptkop) -> None:
-        call = self._call
-        call.over()
-        if not self.claim():
-            call.abandon()
-            self.over()
-            return
+        self._call.over()
         try:
-            answer = call.answer()
+            self.deliver(None)
         except Exception as error:
             self.fail(error)
-        else:
-            self.succeed(answer)
+
+    def _undo(self, found: object) -> None:
+        self._call.abandon()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from opencrypto._client.deadline import Deadline
 
@@ -23,6 +23,7 @@ class Pending(ABC, Generic[T]):
 
     Args:
         timeout: Within how many seconds; None for whenever it may be.
+        finish: What makes the answer of what was found, as by writing it where it is to be.
 
     Attributes:
         given_up: Whether nobody wants the answer any more.
@@ -30,9 +31,19 @@ class Pending(ABC, Generic[T]):
         heard: Called when it does, if it is set by then. Set it, and look once more.
     """
 
-    __slots__ = ("_answer", "_claims", "_error", "deadline", "given_up", "heard", "is_over")
+    __slots__ = (
+        "_answer",
+        "_claims",
+        "_error",
+        "_finish",
+        "deadline",
+        "given_up",
+        "heard",
+        "is_over",
+    )
 
-    def __init__(self, timeout: float | None) -> None:
+    def __init__(self, timeout: float | None, finish: Callable[[Any], T] | None = None) -> None:
+        self._finish = finish
         self.deadline = Deadline(timeout)
         self.given_up = False
         self.is_over = False
@@ -79,10 +90,16 @@ class Pending(ABC, Generic[T]):
         self.given_up = True
         return self.claim()
 
-    def succeed(self, answer: T | None) -> None:
-        """Hear the answer; any, if it was given up."""
-        self._answer = answer
+    def deliver(self, found: Any) -> None:
+        """Hear what was found: that is the answer, or it is made of that, if it is wanted."""
+        if self.claim():
+            self._answer = found if self._finish is None else self._finish(found)
+        else:
+            self._undo(found)
         self.over()
+
+    def _undo(self, found: Any) -> None:
+        """Hear of what was found when nobody wanted it any more."""
 
     def fail(self, error: BaseException) -> None:
         """Hear what went wrong."""
@@ -113,35 +130,28 @@ class Work(Pending[T]):
 
     Args:
         function: What does it.
+        finish: As for `Pending`.
         undo: What undoes it, if nobody wants it any more when it is done.
-        writes: Whether the caller's memory is written meanwhile.
     """
 
-    __slots__ = ("_function", "_undo", "_writes")
+    __slots__ = ("_function", "_undoes")
 
     def __init__(
         self,
-        function: Callable[[], T],
-        undo: Callable[[T], object] | None = None,
-        *,
-        writes: bool = False,
+        function: Callable[[], Any],
+        finish: Callable[[Any], T] | None = None,
+        undo: Callable[[Any], object] | None = None,
     ) -> None:
-        super().__init__(None)
+        super().__init__(None, finish)
         self._function = function
-        self._undo = undo
-        self._writes = writes
+        self._undoes = undo
 
     def _begin(self) -> None:
-        if self._writes and not self.claim():
-            self.over()
-            return
-        answer = self._function()
-        if self._writes or self.claim():
-            self.succeed(answer)
-            return
-        if self._undo is not None:
-            self._undo(answer)
-        self.over()
+        self.deliver(self._function())
+
+    def _undo(self, found: Any) -> None:
+        if self._undoes is not None:
+            self._undoes(found)
 
     def late(self) -> BaseException:
         """Make the error of an answer that did not come in time: it has as long as it takes."""

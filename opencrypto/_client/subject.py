@@ -5,12 +5,11 @@ What a session needs of the framework that it is opened in, and which one that i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from opencrypto._client.crew import Crew
-from opencrypto._client.deadline import Deadline
+from opencrypto._core.short import ShortWay
 from opencrypto._request.symmetric import Cryptoini, Cryptop
-from opencrypto._rules.message import Layout
 from opencrypto._rules.profile import Profile
 from opencrypto.driver import Driver
 from opencrypto.exceptions import UsageError
@@ -38,6 +37,12 @@ class Subject(Protocol):
     ) -> int:
         """Open a session, and return its SID."""
 
+    def clonesession(self, sid: int) -> int:
+        """Open another session like one that is there, and return its SID."""
+
+    def short_way(self, sid: int) -> ShortWay | None:
+        """Return how whole messages of a session reach its driver without a request."""
+
     def freesession(self, sid: int) -> None:
         """Free a session."""
 
@@ -47,7 +52,7 @@ class Subject(Protocol):
     def driver_of(self, sid: int) -> tuple[str, ...]:
         """Name who serves a session."""
 
-    def holders_of(self, crp: Cryptop) -> tuple[str, ...]:
+    def holders_of(self, request: Cryptop) -> tuple[str, ...]:
         """Name who has a request now."""
 
     @property
@@ -61,31 +66,6 @@ class Subject(Protocol):
     @property
     def sysctl(self) -> Sysctl:
         """What its operator has set."""
-
-
-@runtime_checkable
-class Sender(Protocol):
-    """A `Session`, as far as its awaitable twin sees it."""
-
-    _framework: Subject
-    _layout: Layout
-    _timeout: float | None
-
-    @property
-    def sid(self) -> int:
-        """The session's identifier as it is now."""
-
-    def _follow(self, crp: Cryptop, deadline: Deadline) -> bool:
-        """Go where the session has moved, if there is time; tell whether to ask there."""
-
-    def _answered(self, crp: Cryptop) -> Cryptop:
-        """Return a request that went well; raise what became of another."""
-
-    def _drivers(self) -> tuple[str, ...]:
-        """Name who serves it."""
-
-    def close(self) -> None:
-        """Free it."""
 
 
 def _nobody() -> Subject:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
+from collections.abc import Callable
 from time import monotonic
 from typing import Any, Final, TypeVar
 
@@ -26,19 +27,23 @@ class Turn:
     One event loop, as far as our coroutines there share it.
 
     All of it is for the loop's own thread but `post`.
+
+    Attributes:
+        known_by: Returns the loop that is meant: what `loops.running` tells.
     """
 
-    __slots__ = ("__weakref__", "_is_rung", "_parked", "_until", "_woken", "loop")
+    __slots__ = ("_is_rung", "_parked", "_until", "_woken", "known_by", "loop")
 
-    def __init__(self, loop: loops.Loop) -> None:
+    def __init__(self, loop: loops.Loop, known_by: Callable[[], object]) -> None:
         self.loop = loop
+        self.known_by = known_by
         self._until = 0.0  # when the budget of this turn is spent; 0 before the first work in it
         self._parked: deque[tuple[Pending[Any], loops.Waiter, float]] = deque()
         self._woken: deque[loops.Waiter] = deque()
         self._is_rung = False
 
-    def _has_time(self, budget: float) -> bool:
-        """Tell whether small work may be done in this turn."""
+    def has_time(self, budget: float) -> bool:
+        """Tell whether small work may be done in this turn, whose budget that is in seconds."""
         until = self._until
         if until:
             return monotonic() < until and not self._parked
@@ -105,7 +110,7 @@ class Turn:
         Returns:
             What to `wait` by; None if it is over.
         """
-        if not large and self._has_time(crew.budget):
+        if not large and self.has_time(crew.budget):
             pending.start()
             return None if pending.is_over else self._listen(pending, self.loop.waiter())
         waiter = self.loop.waiter()
@@ -158,7 +163,7 @@ _turns: Final[weakref.WeakKeyDictionary[object, Turn]] = weakref.WeakKeyDictiona
 
 def this_turn() -> Turn:
     """
-    Return the running loop's.
+    Return what the running loop's coroutines share.
 
     Raises:
         UsageError: no loop is running here.
@@ -166,5 +171,5 @@ def this_turn() -> Turn:
     known_by, make = loops.running()
     turn = _turns.get(known_by)
     if turn is None:
-        turn = _turns[known_by] = Turn(make())
+        turn = _turns[known_by] = Turn(make(), weakref.ref(known_by))
     return turn

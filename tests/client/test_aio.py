@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import hashlib
 import hmac
 import random
 import threading
 import time
+import zlib
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from typing import Any
@@ -15,8 +17,13 @@ from typing import Any
 import pytest
 
 from opencrypto import (
+    CRYPTO_AES_128_GMAC,
     CRYPTO_AES_CBC,
+    CRYPTO_AES_CTR,
+    CRYPTO_AES_GCM_16,
+    CRYPTO_DEFLATE_COMP,
     CRYPTO_NULL_CBC,
+    CRYPTO_SHA1,
     CRYPTO_SHA2_256_HMAC,
     CRYPTOCAP_F_SOFTWARE,
     ERESTART,
@@ -26,6 +33,7 @@ from opencrypto import (
     Cryptop,
     DriverTimeout,
     Framework,
+    OutputTooSmall,
     UsageError,
 )
 from opencrypto._client import loops
@@ -86,6 +94,117 @@ def test_every_loop_gives_what_a_thread_gets(run: Run) -> None:
                     await session.aio.encrypt("letters" * size)  # type: ignore[arg-type]
 
         run(main)
+
+
+GCM = (Cryptoini(CRYPTO_AES_GCM_16, bytes(20)), Cryptoini(CRYPTO_AES_128_GMAC, bytes(20)))
+CTR = Cryptoini(CRYPTO_AES_CTR, bytes(20))
+DEFLATE = Cryptoini(CRYPTO_DEFLATE_COMP)
+
+
+@every_loop
+@pytest.mark.parametrize("driver", ["openssl", "swcrypto", "afterwards"])
+@pytest.mark.parametrize(
+    "chain", [GCM, CHAIN, (DEFLATE, CTR, MAC)], ids=["gcm", "etm", "compressed"]
+)
+def test_tokens_are_those_of_the_session(run: Run, driver: str, chain: Any) -> None:
+    """By the short way, by request, late; small and large; into the caller's memory too."""
+    fw = with_drivers(Late("late")) if driver == "afterwards" else Framework([driver, "swcrypto"])
+    pin = {"driver": driver} if driver == "openssl" and chain[0] is not DEFLATE else {}
+    with fw, fw.session(chain, **pin) as session:
+        messages = [bytes(range(16)) * (size // 16) for size in (0, 16, 1024, LARGE)]
+
+        async def main() -> None:
+            aio = session.aio
+            for data in messages:
+                token = await aio.seal(data, b"header")
+                assert session.open(token, b"header") == data
+                assert await aio.open(session.seal(data, b"header"), b"header") == data
+                sealed = await aio.encrypt(data, aad=b"header")
+                assert await aio.decrypt(sealed, aad=b"header") == data
+                out = bytearray(b"x" * (len(data) + 200))
+                size = await aio.seal_into(data, out, b"header")
+                assert session.open(out[:size], b"header") == data
+                assert out[size:] == b"x" * (len(out) - size)
+                size = await aio.open_into(out[:size], out, b"header")
+                assert out[:size] == data
+                out[: len(data)] = data
+                with memoryview(out)[: len(data)] as place:
+                    if chain[0] is not DEFLATE:
+                        iv, mac = await aio.encrypt_into(place, place, aad=b"header")
+                        size = await aio.decrypt_into(place, place, iv=iv, mac=mac, aad=b"header")
+                        assert place == data
+                assert await aio.decrypt_into(sealed, out, aad=b"header") == len(data)
+                forged = token[:-1] + bytes([token[-1] ^ 1])
+                before = bytes(out)
+                for wrong in (forged, token[:5]):
+                    with pytest.raises(AuthenticationError):
+                        await aio.open(wrong, b"header")
+                    with pytest.raises(AuthenticationError):
+                        await aio.open_into(wrong, out, b"header")
+                assert out == before
+                if data:
+                    with pytest.raises(OutputTooSmall):
+                        await aio.open_into(token, bytearray(len(data) - 1), b"header")
+            tokens = [token async for token in aio.seal_many(messages, 3, aad=b"header")]
+            assert [data async for data in aio.open_many(tokens, aad=b"header")] == messages
+            async with await aio.clone() as other:
+                assert await other.open(tokens[1], b"header") == messages[1]
+            keys = [bytes([7]) * (len(cri.key or b"")) or None for cri in chain]
+            await aio.rekey(tuple(keys) if chain is not GCM else keys[0])
+            with pytest.raises(AuthenticationError):
+                await aio.open(tokens[1], b"header")
+            assert await aio.open(await aio.seal(b"x" * 16)) == b"x" * 16
+
+        run(main)
+
+
+@every_loop
+def test_digests_macs_and_compression_are_awaited(run: Run) -> None:
+    """Each is what another library says it is."""
+    data = b"message" * 10_000
+    with Framework(["swcrypto"]) as fw:
+
+        async def main() -> None:
+            async with await fw.aio.session(Cryptoini(CRYPTO_SHA2_256_HMAC, b"k" * 32)) as macs:
+                mac = hmac.digest(b"k" * 32, data, "sha256")[:16]
+                assert await macs.mac(data) == mac
+                await macs.verify(data, mac)
+                with pytest.raises(AuthenticationError):
+                    await macs.verify(data, bytes(16))
+                with pytest.raises(UsageError, match="has a key"):
+                    await macs.digest(data)
+                with pytest.raises(UsageError, match="has no cipher"):
+                    await macs.seal(data)
+                with pytest.raises(UsageError, match="has no cipher"):
+                    macs.seal_many([data])
+            async with await fw.aio.session(Cryptoini(CRYPTO_SHA1)) as digests:
+                assert await digests.digest(data) == hashlib.sha1(data).digest()
+            async with await fw.aio.session(DEFLATE) as compresses:
+                compressed = await compresses.compress(data)
+                assert zlib.decompress(compressed, -15) == data
+                assert await compresses.decompress(compressed) == data
+
+        run(main)
+
+
+def test_what_the_source_of_many_raises_comes_after_the_answers() -> None:
+    """To all that it gave before."""
+
+    def source() -> Iterator[bytes]:
+        yield b"one"
+        yield b"two"
+        raise ValueError("of the program's own")
+
+    with with_drivers(Late("late")) as fw, fw.session(MAC) as session:
+        expected = [session.mac(b"one"), session.mac(b"two")]
+
+        async def main() -> None:
+            with pytest.raises(ValueError, match="own"):
+                async for mac in session.aio.mac_many(source()):
+                    assert mac == expected.pop(0)
+
+        by_asyncio(main)
+        assert not expected
 
 
 @every_loop
@@ -466,7 +585,7 @@ def test_memory_is_left_alone_after_a_cancellation(run: Run) -> None:
     began = threading.Event()
     memory = bytearray(8)
 
-    def write() -> None:
+    def write(_: bytes) -> None:
         began.set()
         time.sleep(SOON)
         memory[:] = b"x" * 8
@@ -482,7 +601,7 @@ def test_memory_is_left_alone_after_a_cancellation(run: Run) -> None:
             async with anyio.create_task_group() as group:
                 with anyio.CancelScope() as scope:
                     group.start_soon(cancelled_when_it_has_begun, scope)
-                    await this_turn().carry(Work(write, writes=True), fw.aio.crew, large=True)
+                    await this_turn().carry(Work(bytes, write), fw.aio.crew, large=True)
                 assert scope.cancelled_caught
                 assert bytes(memory) == b"x" * 8, "it was still being written"
 
