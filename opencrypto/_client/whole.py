@@ -113,12 +113,12 @@ class Whole(Asking):
         text = own_bytes(data, "data")
         if self._layout.comp is None:
             size = len(text) + self._layout.ivlen + self._layout.maclen
-            _require_room(place, size)
+            require_room(place, size)
             if _apart(text, place):
                 taken = self._calls.seal_into(text, aad, iv, place[:size])
                 if taken is not NOT_TAKEN:
                     return size
-        return _put(self.seal(text, aad, iv), place)
+        return put(self.seal(text, aad, iv), place)
 
     def open_into(self, token: BytesLike, out: bytearray | memoryview, aad: BytesLike = b"") -> int:
         """
@@ -140,12 +140,12 @@ class Whole(Asking):
         text = own_bytes(token, "a token")
         size = len(text) - self._layout.ivlen - self._layout.maclen
         if self._layout.comp is None and size >= 0:
-            _require_room(place, size)
+            require_room(place, size)
             if _apart(text, place):
                 taken = self._calls.open_into(text, aad, place[:size])
                 if taken is not NOT_TAKEN:
                     return size
-        return _put(self.open(text, aad), place)
+        return put(self.open(text, aad), place)
 
     def encrypt_into(
         self,
@@ -173,9 +173,9 @@ class Whole(Asking):
         self._layout.require_cipher()
         place = byteview(out, what="buffer for the ciphertext")
         if self._layout.comp is None:
-            _require_room(place, len(flat(data, "data")))
+            require_room(place, len(flat(data, "data")))
         sealed = self.encrypt(data, iv=iv, aad=aad)
-        _put(sealed.data, place)
+        put(sealed.data, place)
         return Detached(sealed.iv, sealed.mac)
 
     def decrypt_into(
@@ -212,8 +212,8 @@ class Whole(Asking):
             text = bytes(flat(data, "data"))
             data = Sealed(self._layout.iv(iv), text, bytes(flat(mac, "a MAC")))
         if self._layout.comp is None:
-            _require_room(place, len(data.data))
-        return _put(self.decrypt(data, aad=aad), place)
+            require_room(place, len(data.data))
+        return put(self.decrypt(data, aad=aad), place)
 
     def mac(self, data: BytesLike) -> bytes:
         """
@@ -287,13 +287,15 @@ class Whole(Asking):
         return data if self._layout.comp is None else self.decompress(data)
 
 
-def _require_room(place: memoryview, size: int) -> None:
+def require_room(place: memoryview, size: int) -> None:
+    """Refuse a buffer of the program's that is too short (OutputTooSmall)."""
     if len(place) < size:
         raise OutputTooSmall(f"the result has {size} bytes, the buffer {len(place)}; give a longer")
 
 
-def _put(result: bytes, place: memoryview) -> int:
-    _require_room(place, len(result))
+def put(result: bytes, place: memoryview) -> int:
+    """Write a result to the beginning of a program's buffer; return how many **bytes** it has."""
+    require_room(place, len(result))
     place[: len(result)] = result
     return len(result)
 
