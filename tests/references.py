@@ -17,7 +17,8 @@ from tests.support import require_module
 # A reference takes a vector's key, IV and AAD and gives (output, mac) for its input.
 
 MAC_LENGTHS = {
-    "aes_ccm_16": 16, "aes_cmac": 16, "aes_gcm_16": 16, "aes_gmac": 16, "aes_xcbc_mac_96": 12,
+    "aes_ccm_16": 16, "aes_cmac": 16, "aes_gcm_16": 16, "aes_gmac": 16, "aes_siv": 16,
+    "aes_xcbc_mac_96": 12,
     "blake2b": 64, "blake2s": 32, "chacha20_poly1305": 16, "md5": 16, "md5_hmac": 16,
     "md5_hmac_96": 12, "md5_kpdk": 16, "null_hmac": 12, "poly1305": 16, "ripemd160_hmac": 20,
     "ripemd160_hmac_96": 12, "sha1": 20, "sha1_hmac": 20, "sha1_hmac_96": 12, "sha1_kpdk": 20,
@@ -57,6 +58,17 @@ def rfc3686(v: Vector) -> tuple[bytes, None]:
     assert v.iv is not None
     cipher = aes.new(v.key[:-4], aes.MODE_CTR, nonce=v.key[-4:] + v.iv, initial_value=1)
     return cipher.encrypt(v.input), None
+
+
+def ecb(v: Vector) -> tuple[bytes, None]:
+    aes = require_module("Crypto.Cipher.AES", "pycryptodome")
+    return aes.new(v.key, aes.MODE_ECB).encrypt(v.input), None
+
+
+def siv(v: Vector) -> tuple[bytes, bytes]:
+    aead = require_module("cryptography.hazmat.primitives.ciphers.aead")
+    sealed = aead.AESSIV(v.key).encrypt(v.input, [v.aad])
+    return sealed[16:], sealed[:16]
 
 
 def arc4(v: Vector) -> tuple[bytes, None]:
@@ -170,8 +182,11 @@ REFERENCES: dict[str, Reference] = {
     "aes_ccm_16": by_aead("AESCCM", 3),
     "aes_cmac": cmac,
     "aes_ctr": rfc3686,
+    "aes_ecb": ecb,
     "aes_gcm_16": by_aead("AESGCM", 4),
     "aes_gmac": by_aead("AESGCM", 4),
+    "aes_icm": by_cryptography("AES", "CTR"),
+    "aes_siv": siv,
     "aes_xcbc_mac_96": xcbc,
     "aes_xts": by_cryptography("AES", "XTS"),
     "arc4": arc4,

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """
-Write the parts of docs/ that are made from the code: diagrams, and the tables of rooms, errors
-and clauses. Each stands in its page between a line that begins it and one that ends it.
+Write the parts of docs/ that are made from the code: diagrams, and the tables of rooms, errors,
+algorithms and clauses. Each stands in its page between a line that begins it and one that ends it.
 
     tools/generate_docs.py            write them
     tools/generate_docs.py --check    write nothing; exit status 1 if one is not as it should be
@@ -19,10 +19,14 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT)]
+sys.path[:0] = [str(ROOT), str(ROOT / "drivers")]
 
-from opencrypto import _state, exceptions
+from opencrypto import _state, exceptions, xform
 from opencrypto.testing import CLAUSES
+from opencrypto_afalg.names import NAMES
+from opencrypto_null import NullDriver
+from opencrypto_openssl._driver import OpensslDriver
+from opencrypto_swcrypto._driver import SwcryptoDriver
 
 DOCS = ROOT / "docs"
 
@@ -101,6 +105,80 @@ def clauses() -> str:
     return "\n".join([*lines, *(f"| {ident} | {says} |" for ident, says in CLAUSES.items())])
 
 
+def algorithms() -> str:
+    """List the facts of each algorithm, and which drivers of the tree have it."""
+    lines = [
+        "| constant | number | what | standard | keys | IV | length | MAC | longest | drivers |",
+        "| --- | ---: | --- | --- | --- | --- | ---: | ---: | ---: | --- |",
+    ]
+    for alg, facts in sorted(xform.FACTS.items()):
+        if facts.kind is xform.Kind.AEAD_AUTH:
+            what = f"tag of {', '.join(cipher.name for cipher in xform.AEAD_CIPHERS[alg])}"
+        else:
+            what = {xform.Kind.AEAD: "cipher with a tag", xform.Kind.HASH: "digest"}.get(
+                facts.kind, facts.kind.value.replace("mac", "MAC")
+            )
+        cells = (
+            f"`CRYPTO_{facts.name}`", alg, what, facts.source, _lengths(facts.keys), _ivs(facts),
+            facts.granule if facts.granule > 1 else "", facts.mac or "", _longest(facts.longest),
+            ", ".join(name for name, has in DRIVERS.items() if alg in has),
+        )  # fmt: skip
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
+
+
+def _lengths(keys: range | frozenset[int] | None) -> str:
+    if keys is None:
+        return "any"
+    if not any(keys):
+        return ""
+    if len(keys) > 6:
+        return f"{min(keys)} to {max(keys)}"
+    return ", ".join(map(str, sorted(keys)))
+
+
+def _ivs(facts: xform.Facts) -> str:
+    bare = facts.keys is None or bool(frozenset(facts.keys) - facts.salted)
+    lengths = [facts.iv] if bare else []
+    lengths += [facts.salted_iv] if facts.salted else []
+    return " or ".join(map(str, filter(None, lengths)))
+
+
+def _longest(length: int) -> str:
+    """Write a number of bytes as near a power of two as it is."""
+    if not length:
+        return ""
+    power = length.bit_length() if length & (length - 1) else length.bit_length() - 1
+    less = (1 << power) - length
+    return f"2^{power}{f' - {less}' if less else ''}"
+
+
+def names() -> str:
+    """List every name with its aliases, the algorithm, the key and the MAC."""
+    lines = [
+        "| name | other spellings | algorithm | keys | MAC |",
+        "| --- | --- | --- | --- | ---: |",
+    ]
+    for entry in xform.named():
+        aliases = ", ".join(f"`{alias}`" for alias in entry.aliases)
+        cells = (
+            f"`{entry.name}`", aliases, entry.alg.name, _lengths(entry.keys), entry.mlen or "",
+        )  # fmt: skip
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
+
+
+DRIVERS: dict[str, frozenset[int]] = {
+    "openssl": frozenset(OpensslDriver.capabilities),
+    "swcrypto": frozenset(SwcryptoDriver.capabilities),
+    "afalg": frozenset(
+        {int(alg) for alg in NAMES}
+        | {int(half) for alg in NAMES for half in xform.AEAD_PARTNERS.get(alg, ())}
+    ),
+    "null": frozenset(NullDriver.capabilities),
+}
+"""The drivers of the tree, and what each may have; what this machine's kernel lacks is there."""
+
 PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "rooms": ("architecture.md", rooms),
     "request states": ("architecture.md", lambda: states(_state.REQUEST)),
@@ -108,6 +186,8 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "slot states": ("architecture.md", lambda: states(_state.SLOT)),
     "exceptions": ("errors.md", error_tree),
     "errno values": ("errors.md", error_numbers),
+    "algorithms": ("algorithms.md", algorithms),
+    "names": ("algorithms.md", names),
     "clauses": ("howto/test-your-driver.md", clauses),
 }
 

@@ -25,6 +25,10 @@ class Form(Enum):
     """A chained block mode: the last ciphertext block is the IV of what follows."""
     COUNTER = "counter"
     """``ctr``: a whole counter block, made of the key's nonce, the IV, and 1."""
+    BLOCK_COUNTER = "block counter"
+    """``ctr``: a whole counter block, which is the request's IV."""
+    SINGLES = "single blocks"
+    """``ecb``: neither IV nor chaining."""
     SALTED = "salted"
     """The nonce stays at the key's end and the IV has 8 bytes (RFC 3686, RFC 4106, RFC 4543)."""
     TWEAK = "tweak"
@@ -86,6 +90,8 @@ NAMES: Final[Mapping[Alg, tuple[Name, ...]]] = {
         Name("skcipher", "ctr(aes)", Form.COUNTER, "ctr(aes-generic)"),
         Name("skcipher", "rfc3686(ctr(aes))", Form.SALTED),
     ),
+    Alg.AES_ICM: _skcipher("ctr(aes)", Form.BLOCK_COUNTER, "ctr(aes-generic)"),
+    Alg.AES_ECB: _skcipher("ecb(aes)", Form.SINGLES, "ecb(aes-generic)"),
     Alg.AES_XTS: _skcipher("xts(aes)", Form.TWEAK),
     Alg.ARC4: _skcipher("ecb(arc4)", Form.STREAM),
     Alg.NULL_CBC: _skcipher("ecb(cipher_null)", Form.NO_KEY),

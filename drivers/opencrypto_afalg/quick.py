@@ -44,6 +44,9 @@ from opencrypto_afalg.transforms import (
     wipe,
 )
 
+WITHOUT_IV: Final = (Form.STREAM, Form.NO_KEY, Form.SINGLES)
+"""Forms of ciphers that are left to `ChainSession.run`."""
+
 ASSOCLEN: Final = {n: (SOL_ALG, ALG_SET_AEAD_ASSOCLEN, U32.pack(n)) for n in range(65)}
 """For the usual lengths of additional data, made once."""
 
@@ -55,7 +58,7 @@ def compile_session(session: ChainSession, both: Aead | None = None) -> Quick | 
     cipher, mac = session.transforms[cipher_at], session.transforms[mac_at]
     match shape_of(chain):
         case Shape.CIPHER if isinstance(cipher, Cipher):
-            return None if cipher.form in (Form.STREAM, Form.NO_KEY) else _cipher(chain, cipher)
+            return None if cipher.form in WITHOUT_IV else _cipher(chain, cipher)
         case Shape.MAC if isinstance(mac, Mac):
             return None if mac.before or mac.zerocopy else _mac(chain, mac)
         case Shape.CIPHER_MAC if both is not None:

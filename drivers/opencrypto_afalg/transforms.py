@@ -36,7 +36,10 @@ DECRYPT: Final = (SOL_ALG, ALG_SET_OP, U32.pack(0))
 ENCRYPT: Final = (SOL_ALG, ALG_SET_OP, U32.pack(1))
 IOV_MAX: Final = 1024
 
-SPLITTABLE: Final = frozenset({Form.BLOCKS, Form.COUNTER, Form.NO_KEY})
+COUNTERS: Final = frozenset({Form.COUNTER, Form.BLOCK_COUNTER})
+"""Forms whose IV the kernel counts up, all 128 bits of it."""
+
+SPLITTABLE: Final = COUNTERS | {Form.BLOCKS, Form.SINGLES, Form.NO_KEY}
 """Forms of which a request can be done in pieces."""
 
 Control: TypeAlias = list[tuple[int, int, bytes]]
@@ -169,7 +172,7 @@ class Cipher:
             crypt_once(self.transform, control(encrypt, iv), [piece], piece)
             if self.form is Form.BLOCKS:
                 iv = bytes(piece[-len(iv) :]) if encrypt else following
-            elif self.form is Form.COUNTER:
+            elif self.form in COUNTERS:
                 counter = int.from_bytes(iv) + size // 16
                 iv = (counter % (1 << 128)).to_bytes(16)
 

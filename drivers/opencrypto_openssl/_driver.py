@@ -13,6 +13,8 @@ from opencrypto.chain import ChainDriver, ChainSession, Quick, TransformFactory
 from opencrypto.constants import (
     CRYPTO_AES_CCM_16,
     CRYPTO_AES_CCM_MAC,
+    CRYPTO_AES_SIV,
+    CRYPTO_AES_SIV_MAC,
     CRYPTO_ARC4,
     CRYPTO_CHACHA20_POLY1305,
     CRYPTO_CHACHA20_POLY1305_MAC,
@@ -29,10 +31,12 @@ from opencrypto_openssl import (
     _chacha,
     _cmac,
     _ctr,
+    _ecb,
     _gcm,
     _hmac,
     _poly1305,
     _quick,
+    _siv,
     _xts,
 )
 
@@ -42,12 +46,14 @@ LIBRARY: Final = f"{backend.openssl_version_text()} by cryptography {cryptograph
 FACTORIES: Final[Mapping[int, TransformFactory]] = {
     **_cbc.FACTORIES,
     **_ctr.FACTORIES,
+    **_ecb.FACTORIES,
     **_xts.FACTORIES,
     **_arc4.FACTORIES,
     **transforms.NULL,
     **_gcm.FACTORIES,
     **_ccm.FACTORIES,
     **_chacha.FACTORIES,
+    **_siv.FACTORIES,
     **_hmac.FACTORIES,
     **_cmac.FACTORIES,
     **_poly1305.FACTORIES,
@@ -62,6 +68,7 @@ def _capability(alg: int) -> Capability:
 
 _WHOLE: Final = (
     CRYPTO_AES_CCM_16, CRYPTO_AES_CCM_MAC, CRYPTO_CHACHA20_POLY1305, CRYPTO_CHACHA20_POLY1305_MAC,
+    CRYPTO_AES_SIV, CRYPTO_AES_SIV_MAC,
 )  # fmt: skip
 """Whose message the library takes in one piece, with the tag behind it."""
 

@@ -31,12 +31,16 @@ COMMANDS: Final = {
     "new-driver": "Write the package of a new driver, which passes its own tests.",
     "check": "Run the contract on the drivers of a package; exit status 1 unless all keep it.",
     "ps": "List the live frameworks that have a control socket.",
+    "sessions": "List the open sessions of a live framework: whose, how old, how long idle.",
     "sysctl": "Read, describe and set the names of a live framework.",
     "stat": "Print what a live framework does, a line each -w seconds.",
     "top": (
         "Watch a live framework: drivers with rate, in flight, latency, errors; and its sessions."
     ),
     "esp": "IPsec ESP (RFC 4303) on packet captures, by the associations of a file.",
+    "speed": (
+        "Measure the drivers: which is how fast with which algorithm, by the size of the messages."
+    ),
     "trace": "Record what a live process asks of its drivers, and play it to others.",
 }
 """

@@ -11,7 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias
 
 import typer
 
@@ -78,6 +78,11 @@ def is_ascii() -> bool:
     return locale in {"C", "POSIX"} or not (sys.stdout.encoding or "").lower().startswith("utf")
 
 
+def overflow() -> Literal["crop", "ellipsis"]:
+    """Tell how what does not fit is cut off: with the character for that, if there is one."""
+    return "crop" if is_ascii() else "ellipsis"
+
+
 def is_plain(asked: bool, *, err: bool = False) -> bool:
     """Tell whether a table is for a program: somebody asked for it so, or nobody looks."""
     return asked or not (sys.stderr if err else sys.stdout).isatty()
@@ -118,12 +123,18 @@ def table(
 
     made = Table(show_edge=False, pad_edge=False)
     for n, name in enumerate(columns):
-        numbers = bool(rows) and all(isinstance(row[n], int | float) for row in rows)
+        numbers = _numbers([row[n] for row in rows])
         made.add_column(name, justify="right" if numbers else "left", overflow="fold")
     for row in rows:
         # Text: a name in square brackets is a name, not a style.
         made.add_row(*(_grouped(value) for value in row))
     Console(highlight=False, markup=False, stderr=err).print(made)
+
+
+def _numbers(column: Sequence[object]) -> bool:
+    """Tell whether a column has numbers, and nothing else but a dash where there is none."""
+    present = [value for value in column if value != "-"]
+    return bool(present) and all(isinstance(value, int | float) for value in present)
 
 
 def tabbed(row: Iterable[object], *, err: bool = False) -> None:

@@ -135,6 +135,14 @@ def _pycryptodome_ctr(key: bytes, iv: bytes, aad: bytes, data: bytes) -> Answer:
     return AES.new(bare, AES.MODE_CTR, nonce=block[:12], initial_value=1).encrypt(data), b""
 
 
+def _pycryptodome_icm(key: bytes, iv: bytes, aad: bytes, data: bytes) -> Answer:
+    return AES.new(key, AES.MODE_CTR, nonce=b"", initial_value=iv).encrypt(data), b""
+
+
+def _pycryptodome_ecb(key: bytes, iv: bytes, aad: bytes, data: bytes) -> Answer:
+    return AES.new(key, AES.MODE_ECB).encrypt(data), b""
+
+
 def _xts(key: bytes, iv: bytes, aad: bytes, data: bytes) -> Answer:
     """IEEE 1619 for whole blocks, on pycryptodome's AES."""
     half = len(key) // 2
@@ -297,6 +305,37 @@ def _openssl_gmac(key: bytes, iv: bytes, aad: bytes, data: bytes) -> Answer:
     return data, _openssl("mac", *options, "-in", "-", "-binary", "GMAC", data=aad)
 
 
+def _cryptography_siv(key: bytes, iv: bytes, aad: bytes, data: bytes) -> Answer:
+    sealed = aead.AESSIV(key).encrypt(data, [aad])
+    return sealed[16:], sealed[:16]
+
+
+def _siv(key: bytes, nonce: bytes) -> Any:
+    return AES.new(key, AES.MODE_SIV)
+
+
+def _rfc5297(key: bytes, iv: bytes, aad: bytes, data: bytes) -> Answer:
+    """RFC 5297, 2.4 and 2.6, on cryptography's CMAC and CTR: with one component."""
+    half = len(key) // 2
+
+    def cmac(text: bytes) -> int:
+        return int.from_bytes(_cryptography_cmac(key[:half], text))
+
+    def double(number: int) -> int:
+        return (number << 1 ^ (0x87 if number >> 127 else 0)) & (1 << 128) - 1
+
+    state = double(cmac(bytes(16))) ^ cmac(aad)
+    if len(data) >= 16:
+        end = int.from_bytes(data[-16:]) ^ state
+        tag = cmac(data[:-16] + end.to_bytes(16))
+    else:
+        padded = data + b"\x80" + bytes(15 - len(data))
+        tag = cmac((double(state) ^ int.from_bytes(padded)).to_bytes(16))
+    counter = tag & ~(1 << 63 | 1 << 31)
+    stream = Cipher(new.AES(key[half:]), modes.CTR(counter.to_bytes(16))).encryptor()
+    return stream.update(data), tag.to_bytes(16)
+
+
 def _gcm(key: bytes, nonce: bytes) -> Any:
     return AES.new(key, AES.MODE_GCM, nonce=nonce)
 
@@ -396,6 +435,14 @@ IMPLEMENTATIONS: Mapping[Alg, Sequence[Implementation]] = {
         Implementation(PYCRYPTODOME, "Crypto.Cipher", _pycryptodome_ctr),
         _ctr(_cryptography(new.AES, modes.CTR)), _ctr(_openssl_enc(_sizes("aes", "ctr"))),
     ],
+    Alg.AES_ICM: [
+        Implementation(PYCRYPTODOME, "Crypto.Cipher", _pycryptodome_icm),
+        _cryptography(new.AES, modes.CTR), _openssl_enc(_sizes("aes", "ctr")),
+    ],
+    Alg.AES_ECB: [
+        Implementation(PYCRYPTODOME, "Crypto.Cipher", _pycryptodome_ecb),
+        _cryptography(new.AES, lambda iv: modes.ECB()), _openssl_enc(_sizes("aes", "ecb")),
+    ],
     Alg.AES_XTS: [
         _cryptography(new.AES, modes.XTS),
         Implementation(PYTHON, "IEEE 1619 on Crypto.Cipher.AES", _xts),
@@ -461,6 +508,11 @@ IMPLEMENTATIONS: Mapping[Alg, Sequence[Implementation]] = {
     Alg.CHACHA20_POLY1305: [
         _cryptography_aead(Alg.CHACHA20_POLY1305, aead.ChaCha20Poly1305),
         _pycryptodome_aead(Alg.CHACHA20_POLY1305, _chacha),
+    ],
+    Alg.AES_SIV: [
+        Implementation(OPENSSL, "cryptography", _cryptography_siv),
+        _pycryptodome_aead(Alg.AES_SIV, _siv),
+        Implementation(OPENSSL, "RFC 5297 on cryptography", _rfc5297),
     ],
     Alg.DEFLATE_COMP: [_DEFLATE],
     Alg.DEFLATE_COMP_NOGROW: [_DEFLATE],

@@ -1,6 +1,7 @@
 """Fresh IVs: none comes twice under one key, in whichever process, thread or session it is made."""
 
 import ctypes
+import itertools
 import os
 from collections.abc import Callable, Iterator
 
@@ -11,6 +12,7 @@ from opencrypto import (
     CRYPTO_AES_CBC,
     CRYPTO_AES_CTR,
     CRYPTO_AES_GCM_16,
+    CRYPTO_AES_ICM,
     CRYPTO_F_CBIMM,
     Cryptodesc,
     Cryptoini,
@@ -166,3 +168,37 @@ def test_a_prefix_without_a_counter_is_refused() -> None:
     with pytest.raises(UsageError, match="iv_prefix"):
         Chain([Cryptoini(CRYPTO_AES_CBC, bytes(16))], profile=profile)
     Chain([Cryptoini(CRYPTO_AES_CTR, KEY)], profile=profile)
+
+
+def test_no_two_messages_of_a_session_share_a_counter_block() -> None:
+    """AES_ICM counts blocks in its IV: fresh ones lie 2**64 blocks apart, whatever the start."""
+    (cri,) = Chain([Cryptoini("aes-128-ctr", bytes(16))]).inis
+    starts = [int.from_bytes(cri.fresh_iv()) for _ in range(1000)]
+    assert all(start % (1 << 64) == 0 for start in starts)
+    steps = {(b - a) % (1 << 128) for a, b in itertools.pairwise(starts)}
+    assert steps == {1 << 64}
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_two_long_messages_have_no_keystream_in_common(framework: Framework, driver: str) -> None:
+    sid = framework.newsession(Cryptoini("aes-128-ctr", bytes(16)), driver=driver)
+    blocks: list[bytes] = []
+    for _ in range(8):
+        buf = bytearray(16 + 16 * 64)
+        crd = Cryptodesc(16, 16 * 64, 0, CRD_F_ENCRYPT, alg=CRYPTO_AES_ICM)
+        done: list[Cryptop] = []
+        framework.dispatch(Cryptop(sid, buf, [crd], done.append, CRYPTO_F_CBIMM))
+        assert done[0].etype == 0
+        assert buf[8:16] == bytes(8), "the IV stands before the region, its counter at 0"
+        blocks += [bytes(buf[at : at + 16]) for at in range(16, len(buf), 16)]
+    assert len(set(blocks)) == 8 * 64
+
+
+def test_a_prefix_of_icm_is_what_its_ivs_begin_with() -> None:
+    profile = Profile(iv_prefix=b"abcdef")
+    (cri,) = Chain([Cryptoini("aes-128-ctr", bytes(16))], profile=profile).inis
+    made = {cri.fresh_iv() for _ in range(1 << 16)}
+    assert len(made) == 1 << 16
+    assert {(iv[:6], iv[8:]) for iv in made} == {(b"abcdef", bytes(8))}
+    with pytest.raises(LimitError):
+        cri.fresh_iv()

@@ -40,9 +40,6 @@ _OUTSIDE: Final = CRD_F_IV_EXPLICIT | CRD_F_IV_PRESENT
 _COUNTED_FROM: Final = (1).to_bytes(4, "big")
 """How AES_CTR's counter begins, behind nonce and IV: RFC 3686, 4."""
 
-_ICM: Final = Alg.__members__.get("AES_ICM")
-"""AES-CTR with a whole counter block, where the framework has it."""
-
 
 class RefusedError(Exception):
     """The driver, or the framework for it, does not do what is asked; the message says why."""
@@ -145,8 +142,8 @@ class Subject:
 
     def counter(self, key: bytes, block: bytes, data: bytes, *, encrypt: bool) -> bytes:
         """Encrypt or decrypt with AES in counter mode, from a whole first counter block."""
-        if _ICM is not None and _ICM in self._algorithms:
-            return self.cipher(_ICM, key, block, data, encrypt=encrypt)
+        if Alg.AES_ICM in self._algorithms:
+            return self.cipher(Alg.AES_ICM, key, block, data, encrypt=encrypt)
         self.require(Alg.AES_CTR)
         if block[12:] != _COUNTED_FROM:
             raise RefusedError("counts from 1 (RFC 3686), not from any block")

@@ -192,4 +192,5 @@ def aead(framework: Framework, alg: int, kind: str, v: Vector) -> None:
 def test_every_algorithm_is_tried() -> None:
     """The table has no algorithm without published answers."""
     assert set(NAMES) == set(ALGS)
-    assert all(any(half in NAMES for half in whole) for whole in AEAD_CIPHERS.values())
+    strangers = [ciphers for ciphers in AEAD_CIPHERS.values() if not {*ciphers} & {*NAMES}]
+    assert strangers == [(Alg.AES_SIV,)], "which Linux has under no name"
