@@ -24,7 +24,7 @@ from opencrypto._core.queues import SUBMITTED
 from opencrypto._core.requests import Dispatcher
 from opencrypto._core.slots import Session
 from opencrypto._request.symmetric import Cryptop
-from opencrypto._rules.shapes import UNVERIFIED
+from opencrypto._rules.messages import UNVERIFIED
 from opencrypto._rules.template import compile_function, fill, indented
 from opencrypto._state import RequestState
 from opencrypto.constants import CRYPTO_F_CBIMM
