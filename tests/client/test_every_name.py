@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -10,7 +11,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from opencrypto import Alg, AuthenticationError, Cryptoini, Framework, OperationError, Profile
+from opencrypto import (
+    Alg,
+    AuthenticationError,
+    Cryptoini,
+    Framework,
+    NoDriverError,
+    OperationError,
+    Profile,
+    UsageError,
+)
 from opencrypto.xform import AEAD_PARTNERS, FACTS, Kind, Named, algorithm, chain_name, named
 from tests.drivers.independent import DEFINITION, IMPLEMENTATIONS, Implementation
 from tests.drivers.rig import NAMES, attached, make_driver
@@ -204,3 +214,49 @@ def test_a_cipher_and_an_authenticator(framework: Framework, data: st.DataObject
         whole = mac.other.run(keys[1] if keyed else b"", b"", b"", covered)[1]
         assert sealed.mac == whole[: mac.entry.mlen]
         assert session.decrypt(sealed, aad=aad) == plain
+
+
+WHOLE_ONLY = {"AES_XTS", "AES_CCM_16", "AES_SIV", "AES_GMAC"}
+"""What is not taken in pieces, or has no message."""
+
+
+def cut(data: st.DataObject, text: bytes, pieces: int = 6) -> list[bytes]:
+    """Draw places where a text is cut; pieces may be empty."""
+    places = st.lists(st.integers(0, len(text)), max_size=pieces)
+    at = [0, *sorted(data.draw(places)), len(text)]
+    return [text[a:b] for a, b in itertools.pairwise(at)]
+
+
+@examples
+@given(st.data())
+def test_messages_in_pieces(framework: Framework, data: st.DataObject) -> None:
+    """However a message is cut, the pieces come to what the whole does."""
+    case = data.draw(st.sampled_from([*CIPHERS, *AEADS, *MACS]))
+    entry, facts = case.entry, FACTS[case.entry.alg]
+    key = random_key(data, case.keylen)
+    plain = data.draw(st.binary(max_size=900))
+    plain = plain[: len(plain) - len(plain) % facts.granule]
+    ivlen = facts.ivlen(case.keylen)
+    iv, aad = random_key(data, ivlen), b"aad" if facts.kind is Kind.AEAD else b""
+    given = key if entry.takes_key else None
+    with framework.session(entry.name, given, driver=case.driver, profile=ANYTHING) as session:
+        if facts.name in WHOLE_ONLY:
+            refused = pytest.raises((UsageError, NoDriverError))
+            with refused, session.encryptor(iv=iv or None) as stream:
+                stream.update(plain or bytes(16))
+            return
+        wanted, whole = case.other.run(key, iv, aad, plain)
+        if facts.kind in (Kind.MAC, Kind.HASH):
+            with session.hasher() as hasher:
+                for piece in cut(data, plain):
+                    hasher.update(piece)
+                assert hasher.digest() == whole[: entry.mlen]
+            return
+        with session.encryptor(iv=iv or None, aad=aad) as stream:
+            coded = b"".join(map(stream.update, cut(data, plain))) + stream.finalize()
+            assert coded == wanted
+            tag = stream.tag[: entry.mlen] if aad else None
+            assert tag is None or tag == whole[: entry.mlen]
+        with session.decryptor(iv, aad=aad, unverified=True) as back:
+            clear = b"".join(map(back.update, cut(data, coded)))
+            assert clear + back.finalize(*[tag] * (tag is not None)) == plain
