@@ -91,6 +91,7 @@ class Dispatcher:
         errands: Errands,
         leave: Callable[[Slot, str], None],
         blocked: Callable[[], None],
+        owes: Callable[[Slot], None],
         kick_requests: Callable[[], None],
         kick_returns: Callable[[], None],
     ) -> None:
@@ -99,6 +100,7 @@ class Dispatcher:
         self._table = sessions.table
         self._errands = errands
         self._let_leave = leave
+        self._owes = owes
         self.returns: ReturnQueue[Cryptop] = ReturnQueue(kick_returns)
         self._return = self.returns.append
         self.streams = Streams(sessions, bugs, self.done, self._refused)
@@ -179,6 +181,8 @@ class Dispatcher:
             if not answer:
                 if crp.state == SUBMITTED:
                     crp.since = monotonic()  # it was not answered at once
+                    if not slot.owes:
+                        self._owes(slot)
             else:
                 receipt = [crp]  # empty once it is queued again, whatever interrupts us then
                 try:
@@ -572,6 +576,8 @@ class Dispatcher:
                         return
                 else:
                     self._not_taken(crp, session, answer, unblocks, receipt)
+            elif crp.state == SUBMITTED and not slot.owes:
+                self._owes(slot)
         except BaseException as error:
             if receipt == []:
                 raise

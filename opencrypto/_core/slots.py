@@ -232,6 +232,8 @@ class Slot:
         is_driver: Whether it is a driver's, and no virtual sessions': one that may leave, and
             whose counts are in the totals, as those of the virtual ones' parts are.
         reason: Why its driver left, if it has said that it does.
+        owes: Whether it has not answered something at once, and nobody has seen since that all is
+            answered (`_core.lasting`).
         depth: The places that its driver has for requests; None if it has any number.
     """
 
@@ -252,6 +254,7 @@ class Slot:
         "lock",
         "name",
         "origin",
+        "owes",
         "reason",
         "seen_off",
         "state",
@@ -283,6 +286,7 @@ class Slot:
         self.origin = Origin()
         self.is_driver = True
         self.reason = ""
+        self.owes = False
         self.depth: Depth | None = None
         self._announced = False
 
@@ -363,6 +367,7 @@ class Slot:
         self.counts.after_fork()
         self.calls.clear()
         self.closing = 0
+        self.owes = False
         self.sym.queue.after_fork()
         self.keys.queue.after_fork()
         for krp in self.keys.inflight:
