@@ -79,7 +79,7 @@ class Recipe:
         """
         keys = [*key] if isinstance(key, tuple | list) else [key]
         takers = [what for what, _, _ in self._parts if _takes_key(what)]
-        if len(keys) != len(takers):
+        if len(keys) != len(takers) or None in keys:
             raise UsageError(f"{len(keys)} keys for {len(takers)} algorithms; give one for each")
         given: dict[int | Named, Any] = dict(zip(takers, keys, strict=True))
         shared = next((given[what] for what in takers if _kind(what) is Kind.AEAD), None)
