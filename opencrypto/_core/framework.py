@@ -63,6 +63,7 @@ from opencrypto.sysctl import Sysctl
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from opencrypto._client.aio_framework import AsyncFramework
     from opencrypto._client.opening import Keys
     from opencrypto._client.session import Session as ClientSession
     from opencrypto.control.server import Server
@@ -99,6 +100,7 @@ class Framework(KeyOperations):
     """
 
     _ended = True  # until there is something to end
+    _aio: AsyncFramework | None = None
 
     def __init__(
         self,
@@ -474,7 +476,7 @@ class Framework(KeyOperations):
 
     def session(
         self,
-        chain: int | Cryptoini | Iterable[Cryptoini],
+        chain: str | int | Cryptoini | Iterable[Cryptoini],
         key: Keys = None,
         *,
         hard: int | None = 0,
@@ -486,8 +488,11 @@ class Framework(KeyOperations):
         Open a session with methods, answers and exceptions: `opencrypto.client.Session`.
 
         Args:
-            chain: An algorithm, or the parameters of one or of a chain.
-            key: The key of an algorithm; parameters have theirs in them.
+            chain: The name of an algorithm or of a chain of them, such as ``aes-128-gcm`` or
+                ``aes-256-cbc+hmac-sha2-256`` (see `opencrypto.xform.chain`); or the number of an
+                algorithm; or the parameters of one or of a chain.
+            key: The key; of a chain that takes several a tuple of them, such as
+                ``(cipher key, MAC key)``. Parameters have theirs in them.
             hard: As for `opencrypto.client.Session`.
             driver: As for `newsession`.
             profile: As for `newsession`.
@@ -508,6 +513,17 @@ class Framework(KeyOperations):
             profile=profile,
             timeout=timeout,
         )
+
+    @property
+    def aio(self) -> AsyncFramework:
+        """What is for coroutines: key operations, drivers and sessions, awaited."""
+        if self._aio is None:
+            from opencrypto._client.aio_framework import AsyncFramework
+
+            # One step: of two threads, both get the first one's.
+            made: AsyncFramework = self.__dict__.setdefault("_aio", AsyncFramework(self))
+            return made
+        return self._aio
 
     def clonesession(self, sid: int) -> int:
         """
@@ -900,6 +916,8 @@ class Framework(KeyOperations):
         if not self._attachments.detach_all(time.monotonic() + DETACH_TIMEOUT):
             self._end_later()
             return
+        if self._aio is not None:
+            self._aio.crew.close()
         self._requests.stop()
         self._returns.stop()
         self._sessions.close()
