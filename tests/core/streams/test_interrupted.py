@@ -67,7 +67,7 @@ def test_no_piece_is_lost_or_doubled_wherever_its_dispatch_is_interrupted(
                     crp = toy_piece(sid, on, sent, more=more, flags=flags)
                     fw.dispatch(crp)
                     number = sent
-                    assert until(lambda number=number: calls[number] == 1)
+                    assert until(lambda number=number: calls[number] == 1)  # type: ignore[misc]
                 assert crp.etype == 0
                 fw.freesession(sid)
                 unanswered.clear()
