@@ -17,7 +17,7 @@ from opencrypto._carrying import ChainSession, request_iv
 from opencrypto._request.buffer import Segments, byteview, gather, region, scatter, total
 from opencrypto._request.symmetric import Cryptop
 from opencrypto._rules.check import Plan, Step
-from opencrypto._rules.shapes import UNVERIFIED
+from opencrypto._rules.messages import UNVERIFIED
 from opencrypto.constants import CRD_F_ENCRYPT, CRD_F_VERIFY, Alg
 from opencrypto.exceptions import CryptoError, UsageError
 from opencrypto.xform import Kind
@@ -35,7 +35,11 @@ class CipherStream(Protocol):
 
 
 class MacStream(Protocol):
-    """An authenticator or digest in the midst of one: what ``stream()`` of a transform returns."""
+    """
+    An authenticator or digest in the midst of one: what ``stream()`` of a transform returns.
+
+    One whose state can be copied has a method ``copy`` that returns another.
+    """
 
     def update(self, parts: Segments) -> None:
         """Go on with the next region."""
@@ -195,15 +199,14 @@ class ChainStream:
 
     Args:
         session: The session.
-        done: What completes a piece.
 
     Raises:
         UsageError: one of its algorithms takes whole messages only.
     """
 
-    __slots__ = ("_done", "_session", "_states")
+    __slots__ = ("_session", "_states")
 
-    def __init__(self, session: ChainSession, done: Callable[[Cryptop], None]) -> None:
+    def __init__(self, session: ChainSession) -> None:
         for cri, facts, transform in zip(
             session.chain.inis, session.chain.facts, session.transforms, strict=True
         ):
@@ -211,13 +214,7 @@ class ChainStream:
             if refusal:
                 raise UsageError(f"{facts.name} is not taken in pieces here: {refusal}")
         self._session = session
-        self._done = done
         self._states: dict[int, Any] = {}
-
-    def piece(self, crp: Cryptop, plan: Plan, last: bool) -> None:
-        """Carry the next piece out, and complete it."""
-        self.carry_out(crp, plan, last)
-        self._done(crp)
 
     def carry_out(self, crp: Cryptop, plan: Plan, last: bool) -> None:
         """Carry the next piece out, setting ``etype`` to what came of it."""
@@ -287,6 +284,22 @@ class ChainStream:
         if step.mac_at < 0:
             return region(parts, step.crd.inject, length)
         return [byteview(crp.mac, writable=False)[step.mac_at : step.mac_at + length]]
+
+    def copy(self, session: ChainSession) -> ChainStream:
+        """
+        Return another stream that has come as far, in a session with the same keys.
+
+        Raises:
+            UsageError: what is kept of one of the algorithms cannot be copied.
+        """
+        twin = ChainStream(session)
+        for position, state in self._states.items():
+            copy = getattr(state, "copy", None)
+            if copy is None:
+                name = self._session.chain.facts[position].name
+                raise UsageError(f"what this driver keeps of {name} cannot be copied")
+            twin._states[position] = copy()
+        return twin
 
     def wipe(self) -> None:
         """Drop what was kept of the message; nothing of it comes any more."""

@@ -44,9 +44,9 @@ from opencrypto._request.symmetric import (
 from opencrypto._rules.chain import Chain
 from opencrypto._rules.check import Plan, Step, check, refuse_pieces, settle
 from opencrypto._rules.lending import Loan, lend
+from opencrypto._rules.messages import UNVERIFIED
 from opencrypto._rules.quick import compile_quick, with_messages
 from opencrypto._rules.shapes import (
-    UNVERIFIED,
     AeadExchange,
     CipherExchange,
     CipherMacExchange,
@@ -307,10 +307,13 @@ class ChainDriver(Driver):
         session = self._sessions.get(lid)
         if session is None:
             raise UsageError(f"driver {self.name} has no session {lid}", errno=errno.ENOENT)
-        stream = ChainStream(session, done)
-        if self._pool is None:
-            return stream
-        return _PooledStream(self, self._pool, stream, done)
+        return _DriverStream(self, self._pool, ChainStream(session), done)
+
+    def copystream(
+        self, stream: ChainStream, lid: int, done: Callable[[Cryptop], None]
+    ) -> DriverStream:
+        """Copy what is kept of a message into another session with the same keys."""
+        return _DriverStream(self, self._pool, stream.copy(self._sessions[lid]), done)
 
     def freesession(self, lid: int) -> None:
         """Drop the session's transforms, and with them the key schedules in the libraries."""
@@ -336,15 +339,15 @@ class ChainDriver(Driver):
             self.freesession(lid)
 
 
-class _PooledStream:
-    """A stream whose pieces are carried out by workers, one at a time as they are given."""
+class _DriverStream:
+    """A message in pieces, which are carried out by workers if the driver has such."""
 
     __slots__ = ("_done", "_driver", "_pool", "_stream")
 
     def __init__(
         self,
         driver: ChainDriver,
-        pool: WorkerPool,
+        pool: WorkerPool | None,
         stream: ChainStream,
         done: Callable[[Cryptop], None],
     ) -> None:
@@ -354,11 +357,12 @@ class _PooledStream:
         self._done = done
 
     def piece(self, crp: Cryptop, plan: Plan, last: bool) -> None:
-        """Have a worker carry the next piece out; or do it here, if it is small or all are busy."""
-        if _reach(crp) >= self._driver.threads_from:
+        """Carry the next piece out; or have a worker do it, unless it is small or all are busy."""
+        if self._pool is not None and _reach(crp) >= self._driver.threads_from:
             if self._pool.submit(partial(self._work, crp, plan, last)):
                 return
-        self._stream.piece(crp, plan, last)
+        self._stream.carry_out(crp, plan, last)
+        self._done(crp)
 
     def _work(self, crp: Cryptop, plan: Plan, last: bool) -> None:
         try:
@@ -369,6 +373,10 @@ class _PooledStream:
                 raise
         finally:
             self._done(crp)
+
+    def copy(self, lid: int, done: Callable[[Cryptop], None]) -> DriverStream:
+        """Copy what is kept, for another session with the same keys."""
+        return self._driver.copystream(self._stream, lid, done)
 
     def wipe(self) -> None:
         """Drop what was kept of the message."""

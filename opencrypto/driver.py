@@ -80,6 +80,9 @@ class DriverStream(Protocol):
     The state of one message in pieces, which a driver keeps: what `Driver.newstream` returns.
 
     The framework gives it one piece at a time, in order, and the next one when that is complete.
+    One that can be copied has a method ``copy(lid, done)`` besides, which returns another that has
+    come as far, in another session of the driver with the same keys; it raises UsageError if it
+    cannot. No piece is under way then.
     """
 
     def piece(self, crp: Cryptop, plan: Plan, last: bool) -> None:

@@ -75,6 +75,10 @@ class NullMacStream:
         """Return zeros."""
         return bytes(FACTS[CRYPTO_NULL_HMAC].digest)
 
+    def copy(self) -> NullMacStream:
+        """Return another one."""
+        return NullMacStream()
+
 
 class Digest:
     """A hash without a key, made by one of hashlib's constructors."""
@@ -103,29 +107,40 @@ class HashStream:
 
     Args:
         state: The object, which is nobody else's.
-        end: What gives the whole MAC of it; its ``digest`` if not given.
+        end: What makes the whole MAC of it; its ``digest`` if not given.
     """
 
-    __slots__ = ("_end", "_update")
+    __slots__ = ("_end", "_state")
 
-    def __init__(self, state: Any, end: Callable[[], Any] | None = None) -> None:
-        self._update: Callable[[memoryview], object] | None = state.update
-        self._end: Callable[[], Any] | None = end or state.digest
+    def __init__(self, state: Any, end: Callable[[Any], Any] | None = None) -> None:
+        self._state = state
+        self._end = end
 
     def update(self, parts: Segments) -> None:
         """Go on with the next region."""
-        assert self._update is not None
+        update = self._state.update
         for part in parts:
-            self._update(part)
+            update(part)
 
     def mac(self) -> bytes:
         """End the message; return its MAC."""
-        assert self._end is not None
-        return bytes(self._end())
+        return bytes(self._state.digest() if self._end is None else self._end(self._state))
+
+    def copy(self) -> HashStream:
+        """
+        Return another one that has come as far.
+
+        Raises:
+            UsageError: the library cannot copy its state.
+        """
+        copy = getattr(self._state, "copy", None)
+        if copy is None:
+            raise UsageError(f"the library cannot copy a {type(self._state).__name__}")
+        return HashStream(copy(), self._end)
 
     def wipe(self) -> None:
         """Drop the state."""
-        self._update = self._end = None
+        self._state = self._end = None
 
 
 def _digest(new: Callable[..., Any], cri: Cryptoini) -> MacTransform:

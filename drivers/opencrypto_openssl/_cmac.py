@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.cmac import CMAC
@@ -33,11 +33,15 @@ class Cmac:
         """Begin a message that comes in pieces."""
         assert self._keyed is not None
         state = self._keyed.copy()
-        return HashStream(state, state.finalize)
+        return HashStream(state, _finalize)
 
     def wipe(self) -> None:
         """Drop the keyed state."""
         self._keyed = None
+
+
+def _finalize(state: Any) -> bytes:
+    return bytes(state.finalize())
 
 
 FACTORIES: Final[Mapping[int, TransformFactory]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
@@ -39,11 +39,15 @@ class Hmac:
     def stream(self) -> HashStream:
         """Begin a message that comes in pieces."""
         state = self.keyed[0].copy()
-        return HashStream(state, state.finalize)
+        return HashStream(state, _finalize)
 
     def wipe(self) -> None:
         """Drop the keyed state; OpenSSL wipes its memory."""
         self.keyed.clear()
+
+
+def _finalize(state: Any) -> bytes:
+    return bytes(state.finalize())
 
 
 def _hmac(algorithm: hashes.HashAlgorithm, cri: Cryptoini) -> MacTransform:

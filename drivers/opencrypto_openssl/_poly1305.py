@@ -33,11 +33,15 @@ class OneTime:
         """Begin a message that comes in pieces."""
         assert self._new is not None
         state = self._new()
-        return HashStream(state, state.finalize)
+        return HashStream(state, _finalize)
 
     def wipe(self) -> None:
         """Drop the key."""
         self._new = None
+
+
+def _finalize(state: Any) -> bytes:
+    return bytes(state.finalize())
 
 
 FACTORIES: Final[Mapping[int, TransformFactory]] = {

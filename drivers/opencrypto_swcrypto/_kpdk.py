@@ -42,13 +42,11 @@ class Kpdk:
 
     def stream(self) -> HashStream:
         """Begin a message that comes in pieces."""
-        running = self._keyed.copy()
+        return HashStream(self._keyed.copy(), self._finish)
 
-        def end() -> bytes:
-            running.update(self._key)
-            return bytes(running.digest())
-
-        return HashStream(running, end)
+    def _finish(self, running: Any) -> bytes:
+        running.update(self._key)
+        return bytes(running.digest())
 
     def wipe(self) -> None:
         """Drop the key, and the keyed state."""

@@ -44,13 +44,12 @@ class Ripemd160Hmac:
 
     def stream(self) -> HashStream:
         """Begin a message that comes in pieces."""
-        state, outer = self._inner.copy(), self._outer.copy()
+        return HashStream(self._inner.copy(), self._finish)
 
-        def end() -> bytes:
-            outer.update(state.digest())
-            return bytes(outer.digest())
-
-        return HashStream(state, end)
+    def _finish(self, state: Any) -> bytes:
+        outer = self._outer.copy()
+        outer.update(state.digest())
+        return bytes(outer.digest())
 
     def wipe(self) -> None:
         """Drop the keyed states."""

@@ -106,6 +106,13 @@ class XcbcStream:
         assert self._xcbc is not None
         return self._xcbc.finish(self._chained, self._held)
 
+    def copy(self) -> XcbcStream:
+        """Return another one that has come as far."""
+        assert self._xcbc is not None
+        twin = XcbcStream(self._xcbc)
+        twin._chained, twin._held = self._chained, self._held
+        return twin
+
     def wipe(self) -> None:
         """Drop what was kept."""
         self._xcbc, self._chained, self._held = None, 0, b""

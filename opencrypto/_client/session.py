@@ -14,14 +14,16 @@ from opencrypto._client.asking import MIGRATIONS
 from opencrypto._client.calls import NONE
 from opencrypto._client.many import Many
 from opencrypto._client.opening import Keys, Recipe, open_session
+from opencrypto._client.streams import Decryptor, Encryptor, Hasher
 from opencrypto._client.subject import HOME, Subject
 from opencrypto._client.whole import Whole
+from opencrypto._request.buffer import BytesLike
 from opencrypto._request.symmetric import Cryptoini
 from opencrypto._rules.message import Layout
 from opencrypto._rules.profile import Profile
 from opencrypto._rules.seconds import check_seconds
 from opencrypto.driver import Driver
-from opencrypto.exceptions import CryptoError, UnknownSession
+from opencrypto.exceptions import CryptoError, UnknownSession, UsageError
 
 if TYPE_CHECKING:
     from opencrypto._client.aio_session import AsyncSession
@@ -133,6 +135,68 @@ class Session(Whole, Many):
         other._recipe = self._recipe
         other._be_at(self._framework.clonesession(self._sid))
         return other
+
+    def encryptor(self, *, iv: BytesLike | None = None, aad: BytesLike = b"") -> Encryptor:
+        """
+        Begin to encrypt a message that comes in pieces; of any length, in little memory.
+
+        Args:
+            iv: The IV; if not given, a fresh one, which is what you want.
+            aad: Authenticated but not encrypted, if the session has an authenticator.
+
+        Raises:
+            UsageError: the session has no cipher, or no authenticator for the `aad`; or its
+                algorithms take whole messages only.
+            NoDriverError: no driver takes them in pieces.
+        """
+        self._layout.require_cipher()
+        return Encryptor(*self._stream(), iv, aad)
+
+    def decryptor(
+        self, iv: BytesLike, *, aad: BytesLike = b"", unverified: bool = False
+    ) -> Decryptor:
+        """
+        Begin to decrypt a message that comes in pieces; of any length, in little memory.
+
+        Args:
+            iv: The IV that it was encrypted with.
+            aad: What was authenticated with it.
+            unverified: Say True if the session authenticates: plaintext is then given out before
+                anybody knows whether it is what was encrypted. Somebody may have changed or made up
+                all of it, and nobody can tell before `Decryptor.finalize` has returned. So neither
+                act on it nor pass it on before; if `finalize` raises, discard all of it. To have
+                nothing before it is verified, use `decrypt`, on messages of a size that you hold.
+
+        Raises:
+            UsageError: the session authenticates, and `unverified` is not True; or as `encryptor`.
+            NoDriverError: as `encryptor`.
+        """
+        self._layout.require_cipher()
+        if self._layout.auth is not None and unverified is not True:
+            raise UsageError(
+                "a message in pieces gives plaintext out before it is verified; use decrypt(), or "
+                "say unverified=True and discard it all if finalize() raises"
+            )
+        return Decryptor(*self._stream(), iv, aad)
+
+    def hasher(self) -> Hasher:
+        """
+        Begin to make the MAC or digest of a message that comes in pieces, as `hashlib` does.
+
+        ``hashlib.file_digest(file, session.hasher)`` makes that of a file.
+
+        Raises:
+            UsageError: the session has a cipher.
+            NoDriverError: no driver takes its algorithm in pieces.
+        """
+        self._layout.require_no_cipher()
+        return Hasher(*self._stream())
+
+    def _stream(self) -> tuple[Subject, int, Layout, float | None]:
+        """Open what a message in pieces has of its own."""
+        self._require_open()
+        sid = self._framework.streamsession(self._sid)
+        return self._framework, sid, self._layout, self._timeout
 
     def _require_open(self) -> None:
         if not self._sid:

@@ -43,6 +43,12 @@ class Subject(Protocol):
     def short_way(self, sid: int) -> ShortWay | None:
         """Return how whole messages of a session reach its driver without a request."""
 
+    def streamsession(self, sid: int) -> int:
+        """Open a session for a message in pieces, with the keys of another, and return its SID."""
+
+    def copystream(self, sid: int) -> int:
+        """Copy such a message, as far as it has come, into a session of its own."""
+
     def freesession(self, sid: int) -> None:
         """Free a session."""
 

@@ -81,16 +81,20 @@ class Opening:
 
         The two take their fresh IVs from the same sequences, since they have the same keys.
         """
+        chain, lineage = self._same_chain(session), session.lineage
+        return self._begin(Lineage(chain, lineage.hard, lineage.pin))
+
+    def _same_chain(self, session: Session) -> Chain:
+        """Copy a session's chain, with its keys and its sequences of fresh IVs."""
         lineage = session.lineage
         user = object()
         lineage.chain.hold(user)  # or its keys might be wiped while they are copied
         try:
-            if lineage.chain.abandoned:
+            if lineage.ended or lineage.chain.abandoned:
                 raise UnknownSession(f"session {sid_text(session.sid)} has been freed")
-            chain = lineage.chain.part(range(len(lineage.chain.inis)))
+            return lineage.chain.part(range(len(lineage.chain.inis)))
         finally:
             lineage.chain.release(user)
-        return self._begin(Lineage(chain, lineage.hard, lineage.pin))
 
     def _begin(self, lineage: Lineage[Session]) -> Session:
         try:
@@ -107,6 +111,22 @@ class Opening:
             self._sessions.later(self._sessions.discard, session)
             raise
         return session
+
+    def open_for_pieces(self, session: Session, *, there: bool = False) -> Session:
+        """
+        Open a session for a message in pieces, with the keys, class and pin of one that is there.
+
+        The two take their fresh IVs from the same sequences, since they have the same keys. With
+        `there` it is on the same driver, whatever others could do.
+
+        Raises:
+            NoDriverError: nobody takes it, with messages in pieces.
+            UnknownSession: the session was freed meanwhile.
+        """
+        chain, lineage, slot = self._same_chain(session), session.lineage, session.slot
+        chain.profile = chain.profile._replace(streamed=True)
+        pin = Pin(slot.name, slot.tier) if there else lineage.pin
+        return self._begin(Lineage(chain, lineage.hard, pin))
 
     def _pin(self, driver: int | str | Driver | None) -> Pin | None:
         if driver is None:

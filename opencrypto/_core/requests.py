@@ -100,7 +100,7 @@ class Dispatcher:
         self._let_leave = leave
         self.returns: ReturnQueue[Cryptop] = ReturnQueue(kick_returns)
         self._return = self.returns.append
-        self._streams = Streams(sessions, bugs, self.done, self._refused)
+        self.streams = Streams(sessions, bugs, self.done, self._refused)
         self.lane: Lane[Cryptop] = Lane(
             CRYPTO_SYMQ, TURN, _queue_of, self._run_queued, kick_requests, observers, blocked
         )
@@ -192,7 +192,7 @@ class Dispatcher:
     def _take_piece(self, crp: Cryptop, session: Session, unblocks: int) -> None:
         """Have a request that turned out to be a piece of a stream taken as such."""
         try:
-            answer = self._streams.take(crp, session, 0)
+            answer = self.streams.take(crp, session, 0)
         except BaseException as error:
             self._escaped(crp, session, error)
             return
@@ -559,7 +559,7 @@ class Dispatcher:
             try:
                 answer = session.process(crp, hint)
             except IsPiece:
-                answer = self._streams.take(crp, session, hint)
+                answer = self.streams.take(crp, session, hint)
             if answer == ERESTART and crp in session.inflight:
                 self._requeue(crp, session, unblocks, receipt, queued=True)
                 if not receipt:

@@ -31,12 +31,13 @@ from opencrypto._rules.lending import Borrowed, lend
 from opencrypto._rules.pieces import OPEN, Message, begins, is_last, more_follows
 from opencrypto._state import RequestState, SessionState, SlotState
 from opencrypto.driver import Driver, DriverStream, Rule
-from opencrypto.exceptions import CryptoError, UsageError
+from opencrypto.exceptions import BusyError, CryptoError, UsageError
 
 SUBMITTED: Final = int(RequestState.SUBMITTED)
 
 GONE: Final = "the driver of this message left in the midst of it; begin the message again"
 CHILD: Final = "the message is the parent process's; begin one of your own"
+NONE_OPEN: Final = "no message in pieces is open in this session, so there is none to copy"
 BROKEN: Final = "an earlier piece of this message failed; begin it again, or end it"
 
 
@@ -77,6 +78,18 @@ class Streams:
                     stream = session.stream = new
         answer: int = stream.whole(crp, hint)
         return answer
+
+    def copy(self, session: Session, twin: Session) -> None:
+        """
+        Open in a new session of the same driver the message that is open in another, as far as it
+        has come.
+
+        Raises:
+            UsageError: none is, or what is kept of it cannot be copied.
+        """
+        if session.stream is None:
+            raise UsageError(NONE_OPEN)
+        twin.stream = session.stream.copy_to(Stream(self, twin))
 
 
 class Stream:
@@ -367,6 +380,21 @@ class Stream:
             if self._message is None and not self._waiting and self._current is None:
                 if self._session.process is self.whole:
                     self._session.process = self._plain
+
+    def copy_to(self, other: Stream) -> Stream:
+        """Have another stream come as far as this one; return it. See `Streams.copy`."""
+        message, kept = self._message, self._driver_stream
+        if message is None or self._broken is not None or kept is None:
+            raise UsageError(NONE_OPEN)
+        if self._current is not None or self._waiting:
+            raise BusyError("a piece of this message is under way; copy it when that is done")
+        copy: Callable[..., DriverStream] | None = getattr(kept, "copy", None)
+        if copy is None:
+            raise UsageError(f"driver {self._session.slot.name} cannot copy what it keeps")
+        other._driver_stream = copy(other._session.lid, other.answered)
+        other._open()
+        other._message = message.copy()
+        return other
 
     # Ends.
 

@@ -130,6 +130,12 @@ class Message:
         self._way: tuple[tuple[int, int], ...] = ()
         self.pieces = 0
 
+    def copy(self) -> Message:
+        """Return another one that has come as far."""
+        twin = Message(self._chain)
+        twin._lengths, twin._way, twin.pieces = list(self._lengths), self._way, self.pieces
+        return twin
+
     def plan(self, crp: Cryptop, *, last: bool) -> Plan:
         """
         Resolve the next piece, as `_rules.check.check` resolves a message of its own.
