@@ -37,7 +37,7 @@ class Host(Calculator, Protocol):
 
     def session(
         self,
-        chain: int | Cryptoini | Iterable[Cryptoini],
+        chain: str | int | Cryptoini | Iterable[Cryptoini],
         key: Keys = None,
         *,
         hard: int | None = 0,
@@ -98,7 +98,7 @@ class AsyncFramework:
 
     async def session(
         self,
-        chain: int | Cryptoini | Iterable[Cryptoini],
+        chain: str | int | Cryptoini | Iterable[Cryptoini],
         key: Keys = None,
         *,
         hard: int | None = 0,

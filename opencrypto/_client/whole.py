@@ -8,7 +8,7 @@ from opencrypto._client.asking import Asking
 from opencrypto._core.short import NOT_TAKEN
 from opencrypto._request.buffer import BytesLike, byteview, flat, is_private
 from opencrypto._rules.message import Detached, Sealed, own_bytes
-from opencrypto.exceptions import OutputTooSmall
+from opencrypto.exceptions import OutputTooSmall, UsageError
 
 
 class Whole(Asking):
@@ -86,6 +86,11 @@ class Whole(Asking):
             UsageError, DriverGone, DriverTimeout, CryptoError: as `encrypt`.
         """
         self._layout.require_cipher()
+        if not isinstance(sealed, Sealed):
+            raise UsageError(
+                f"decrypt takes what encrypt returns, a Sealed, not {type(sealed).__name__}; "
+                "open takes the tokens of seal"
+            )
         return self._decrypted(sealed, aad)
 
     def seal_into(
@@ -268,7 +273,8 @@ class Whole(Asking):
         Return what was compressed.
 
         Raises:
-            OperationError: it is damaged, or would become longer than the session's `limit`.
+            OperationError: it is damaged.
+            LimitError: it would become longer than the session's `limit`.
             UsageError: the session has no compression, or `data` is not bytes-like.
             DriverGone, DriverTimeout, CryptoError: as `encrypt`.
         """
