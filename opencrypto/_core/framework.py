@@ -63,6 +63,7 @@ from opencrypto.sysctl import Sysctl
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from opencrypto._client.aio_framework import AsyncFramework
     from opencrypto._client.opening import Keys
     from opencrypto._client.session import Session as ClientSession
     from opencrypto.control.server import Server
@@ -99,6 +100,7 @@ class Framework(KeyOperations):
     """
 
     _ended = True  # until there is something to end
+    _aio: AsyncFramework | None = None
 
     def __init__(
         self,
@@ -477,7 +479,7 @@ class Framework(KeyOperations):
 
     def session(
         self,
-        chain: int | Cryptoini | Iterable[Cryptoini],
+        chain: str | int | Cryptoini | Iterable[Cryptoini],
         key: Keys = None,
         *,
         hard: int | None = 0,
@@ -489,8 +491,11 @@ class Framework(KeyOperations):
         Open a session with methods, answers and exceptions: `opencrypto.client.Session`.
 
         Args:
-            chain: An algorithm, or the parameters of one or of a chain.
-            key: The key of an algorithm; parameters have theirs in them.
+            chain: The name of an algorithm or of a chain of them, such as ``aes-128-gcm`` or
+                ``aes-256-cbc+hmac-sha2-256`` (see `opencrypto.xform.chain`); or the number of an
+                algorithm; or the parameters of one or of a chain.
+            key: The key; of a chain that takes several a tuple of them, such as
+                ``(cipher key, MAC key)``. Parameters have theirs in them.
             hard: As for `opencrypto.client.Session`.
             driver: As for `newsession`.
             profile: As for `newsession`.
@@ -511,6 +516,84 @@ class Framework(KeyOperations):
             profile=profile,
             timeout=timeout,
         )
+
+    @property
+    def aio(self) -> AsyncFramework:
+        """What is for coroutines: key operations, drivers and sessions, awaited."""
+        if self._aio is None:
+            from opencrypto._client.aio_framework import AsyncFramework
+
+            # One step: of two threads, both get the first one's.
+            made: AsyncFramework = self.__dict__.setdefault("_aio", AsyncFramework(self))
+            return made
+        return self._aio
+
+    def clonesession(self, sid: int) -> int:
+        """
+        Open another session like one that is there: with its keys, its class of drivers, its pin.
+
+        The two take their fresh IVs from the same sequences, so that none comes twice.
+
+        Args:
+            sid: Its SID, or one that it had before it moved.
+
+        Returns:
+            The SID of the new one, never 0.
+
+        Raises:
+            UnknownSession: there is none with this SID.
+            NoDriverError: no driver takes another one.
+            UsageError: the framework is closed.
+        """
+        self._check_open()
+        return self._opening.open_like(self._sessions.find(sid).latest()).sid
+
+    def streamsession(self, sid: int) -> int:
+        """
+        Open a session for a message in pieces, with the keys of one that is there.
+
+        A session has one such message open at a time; so each of several gets its own.
+
+        Args:
+            sid: The SID of the session, or one that it had before it moved.
+
+        Returns:
+            The SID of the new one, never 0.
+
+        Raises:
+            UnknownSession: there is none with this SID.
+            NoDriverError: no driver takes its chain in pieces.
+            UsageError: the framework is closed.
+        """
+        self._check_open()
+        return self._opening.open_for_pieces(self._sessions.find(sid).latest()).sid
+
+    def copystream(self, sid: int) -> int:
+        """
+        Copy a message in pieces, as far as it has come, into a session of its own.
+
+        Args:
+            sid: The session in which it is open.
+
+        Returns:
+            The SID of the new one, never 0. Either message goes on by itself.
+
+        Raises:
+            UnknownSession: there is no session with this SID.
+            UsageError: no message is open there, or its driver cannot copy what it keeps.
+            BusyError: a piece of it is under way.
+        """
+        self._check_open()
+        session = self._sessions.find(sid).latest()
+        if not session.slot.is_driver:
+            raise UsageError("a message on several drivers cannot be copied")
+        twin = self._opening.open_for_pieces(session, there=True)
+        try:
+            self._dispatcher.streams.copy(session, twin)
+        except BaseException:
+            self._sessions.discard(twin)
+            raise
+        return twin.sid
 
     def short_way(self, sid: int) -> ShortWay | None:
         """
@@ -840,6 +923,8 @@ class Framework(KeyOperations):
         if not self._attachments.detach_all(time.monotonic() + DETACH_TIMEOUT):
             self._end_later()
             return
+        if self._aio is not None:
+            self._aio.crew.close()
         self._requests.stop()
         self._returns.stop()
         self._sessions.close()

@@ -13,6 +13,7 @@ import time
 from typing import Any, Final, Generic, NamedTuple, Protocol, Self, TypeVar
 
 from opencrypto._measure.tally import Tally
+from opencrypto._request.symmetric import Cryptop
 from opencrypto._rules.chain import Chain
 from opencrypto._state import SessionEvent, SessionState
 
@@ -46,6 +47,13 @@ class OnDriver(Protocol):
         """Make what its SID names once it has moved."""
 
 
+class Streaming(Protocol):
+    """What a lineage knows of a message in pieces: see `streams.Stream`."""
+
+    def refuse(self, crp: Cryptop) -> bool:
+        """Refuse a piece of a message whose driver left; False if it begins another one."""
+
+
 S = TypeVar("S", bound=OnDriver)
 
 
@@ -72,6 +80,7 @@ class Lineage(Generic[S]):
         newest: The session that it is now; None before there is one.
         stand_in: What `first` and `former` name, once it has moved: never live, so that requests
             are sent on. There is one for all of them: a former SID costs an entry of the table.
+        stream: What has a message in pieces open in it, or broken and not ended yet.
         avoid: The driver that handed it back last, until it has moved.
         stranded: Whether it was said that nobody takes it over, since it last moved.
         ended: Whether it was freed, and its last request is done.
@@ -81,7 +90,7 @@ class Lineage(Generic[S]):
 
     __slots__ = (
         "avoid", "born", "chain", "ended", "first", "former", "hard", "is_part", "newest",
-        "opened", "pin", "stand_in", "stranded", "tally",
+        "opened", "pin", "stand_in", "stranded", "stream", "tally",
     )  # fmt: skip
 
     def __init__(
@@ -96,6 +105,7 @@ class Lineage(Generic[S]):
         self.former: list[int] = []
         self.newest: S | None = None
         self.stand_in: S | None = None
+        self.stream: Streaming | None = None
         self.avoid: Place | None = None
         self.stranded = False
         self.ended = False
@@ -175,7 +185,7 @@ class Lineage(Generic[S]):
 
     def let_go(self) -> None:
         """Let go of its sessions, so that no circle keeps them."""
-        self.newest = self.stand_in = None
+        self.newest = self.stand_in = self.stream = None
         self.former.clear()
 
     def withdraw(self, session: S, table: dict[int, S]) -> None:

@@ -35,12 +35,15 @@ from opencrypto._core.queues import QUEUED, SUBMITTED, RequestQueue
 from opencrypto._core.returns import GONE, HANDED_BACK, Callbacks, ReturnQueue, at_once
 from opencrypto._core.sessions import Sessions
 from opencrypto._core.slots import Session, Slot
+from opencrypto._core.streams import Streams
 from opencrypto._log import Limited
 from opencrypto._measure.counters import Counts, LocalCounts
 from opencrypto._measure.watcher import Watcher
 from opencrypto._request.sid import sid_text
 from opencrypto._request.symmetric import Cryptop
+from opencrypto._rules.check import IsPiece
 from opencrypto._state import RequestState, SessionState, SlotState
+from opencrypto._threads import HAS_GIL
 from opencrypto.constants import (
     CRYPTO_F_BATCH,
     CRYPTO_F_CBIFSYNC,
@@ -100,6 +103,7 @@ class Dispatcher:
         self._owes = owes
         self.returns: ReturnQueue[Cryptop] = ReturnQueue(kick_returns)
         self._return = self.returns.append
+        self.streams = Streams(sessions, bugs, self.done, self._refused)
         self.lane: Lane[Cryptop] = Lane(
             CRYPTO_SYMQ, TURN, _queue_of, self._run_queued, kick_requests, observers, blocked
         )
@@ -116,15 +120,14 @@ class Dispatcher:
 
     def dispatch(self, crp: Cryptop) -> None:
         """Hand a request to its session's driver. See `Framework.dispatch`."""
-        session: Session | None
         try:  # before anything is changed, since these raise where a field is no number
             session = self._table[crp.sid]
             size = crp.ilen
             kind = session.kind + (size - 1).bit_length()
             batch = crp.flags & CRYPTO_F_BATCH
         except (AttributeError, KeyError, TypeError):
-            session = None
-        if session is None or size >> ILEN_BITS or crp.callback is None:
+            size = -1  # which is none
+        if size >> ILEN_BITS or crp.callback is None:
             self._refuse(crp)
             return
         slot = session.slot
@@ -162,10 +165,16 @@ class Dispatcher:
             counts.depth = depth
             self._detour(crp, session, kind, size)
             return
-        counts.sizes[kind] += 1
-        counts.bytes += size
         try:
-            answer = session.process(crp, 0)
+            try:
+                counts.sizes[kind] += 1
+                counts.bytes += size
+            except IndexError:  # the first of its kind in this thread
+                counts.count(kind, size)
+            process = session.process  # CPython is slow to call what it finds in a slot
+            answer = process(crp, 0)
+        except IsPiece:
+            self._take_piece(crp, session, unblocks)
         except BaseException as error:
             self._escaped(crp, session, error)
         else:
@@ -184,6 +193,33 @@ class Dispatcher:
                     raise
         finally:
             counts.depth = depth
+
+    def _take_piece(self, crp: Cryptop, session: Session, unblocks: int) -> None:
+        """Have a request that turned out to be a piece of a stream taken as such."""
+        try:
+            answer = self.streams.take(crp, session, 0)
+        except BaseException as error:
+            self._escaped(crp, session, error)
+            return
+        if answer:
+            self._refused(crp, session, answer, unblocks)
+        elif crp.state == SUBMITTED:
+            crp.since = monotonic()
+            if not session.slot.owes:
+                self._owes(session.slot)
+
+    def _refused(
+        self, crp: Cryptop, session: Session, answer: int, unblocks: int | None = None
+    ) -> None:
+        """Requeue a request that went straight and was not taken; as `dispatch` does."""
+        receipt = [crp]
+        before = session.slot.sym.queue.unblocks if unblocks is None else unblocks
+        try:
+            self._not_taken(crp, session, answer, before, receipt)
+        except BaseException:
+            if receipt and crp in session.inflight:
+                self.let_go(crp, session)
+            raise
 
     def let_go(self, crp: Cryptop, session: Session) -> None:
         """Undo the claim of a request that came to no driver and no queue."""
@@ -215,9 +251,7 @@ class Dispatcher:
 
     def _count_stray(self, crp: Cryptop, kind: int) -> None:
         size, _ = _length(crp.ilen)
-        counts = self._local.counts
-        counts.sizes[kind + (size - 1).bit_length()] += 1
-        counts.bytes += size
+        self._local.counts.count(kind + (size - 1).bit_length(), size)
 
     def strayed(self, crp: Cryptop, kind: int, *, known: bool) -> None:
         """
@@ -248,27 +282,33 @@ class Dispatcher:
             crp.holder = session
             crp.since = monotonic()
             session.inflight.add(crp)
-            self.watcher.sees_queued(crp)
+            if self.watcher.watch is not None:
+                self.watcher.sees_queued(crp)
             with slot.lock:
-                # One step, with nothing called but the last: it is queued altogether, or not.
-                if session.state is LIVE and slot.state is ACTIVE:
+                # One step, with nothing called but the append: it is queued altogether, or not.
+                if session.state is LIVE and (
+                    slot.state is ACTIVE or session.lineage.stream is not None
+                ):
+                    try:
+                        counts.sizes[kind] += 1
+                    except IndexError:
+                        counts.widen(kind)  # nothing has been done yet
+                        counts.sizes[kind] += 1
+                    counts.bytes += size
                     session.queued += 1
                     session.straight = False
-                    counts.sizes[kind] += 1
-                    counts.bytes += size
-                    # Who has been told of this queue comes to this request too.
-                    due = not queue.scheduled
                     queued = True
                     items.append(crp)
+                    # Who has been told of this queue comes to this request too.
+                    due = not queue.scheduled and queue.schedule(self.lane.tell, slot)
             if queued:
-                self.watcher.tally(crp, session)
+                if self.watcher.watch is not None:
+                    self.watcher.tally(crp, session)
                 if due:
-                    self.lane.see_to(slot)
+                    self.lane.kick()
                 return
             # It met a session that has moved, or whose driver has gone: that is no driver's.
-            strays = self._local.counts
-            strays.sizes[kind] += 1
-            strays.bytes += size
+            self._local.counts.count(kind, size)
             turned_away = True
             self._turn_away(crp, session, self._say_where_to)
         except BaseException:  # of a signal handler
@@ -520,22 +560,28 @@ class Dispatcher:
     ) -> None:
         """Give a driver a request that was queued."""
         session: Session = crp.holder
-        receipt = [crp]
+        receipt: list[Cryptop] | None = None
         try:
             del due[:]
             if self.watcher.watch is not None:
                 self.watcher.invoked(crp)
-            answer = session.process(crp, hint)
-            if answer == ERESTART and crp in session.inflight:
-                self._requeue(crp, session, unblocks, receipt, queued=True)
-                if not receipt:
-                    return  # it is in the queue again
-            elif answer:
-                self._not_taken(crp, session, answer, unblocks, receipt)
+            process = session.process
+            try:
+                answer = process(crp, hint)
+            except IsPiece:
+                answer = self.streams.take(crp, session, hint)
+            if answer:
+                receipt = [crp]  # empty once it is in the queue again
+                if answer == ERESTART and crp in session.inflight:
+                    self._requeue(crp, session, unblocks, receipt, queued=True)
+                    if not receipt:
+                        return
+                else:
+                    self._not_taken(crp, session, answer, unblocks, receipt)
             elif crp.state == SUBMITTED and not slot.owes:
                 self._owes(slot)
         except BaseException as error:
-            if not receipt:
+            if receipt == []:
                 raise
             try:
                 self._escaped(crp, session, error)
@@ -546,6 +592,9 @@ class Dispatcher:
 
     def _leave_queue(self, session: Session) -> None:
         """Note that a request is queued no more; with the last one the way is straight again."""
+        if HAS_GIL and session.queued > 1:
+            session.queued -= 1  # one step with the look, since nothing is called
+            return
         watched = self._sessions.watched
         with session.slot.lock:
             session.queued -= 1
@@ -633,8 +682,9 @@ class Dispatcher:
         else:
             crp.holder = None
             crp.state = IDLE
+            callback = crp.callback
             try:
-                crp.callback(crp)  # type: ignore[misc]  # dispatch has looked
+                callback(crp)  # type: ignore[misc]  # dispatch has looked
             except BaseException as error:
                 self.callbacks.failed(error)
 

@@ -159,6 +159,8 @@ class Sessions:
                 if not session.inflight and lid in sessions and sessions[lid] is session:
                     ours = True
                     del sessions[lid]
+            if ours and session.stream is not None:
+                session.stream.forget()
             if ours and freesession is not None:
                 told = not slot.sym.frees_again
                 try:
@@ -182,6 +184,7 @@ class Sessions:
             if not told:
                 self.tell_driver(slot, session.sid)
             session.process = _forgotten  # the driver's own may hold on to keys
+            session.stream = None if session.lineage.stream is None else session.stream
             session.chain.release(session)
         self.returned(slot, call)
         if session.state is SessionState.DRAINING and not session.inflight:
@@ -231,14 +234,29 @@ class Sessions:
 
     # A driver leaves.
 
-    def orphan_all(self, slot: Slot) -> list[Session]:
-        """Orphan every session of a driver that leaves; return them."""
+    def orphan_all(self, slot: Slot, *, streams: bool = False) -> list[Session]:
+        """
+        Orphan every session of a driver that leaves; return them.
+
+        With `streams`, those in which a message in pieces is open stay until its last piece.
+        """
         sessions = list(slot.sym.sessions.values())
+        if streams:
+            sessions = [session for session in sessions if session.lineage.stream is None]
         for session in sessions:
             self.orphan(session)
             self.settle(session)
         self._drivers.check_drained(slot)
         return sessions
+
+    def end_streams(self, slot: Slot) -> None:
+        """Give up the messages in pieces that a driver, which leaves, has open still."""
+        for session in list(slot.sym.sessions.values()):
+            if session.stream is not None:
+                self.orphan(session)
+                session.stream.end()
+                self.settle(session)
+        self._drivers.check_drained(slot)
 
     def orphan(self, session: Session) -> None:
         """Note that a session's driver is not to see any more of its requests."""

@@ -322,7 +322,7 @@ def size_branch(look: Snapshot) -> list[Node]:
         Node(
             "opencrypto.sizes.ops",
             "requests dispatched, by size class of their ilen",
-            lambda: _by_size(look.total.sizes),
+            lambda: _by_size(look.total.by_key()),
             type="integers",
         ),
         Node("opencrypto.sizes.bytes", "sum of all ilen", lambda: look.total.bytes, unit="bytes"),
@@ -332,7 +332,7 @@ def size_branch(look: Snapshot) -> list[Node]:
 def alg_branch(look: Snapshot, drivers: DriverTable, kinds: ChainNumbers) -> Iterator[Node]:
     """Requests by algorithm: those that drivers offer, and those that were ever asked for."""
     used: dict[int, dict[int, int]] = {alg: {} for slot in drivers for alg in list(slot.sym.algs)}
-    for key, count in look.total.sizes.items():
+    for key, count in look.total.by_key().items():
         for alg in set(kinds.chain(key)):
             used.setdefault(alg, {})[key] = count
     for alg in sorted(used):

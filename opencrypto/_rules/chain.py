@@ -153,6 +153,11 @@ class Chain:
             )
         return next((position for position in same if position not in taken), same[-1])
 
+    @property
+    def abandoned(self) -> bool:
+        """Whether its keys are wiped, or will be once nobody holds it."""
+        return self._abandoned
+
     def hold(self, user: object) -> None:
         """Note that a driver has opened a session of this chain."""
         self._users.add(user)
@@ -196,7 +201,10 @@ def as_inis(ini: Cryptoini | Iterable[Cryptoini]) -> list[Cryptoini]:
         raise UsageError("a session needs at least one algorithm; give a Cryptoini")
     for cri in inis:
         if not isinstance(cri, Cryptoini):
-            raise UsageError(f"a session is made of Cryptoini, not {type(cri).__name__}")
+            raise UsageError(
+                f"a session is made of Cryptoini, not {type(cri).__name__}; "
+                "Cryptoini(name, key) makes one"
+            )
     return inis
 
 

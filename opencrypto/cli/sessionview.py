@@ -14,7 +14,7 @@ from rich.text import Text
 
 from opencrypto._core.listing import SORTS
 from opencrypto.cli.sessions import OPENED, Session, columns
-from opencrypto.cli.show import clean
+from opencrypto.cli.show import clean, overflow
 
 KEYS: Final = "q quit  l drivers  s sort  up/down choose  o where opened  w watch"
 
@@ -52,13 +52,13 @@ class SessionsView:
         )
         room = max(1, height - len(head) - 2)
         for line in head:
-            line.truncate(width, overflow="ellipsis")
+            line.truncate(width, overflow=overflow())
             yield line
         yield self._table(rows[:room], width)
         for _ in range(height - len(head) - 2 - min(len(rows), room)):
             yield Text("")
         foot = Text(clean(self.message or KEYS), style="reverse" if self.message else "dim")
-        foot.truncate(width, overflow="ellipsis")
+        foot.truncate(width, overflow=overflow())
         yield foot
 
     def _table(self, rows: Sequence[Session], width: int) -> Table:
@@ -70,6 +70,7 @@ class SessionsView:
                 column.heading,
                 justify="left" if column.left else "right",
                 no_wrap=True,
+                overflow=overflow(),
                 ratio=RATIOS.get(column.heading),
             )
         for row in rows:

@@ -51,11 +51,11 @@ def top(
 
     Keys: s changes the order, up and down (or k and j) choose a driver, d detaches it and a
     attaches one, each after a question; l shows sessions instead, and again drivers; t turns timing
-    on and off, ? explains, q quits. With -c or
-    --plain, into a pipe, and on a terminal that cannot be drawn on (TERM=dumb), each look is a
-    listing below the one before. --json prints one look at -w seconds and ends.
+    on and off, ? explains, q quits. With -c or --plain, into a pipe, and on a terminal that cannot
+    be drawn on (TERM=dumb), each look is a listing below the one before. --json prints one look at
+    -w seconds and ends.
     """
-    with live.connect(pid, socket) as client:
+    with live.watching(), live.connect(pid, socket) as client:
         if as_json:
             first = sample.read(client)
             time.sleep(wait)

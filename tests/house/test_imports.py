@@ -34,10 +34,10 @@ ORDER = (
     "_rules.template _rules.seconds _rules.profile _rules.messages",
     "_rules.iv",
     "_rules.chain _rules.check _rules.strength _rules.message _rules.shapes _rules.quick",
-    "_rules.lending",
+    "_rules.lending _rules.pieces",
     # What the author of a driver imports.
     "rng",
-    "driver _later _carrying chain transforms",
+    "driver _later _carrying _streaming chain transforms",
     "hookspecs selftest",
     # What is counted while requests go by, and the tree it is read from.
     "_measure.histogram _measure.timing _measure.failures _measure.counters",
@@ -48,14 +48,19 @@ ORDER = (
     "_core.guard _core.returns _core.pool",
     "_core.lineage _core.listing",
     "_core.depth _core.slots _core.lasting _core.departed _core.driver_table _core.lane",
-    "_core.sessions _core.rngs",
+    "_core.sessions _core.rngs _core.streams",
     "_core.opening _core.moving",
     "_core.requests _core.key_requests _core.virtual _core.short",
     "_core.attach _core.views _core.census _core.errors_by_name _core.tree _core.wires",
     # The control socket is a part of the framework it speaks for, loaded when it is wanted.
     "control",
     # What programs hold; the framework makes them.
-    "_client.subject _client.deadline _client.opening _client.keyops",
+    "_client.crew _client.deadline _client.subject _client.opening _client.keyops _client.clock",
+    "_client.written _client.calls _client.asking",
+    "_client.whole _client.futures _client.many",
+    "_client.streams",
+    "_client.pending _client.flight _client.key_flight _client.loops _client.turns",
+    "_client.aio_session _client.aio_framework",
     "_client.session",
     "_core.framework _core.default",
     # Faces.
