@@ -172,9 +172,10 @@ class Dispatcher:
             except IndexError:  # the first of its kind in this thread
                 counts.count(kind, size)
             process = session.process  # CPython is slow to call what it finds in a slot
-            answer = process(crp, 0)
-        except IsPiece:
-            self._take_piece(crp, session, unblocks)
+            try:
+                answer = process(crp, 0)
+            except IsPiece:
+                answer = self.streams.take(crp, session, 0)
         except BaseException as error:
             self._escaped(crp, session, error)
         else:
@@ -194,26 +195,10 @@ class Dispatcher:
         finally:
             counts.depth = depth
 
-    def _take_piece(self, crp: Cryptop, session: Session, unblocks: int) -> None:
-        """Have a request that turned out to be a piece of a stream taken as such."""
-        try:
-            answer = self.streams.take(crp, session, 0)
-        except BaseException as error:
-            self._escaped(crp, session, error)
-            return
-        if answer:
-            self._refused(crp, session, answer, unblocks)
-        elif crp.state == SUBMITTED:
-            crp.since = monotonic()
-            if not session.slot.owes:
-                self._owes(session.slot)
-
-    def _refused(
-        self, crp: Cryptop, session: Session, answer: int, unblocks: int | None = None
-    ) -> None:
-        """Requeue a request that went straight and was not taken; as `dispatch` does."""
+    def _refused(self, crp: Cryptop, session: Session, answer: int) -> None:
+        """Requeue a request that a stream had, and its driver did not take."""
         receipt = [crp]
-        before = session.slot.sym.queue.unblocks if unblocks is None else unblocks
+        before = session.slot.sym.queue.unblocks
         try:
             self._not_taken(crp, session, answer, before, receipt)
         except BaseException:
@@ -466,6 +451,8 @@ class Dispatcher:
         """Complete a request whose driver raised; interrupts of the program go on upwards."""
         if crp in session.inflight and crp.state == SUBMITTED:
             crp.fail(errno.EIO, f"driver {session.slot.name} raised {type(error).__name__}")
+            if session.stream is not None:
+                session.stream.lose()
             self.done(crp)
         if not isinstance(error, Exception):
             raise error
