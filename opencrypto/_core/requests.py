@@ -124,7 +124,7 @@ class Dispatcher:
             session = self._table[crp.sid]
             size = crp.ilen
             kind = session.kind + (size - 1).bit_length()
-            batch = crp.flags & CRYPTO_F_BATCH
+            waits = crp.flags & CRYPTO_F_BATCH
         except (AttributeError, KeyError, TypeError):
             size = -1  # which is none
         if size >> ILEN_BITS or crp.callback is None:
@@ -133,10 +133,10 @@ class Dispatcher:
         slot = session.slot
         counts = slot.local.counts
         depth = counts.depth
-        if batch or depth >= DEEPEST:
+        if waits or depth >= DEEPEST:
             self._detour(crp, session, kind, size)
             return
-        unblocks = slot.sym.queue.unblocks
+        unblocks = slot.unblocks
         inflight = session.inflight
         if crp.state:
             self._refuse(crp)
@@ -151,17 +151,16 @@ class Dispatcher:
             crp.holder = session
             crp.since = 0.0
             inflight.add(crp)
-            straight = session.straight and slot.straight
-            if not straight:
-                straight = self.watcher.sees_off(crp, session)
-                if not straight:
+            if not (session.straight and slot.straight):
+                if not self.watcher.sees_off(crp, session):
                     crp.state = IDLE
                     inflight.discard(crp)
+                    waits = CRYPTO_F_BATCH
         except BaseException:  # of a signal handler
             counts.depth = depth
             self.let_go(crp, session)
             raise
-        if not straight:
+        if waits:
             counts.depth = depth
             self._detour(crp, session, kind, size)
             return
@@ -180,7 +179,7 @@ class Dispatcher:
             self._escaped(crp, session, error)
         else:
             if not answer:
-                if crp.state == SUBMITTED:
+                if crp.state and crp.state == SUBMITTED:  # the first look is enough for most
                     crp.since = monotonic()  # it was not answered at once
                     if not slot.owes:
                         self._owes(slot)

@@ -219,6 +219,8 @@ class Slot:
 
     Attributes:
         straight: Requests may go straight to the driver: it is active and not blocked.
+        unblocks: That of its queue of requests, for who has no time to look there. It may lag
+            behind for a moment: a driver that refuses then is asked once more.
         calls: The calls of newsession and freesession that are under way; a driver that leaves is
             not closed before they have returned.
         closing: The thread that detaches the driver, for the second one that tries; 0 for none.
@@ -262,6 +264,7 @@ class Slot:
         "sym",
         "sync",
         "tier",
+        "unblocks",
     )  # fmt: skip
 
     def __init__(self, hid: int, lock: threading.RLock) -> None:
@@ -274,6 +277,7 @@ class Slot:
         self.tier = 0
         self.sync = False
         self.straight = False
+        self.unblocks = 0
         self.calls: set[Call] = set()
         self.closing = 0
         self.closed = False
@@ -309,6 +313,7 @@ class Slot:
 
     def refresh(self) -> None:
         """Work out `straight` anew, after a change of state or of blocking."""
+        self.unblocks = self.sym.queue.unblocks
         self.straight = self.state is SlotState.ACTIVE and not self.sym.queue.blocked
 
     def _lacks(self, missing: Iterable[int]) -> str:
