@@ -4,7 +4,6 @@ The awaitable twin of a session: the same names, the same answers, and no thread
 
 from __future__ import annotations
 
-import sys
 from asyncio import _get_running_loop
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
@@ -13,7 +12,7 @@ from time import monotonic
 from typing import Final, Protocol, Self, TypeAlias, TypeVar, cast
 
 from opencrypto._client.flight import Flight, Order
-from opencrypto._client.loops import Waiter
+from opencrypto._client.loops import Waiter, in_trio
 from opencrypto._client.many import DEPTH, checked_depth
 from opencrypto._client.opening import Keys
 from opencrypto._client.pending import Pending, Work
@@ -463,7 +462,7 @@ class AsyncSession:
         if turn is not None and turn.known_by() is _get_running_loop():
             return turn
         turn = this_turn()
-        if "trio" not in sys.modules:  # which may run within a loop of asyncio's
+        if not in_trio():  # which may run within a loop of asyncio's
             self._turn = turn
         return turn
 
