@@ -43,11 +43,15 @@ def session() -> Iterator[Session]:
 
 
 def in_turns(main: Callable[[], Coroutine[Any, Any, tuple[float, ...]]]) -> list[list[float]]:
-    """Run a round many times without collections, and return its columns."""
+    """Run a round many times in one loop without collections, and return its columns."""
+
+    async def rounds_of() -> list[tuple[float, ...]]:
+        return [await main() for _ in range(ROUNDS)]
+
     gc.collect()
     gc.disable()
     try:
-        rounds = [asyncio.run(main()) for _ in range(ROUNDS)]
+        rounds = asyncio.run(rounds_of())
     finally:
         gc.enable()
     return [list(column) for column in zip(*rounds, strict=True)]
@@ -97,11 +101,18 @@ def test_a_thousand_gathered_in_one_turn(session: Session) -> None:
 
 
 def compare_gathered(session: Session, what: str) -> None:
-    """4 KiB each, all answers kept; what a gather of empty coroutines takes is taken off."""
+    """
+    4 KiB each, all answers kept; what a gather of empty coroutines takes is taken off.
+
+    *Of bare calls* is the rate of coroutines that do nothing but call `session.seal`.
+    """
     data = bytes(4096)
 
     async def empty() -> None:
         pass
+
+    async def bare() -> bytes:
+        return session.seal(data)
 
     async def main() -> tuple[float, ...]:
         moments = [time.thread_time()]
@@ -111,14 +122,19 @@ def compare_gathered(session: Session, what: str) -> None:
         moments.append(time.thread_time())
         kept = await asyncio.gather(*(session.aio.seal(data) for _ in range(GATHERED)))
         moments.append(time.thread_time())
+        kept = await asyncio.gather(*(bare() for _ in range(GATHERED)))
+        moments.append(time.thread_time())
         assert len(kept) == GATHERED
         return tuple(b - a for a, b in itertools.pairwise(moments))
 
-    called, nothing, gathered = in_turns(main)
-    rate = statistics.median(a / (c - b) for a, b, c in zip(called, nothing, gathered, strict=True))
+    called, nothing, gathered, calling = in_turns(main)
+    rates = [
+        statistics.median(a / (c - b) for a, b, c in zip(called, nothing, each, strict=True))
+        for each in (gathered, calling)
+    ]
     row = [f"{statistics.median(each) * 1e3:.2f}" for each in (called, nothing, gathered)]
-    heads = ["in a row, ms", "a gather of nothing, ms", "gathered, ms", "rate"]
-    table(f"Coroutines: {what}", heads, [[*row, f"{rate:.2f}"]])
+    heads = ["in a row, ms", "a gather of nothing, ms", "gathered, ms", "rate", "of bare calls"]
+    table(f"Coroutines: {what}", heads, [[*row, *(f"{rate:.2f}" for rate in rates)]])
 
 
 async def silence(seal: Seal, size: int, total: int) -> tuple[list[float], list[float], float]:

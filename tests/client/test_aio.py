@@ -29,6 +29,7 @@ from opencrypto import (
     ERESTART,
     AuthenticationError,
     BusyError,
+    CryptoError,
     Cryptoini,
     Cryptop,
     DriverTimeout,
@@ -845,6 +846,35 @@ def test_a_framework_can_be_closed_by_who_awaits_it(run: Run) -> None:
     fw = run(main)
     assert fw.closed
     assert nothing_left(fw)
+    assert not aio_threads()
+
+
+@every_loop
+def test_a_framework_that_is_closed_in_the_midst_answers_everybody(run: Run) -> None:
+    """Those under way with a driver, in a thread, or waiting for a turn; an answer or an error."""
+    anyio = require_module("anyio")
+    fw = with_drivers(Hasty("hasty"))
+    fw.aio.budget = 1e-9
+    ends: list[object] = []
+
+    async def main() -> None:
+        with fw.session(MAC) as session:
+
+            async def one(size: int) -> None:
+                try:
+                    ends.append(await session.aio.mac(bytes(size)))
+                except CryptoError as error:
+                    ends.append(error)
+
+            async with anyio.create_task_group() as group:
+                for number in range(300):
+                    group.start_soon(one, LARGE if number % 3 == 0 else number)
+                await anyio.sleep(0)
+                group.start_soon(fw.aio.aclose)
+
+    run(main)
+    assert len(ends) == 300
+    assert fw.closed
     assert not aio_threads()
 
 
