@@ -215,7 +215,7 @@ class AsyncSession:
             AuthenticationError, OutputTooSmall, UsageError, DriverGone, DriverTimeout, CryptoError:
                 as there.
         """
-        sealed = data if isinstance(data, Sealed) else Sealed(iv, data, mac)  # type: ignore[arg-type]
+        sealed = data if isinstance(data, Sealed) else Sealed(iv, data, mac)  # type: ignore[arg-type]  # as open checks
         place = self._place(out, "plaintext", sealed.data, 0)
         order = self._decrypting(sealed, aad)
         return await self._carry(sealed.data, order.then(lambda text: put(text, place)))
