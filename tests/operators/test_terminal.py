@@ -177,6 +177,23 @@ def test_help_and_unknown_keys(start: Start) -> None:
     top.ends()
 
 
+def test_what_it_says_is_whole_on_a_narrow_terminal(start: Start) -> None:
+    """A question that is longer than the terminal is wide has its end, and so has the help."""
+    top = start(size=(60, 15))
+    top.wait_for("q quit")
+    top.child.send("?")
+    for word in ("takes none.", "q quit", "t timing"):
+        top.wait_for(word)
+    top.child.send("d")
+    top.wait_for("(y/n)")
+    top.child.send("n")
+    top.wait_for("Nothing was done.")
+    drawn = ESCAPE.sub("", top.drawn.replace("\x1b[H", "\r\n"))  # a look begins at the top
+    assert max(map(len, drawn.split("\r\n"))) <= 60
+    top.child.send("q")
+    top.ends()
+
+
 def test_a_wrong_name_is_a_sentence_on_the_last_line(start: Start) -> None:
     """What cannot be attached, and what was never typed to the end."""
     top = start(size=(120, 24))
