@@ -33,6 +33,9 @@ from opencrypto.constants import (
 from opencrypto.exceptions import AuthenticationError, CryptoError, UnknownSession, UsageError
 from opencrypto.xform import FACTS
 
+Open = Callable[[], int]
+"""Opens the session of one message, and returns its SID."""
+
 MOVES: Final = 8
 """How often in a row the first piece follows its session to another driver before it gives up."""
 
@@ -46,7 +49,9 @@ class Stream:
 
     _sid = 0  # until it is opened, and after it is closed
 
-    def __init__(self, framework: Subject, sid: int, layout: Layout, timeout: float | None) -> None:
+    def __init__(
+        self, framework: Subject, opened: Open, layout: Layout, timeout: float | None
+    ) -> None:
         self._framework = framework
         self._layout = layout
         self._timeout = timeout
@@ -56,7 +61,7 @@ class Stream:
         self._crp.callback = self._ring
         self._answered = False
         self._bell: threading.Lock | None = None
-        self._sid = sid
+        self._sid = opened()
 
     # Asking.
 
@@ -176,14 +181,14 @@ class _CipherStream(Stream):
     def __init__(
         self,
         framework: Subject,
-        sid: int,
+        opened: Open,
         layout: Layout,
         timeout: float | None,
         iv: BytesLike | None,
         aad: BytesLike,
     ) -> None:
-        super().__init__(framework, sid, layout, timeout)
-        self._iv = None if iv is None else bytes(flat(iv, "an iv"))
+        self._layout = layout
+        self._iv = None if iv is None else _checked(iv, layout.ivlen)
         self._aad = bytearray(flat(aad, "aad"))
         self._aadlen = 0
         self._granule = 1 if layout.cipher is None else FACTS[layout.cipher].granule
@@ -191,6 +196,7 @@ class _CipherStream(Stream):
         if self._aad:
             self._require_authenticator()
         self._more = self._descriptors(self._cipher(0, 0, self._encrypts | CRD_F_MORE), (0, 0))
+        super().__init__(framework, opened, layout, timeout)  # last: it opens what must be freed
 
     @property
     def iv(self) -> bytes:
@@ -350,6 +356,13 @@ class _CipherStream(Stream):
         self._held[:] = bytes(len(self._held))
 
 
+def _checked(iv: BytesLike, length: int) -> bytes:
+    given = bytes(flat(iv, "an iv"))
+    if len(given) != length:
+        raise UsageError(f"an iv of {len(given)} bytes; the session takes {length}")
+    return given
+
+
 class Encryptor(_CipherStream):
     """
     Encrypts one message in pieces: `opencrypto.client.Session.encryptor` makes it.
@@ -438,8 +451,10 @@ class Hasher(Stream):
     _result: bytes | None = None
     _looked = False
 
-    def __init__(self, framework: Subject, sid: int, layout: Layout, timeout: float | None) -> None:
-        super().__init__(framework, sid, layout, timeout)
+    def __init__(
+        self, framework: Subject, opened: Open, layout: Layout, timeout: float | None
+    ) -> None:
+        super().__init__(framework, opened, layout, timeout)
         self._more = [self._auth(0, CRD_F_MORE)]
 
     @property
@@ -485,7 +500,7 @@ class Hasher(Stream):
         if not self._begun:
             self.update(b"")
         sid = self._framework.copystream(self._sid)
-        twin = Hasher(self._framework, sid, self._layout, self._timeout)
+        twin = Hasher(self._framework, lambda: sid, self._layout, self._timeout)
         twin._begun = True
         return twin
 

@@ -139,6 +139,16 @@ def test_stat_prints_a_line_each_interval(socket: Path) -> None:
     assert len(run("stat", socket=socket).splitlines()) == 2
 
 
+def test_stat_s_prints_totals_apart(socket: Path) -> None:
+    """A line each, and once: -s takes no numbers."""
+    lines = [line.split("\t") for line in run("stat", "-s", socket=socket).splitlines()]
+    printed = {name: int(number) for number, name in lines}
+    assert printed["requests"] > 0
+    assert {"errors", "refused", "bugs", "moved"} <= set(printed)
+    assert json.loads(run("stat", "-s", "--json", socket=socket))["requests"] > 0
+    assert "leave the numbers out" in run("stat", "-s", "-w", "1", socket=socket, status=2)
+
+
 def test_stat_shows_latency_while_timing_is_on(socket: Path) -> None:
     """More columns, in nanoseconds, under a header of their own when timing is switched."""
     run("sysctl", "opencrypto.timing=1", socket=socket)
