@@ -101,8 +101,17 @@ def start(socket: Path) -> Iterator[Start]:
         top.child.close(force=True)
 
 
-@pytest.mark.parametrize("variables", [{}, {"NO_COLOR": "1"}, {"LANG": "C"}], ids=str)
-@pytest.mark.parametrize("size", [(60, 15), (80, 24), (120, 40), (200, 50)], ids=str)
+@pytest.mark.parametrize(
+    ("size", "variables"),
+    [
+        ((60, 15), {"LANG": "C"}),
+        ((80, 24), {}),
+        ((80, 24), {"NO_COLOR": "1"}),
+        ((120, 40), {"LANG": "C"}),
+        ((200, 50), {}),
+    ],
+    ids=str,
+)
 def test_it_fits(start: Start, size: tuple[int, int], variables: dict[str, str]) -> None:
     """Every name is there, whole; no line is longer than the terminal is wide; none is over."""
     top = start(size=size, **variables)
