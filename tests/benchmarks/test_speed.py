@@ -1,8 +1,8 @@
 """
 What `opencrypto speed` says, against a loop written by hand: kept requests, dispatched anew.
 
-In turns, in short rounds; of each the ratio, of which the median is shown. A rate of 1.00 is as fast
-as by hand; what the command takes more is the way in which it hears that a request is answered.
+In turns, in short rounds: the median of their ratios is shown. 1.00 is as fast as by hand; what the
+command takes more is the way in which it hears that a request is answered.
 """
 
 from __future__ import annotations
