@@ -91,6 +91,7 @@ class Dispatcher:
         errands: Errands,
         leave: Callable[[Slot, str], None],
         blocked: Callable[[], None],
+        owes: Callable[[Slot], None],
         kick_requests: Callable[[], None],
         kick_returns: Callable[[], None],
     ) -> None:
@@ -99,6 +100,7 @@ class Dispatcher:
         self._table = sessions.table
         self._errands = errands
         self._let_leave = leave
+        self._owes = owes
         self.returns: ReturnQueue[Cryptop] = ReturnQueue(kick_returns)
         self._return = self.returns.append
         self.streams = Streams(sessions, bugs, self.done, self._refused)
@@ -122,7 +124,7 @@ class Dispatcher:
             session = self._table[crp.sid]
             size = crp.ilen
             kind = session.kind + (size - 1).bit_length()
-            batch = crp.flags & CRYPTO_F_BATCH
+            waits = crp.flags & CRYPTO_F_BATCH
         except (AttributeError, KeyError, TypeError):
             size = -1  # which is none
         if size >> ILEN_BITS or crp.callback is None:
@@ -131,10 +133,10 @@ class Dispatcher:
         slot = session.slot
         counts = slot.local.counts
         depth = counts.depth
-        if batch or depth >= DEEPEST:
+        if waits or depth >= DEEPEST:
             self._detour(crp, session, kind, size)
             return
-        unblocks = slot.sym.queue.unblocks
+        unblocks = slot.unblocks
         inflight = session.inflight
         if crp.state:
             self._refuse(crp)
@@ -149,17 +151,16 @@ class Dispatcher:
             crp.holder = session
             crp.since = 0.0
             inflight.add(crp)
-            straight = session.straight and slot.straight
-            if not straight:
-                straight = self.watcher.sees_off(crp, session)
-                if not straight:
+            if not (session.straight and slot.straight):
+                if not self.watcher.sees_off(crp, session):
                     crp.state = IDLE
                     inflight.discard(crp)
+                    waits = CRYPTO_F_BATCH
         except BaseException:  # of a signal handler
             counts.depth = depth
             self.let_go(crp, session)
             raise
-        if not straight:
+        if waits:
             counts.depth = depth
             self._detour(crp, session, kind, size)
             return
@@ -178,8 +179,10 @@ class Dispatcher:
             self._escaped(crp, session, error)
         else:
             if not answer:
-                if crp.state == SUBMITTED:
+                if crp.state and crp.state == SUBMITTED:  # the first look is enough for most
                     crp.since = monotonic()  # it was not answered at once
+                    if not slot.owes:
+                        self._owes(slot)
             else:
                 receipt = [crp]  # empty once it is queued again, whatever interrupts us then
                 try:
@@ -561,6 +564,8 @@ class Dispatcher:
                         return
                 else:
                     self._not_taken(crp, session, answer, unblocks, receipt)
+            elif crp.state == SUBMITTED and not slot.owes:
+                self._owes(slot)
         except BaseException as error:
             if receipt == []:
                 raise

@@ -19,6 +19,10 @@ from opencrypto.cli.show import clean, overflow
 KEYS: Final = "q quit  l drivers  s sort  up/down choose  o where opened  w watch"
 
 
+RATIOS: Final = {"chain": 2, "driver": 1}
+"""Which columns share the room that is left, and how."""
+
+
 @dataclass(frozen=True)
 class SessionsView:
     """
@@ -67,7 +71,7 @@ class SessionsView:
                 justify="left" if column.left else "right",
                 no_wrap=True,
                 overflow=overflow(),
-                ratio=1 if column.heading in {"chain", "driver"} else None,
+                ratio=RATIOS.get(column.heading),
             )
         for row in rows:
             mark = ">" if row["sid"] == self.chosen else ""

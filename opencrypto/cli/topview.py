@@ -12,13 +12,13 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from opencrypto.cli.live import duration, short, since
-from opencrypto.cli.sample import GONE, STRAYS, Change
+from opencrypto.cli.live import GONE, STRAYS, duration, short, since
+from opencrypto.cli.sample import Change
 from opencrypto.cli.show import clean, overflow
 from opencrypto.cli.sums import queues, refused, totals
 
 SORTS: Final = ("sick", "rate", "inflight", "sessions", "errors", "p99", "name")
-KEYS: Final = "q quit  ? help  s sort  up/down choose  l sessions  d detach  a attach  t timing"
+KEYS: Final = "q quit  ? help  s sort  up/down choose  d detach  a attach  t timing  l sessions"
 
 FRAME: Final = 4
 """Lines that are there in any case: title, a blank one, the table's heading, the keys."""

@@ -109,7 +109,9 @@ DEFLATE = Cryptoini(CRYPTO_DEFLATE_COMP)
 def test_tokens_are_those_of_the_session(run: Run, driver: str, chain: Any) -> None:
     """By the short way, by request, late; small and large; into the caller's memory too."""
     fw = with_drivers(Late("late")) if driver == "afterwards" else Framework([driver, "swcrypto"])
-    pin = {"driver": driver} if driver == "openssl" and chain[0] is not DEFLATE else {}
+    pin: dict[str, Any] = (
+        {"driver": driver} if driver == "openssl" and chain[0] is not DEFLATE else {}
+    )
     with fw, fw.session(chain, **pin) as session:
         messages = [bytes(range(16)) * (size // 16) for size in (0, 16, 1024, LARGE)]
 
@@ -149,8 +151,8 @@ def test_tokens_are_those_of_the_session(run: Run, driver: str, chain: Any) -> N
             assert [data async for data in aio.open_many(tokens, aad=b"header")] == messages
             async with await aio.clone() as other:
                 assert await other.open(tokens[1], b"header") == messages[1]
-            keys = [bytes([7]) * (len(cri.key or b"")) or None for cri in chain]
-            await aio.rekey(tuple(keys) if chain is not GCM else keys[0])
+            keys = tuple(bytes([7]) * len(cri.key) for cri in chain if cri.key)
+            await aio.rekey(keys[0] if chain is GCM else keys)
             with pytest.raises(AuthenticationError):
                 await aio.open(tokens[1], b"header")
             assert await aio.open(await aio.seal(b"x" * 16)) == b"x" * 16

@@ -130,8 +130,18 @@ def test_stat_prints_a_line_each_interval(socket: Path) -> None:
     assert len(run("stat", socket=socket).splitlines()) == 2
 
 
+def test_stat_s_prints_totals_apart(socket: Path) -> None:
+    """A line each, and once: -s takes no numbers."""
+    lines = [line.split("\t") for line in run("stat", "-s", socket=socket).splitlines()]
+    printed = {name: int(number) for number, name in lines}
+    assert printed["requests"] > 0
+    assert {"errors", "refused", "bugs", "moved"} <= set(printed)
+    assert json.loads(run("stat", "-s", "--json", socket=socket))["requests"] > 0
+    assert "leave the numbers out" in run("stat", "-s", "-w", "1", socket=socket, status=2)
+
+
 def test_stat_shows_latency_while_timing_is_on(socket: Path) -> None:
-    """Two more columns, in nanoseconds, under a header of their own when timing is switched."""
+    """More columns, in nanoseconds, under a header of their own when timing is switched."""
     run("sysctl", "opencrypto.timing=1", socket=socket)
     try:
         printed = run("stat", "-w", "0.3", "-c", "3", "--json", socket=socket).splitlines()
@@ -140,8 +150,8 @@ def test_stat_shows_latency_while_timing_is_on(socket: Path) -> None:
         run("sysctl", "opencrypto.timing=0", socket=socket)
     last = json.loads(printed[-1])
     assert 0 < last["p50"] <= last["p99"] < 10e9
-    assert lines[0].split("\t")[-2:] == ["p50", "p99"]
-    assert {len(line.split("\t")) for line in lines} == {15}
+    assert lines[0].split("\t")[-4:] == ["p50", "p99", "cb99", "fin99"]
+    assert {len(line.split("\t")) for line in lines} == {18}
 
 
 def reading(**values: object) -> Reading:

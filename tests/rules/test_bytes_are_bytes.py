@@ -381,13 +381,15 @@ KNOWN = {
         "encrypt(data)", "encrypt(iv)", "encrypt(aad)", "decrypt(aad)", "mac(data)",
         "verify(data)", "verify(mac)",
     )),
-    *(f"Session.{method}" for method in (
+    *(f"{kind}.{method}" for kind in ("Session", "AsyncSession") for method in (
         "seal(data)", "seal(aad)", "seal(iv)", "open(token)", "open(aad)",
         "seal_into(data)", "seal_into(aad)", "seal_into(iv)", "open_into(token)", "open_into(aad)",
         "encrypt_into(data)", "encrypt_into(iv)", "encrypt_into(aad)",
         "decrypt_into(data)", "decrypt_into(iv)", "decrypt_into(mac)", "decrypt_into(aad)",
-        "seal_many(messages)", "seal_many(aad)", "open_many(tokens)", "open_many(aad)",
-        "mac_many(messages)", "digest(data)", "compress(data)", "decompress(data)",
+        "seal_many(aad)", "open_many(aad)", "digest(data)", "compress(data)", "decompress(data)",
+    )),
+    *(f"Session.{method}" for method in (
+        "seal_many(messages)", "open_many(tokens)", "mac_many(messages)",
         "submit_seal(data)", "submit_seal(aad)", "submit_seal(iv)",
         "submit_open(token)", "submit_open(aad)",
         "submit_encrypt(data)", "submit_encrypt(aad)", "submit_encrypt(iv)", "submit_decrypt(aad)",

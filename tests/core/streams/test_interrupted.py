@@ -11,22 +11,10 @@ import pytest
 
 from opencrypto import CRYPTO_F_CBIMM, Cryptop
 from tests.core.streams.support import Piecewise, toy_piece
-from tests.core.test_interrupted import (  # noqa: F401 - fixtures
-    SECONDS,
-    Pacer,
-    _no_hanging,
-    _no_log,
-    alarms,
-    say,
-    until,
-)
+from tests.core.storms import MARKS, SECONDS, Pacer, alarms, say, until
 from tests.toy import newsession, nothing_left, threaded
 
-pytestmark = [
-    pytest.mark.alone,
-    pytest.mark.timeout(180, method="thread"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = MARKS
 
 
 @pytest.mark.slow
