@@ -9,6 +9,7 @@ a MAC over the same bytes.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import sys
 import threading
@@ -252,7 +253,8 @@ class _CipherStream(Stream):
         Args:
             data: What comes next of the message.
             out: Where it goes: as many **bytes** as `data`, and what was left of a block. It may be
-                `data` itself; where they overlap otherwise, nothing is promised.
+                the memory of `data`, which is then changed in place; where they overlap otherwise,
+                nothing is promised.
 
         Returns:
             How many bytes have been written.
@@ -273,7 +275,7 @@ class _CipherStream(Stream):
         size = len(source)
         if size > len(view):
             raise UsageError(f"out has {len(view)} bytes, {size} are needed")
-        if data is not out:
+        if data is not out and not _is_same(source, view):
             view[:size] = source
         if size:
             self._crypt(view[:size])
@@ -357,6 +359,14 @@ class _CipherStream(Stream):
         """Give the message up, and wipe what is kept of it. Closing again does nothing."""
         super().close()
         self._held[:] = bytes(len(self._held))
+
+
+def _is_same(source: bytes | memoryview, view: memoryview) -> bool:
+    """Tell whether two views begin at the same place; False where that cannot be seen."""
+    if type(source) is not memoryview or source.readonly or source.obj is not view.obj:
+        return False
+    place = ctypes.c_char.from_buffer
+    return ctypes.addressof(place(source)) == ctypes.addressof(place(view))
 
 
 def _checked(iv: BytesLike, length: int) -> bytes:
