@@ -94,6 +94,31 @@ def test_who_leaves_and_refuses_is_not_asked_again() -> None:
         assert len(toy.seen) == 1
 
 
+def test_what_is_refused_after_its_session_has_moved_moves_too() -> None:
+    """A driver hands one request back, and then has no room for the next one of that session."""
+
+    class HandsBack(Toy):
+        def process(self, crp: Cryptop, hint: int) -> int:
+            if not self.held:
+                self.held.append(crp)
+                return 0
+            first = self.held[0]
+            first.fail(EAGAIN)
+            self.done(first)
+            return ERESTART
+
+    toy = HandsBack("one")
+    with stepped(toy, Toy("two")) as fw:
+        sid, log = newsession(fw), Log()
+        assert the_session(fw, sid).slot.driver is toy
+        crps = [request(sid, log) for _ in range(2)]
+        for crp in crps:
+            fw.dispatch(crp)
+        step(fw)
+        assert log.etypes == [EAGAIN, EAGAIN]
+        assert {crp.sid for crp in crps} == {the_session(fw, sid).latest().sid} != {sid}
+
+
 def test_the_straight_way_stays_in_the_callers_thread() -> None:
     """With CBIMM driver and callback run inside dispatch, and the answer is right."""
     with stepped(Toy()) as fw:
