@@ -518,6 +518,19 @@ def test_what_a_driver_has_compiled_goes_with_its_session() -> None:
         assert compiled[0]() is None
 
 
+def test_in_a_forked_child_a_request_is_its_consumers_again() -> None:
+    """And its session has none."""
+    with stepped(Toy()) as fw:
+        session = the_session(fw, newsession(fw))
+        crp = Cryptop()
+        crp.state, crp.holder = RequestState.SUBMITTED, session
+        session.inflight.add(crp)
+        session.queued = 1
+        session.after_fork(watched=False)
+        assert (crp.state, crp.holder) == (RequestState.IDLE, None)
+        assert (session.inflight, session.queued, session.straight) == (set(), 0, True)
+
+
 def test_in_a_forked_child_a_key_request_is_its_consumers_again() -> None:
     """That which the parent's driver has, the child's has not."""
     with stepped(Toy()) as fw:
