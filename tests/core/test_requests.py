@@ -362,7 +362,7 @@ def test_refused_by_a_driver_that_leaves_meanwhile_it_goes_to_the_next(
         if interrupted:
             turn_away = fw._dispatcher._turn_away
 
-            def signalled(*_: object) -> None:
+            def signalled(crp: Cryptop, session: object, say: object = None) -> None:
                 fw._dispatcher._turn_away = turn_away  # type: ignore[method-assign]  # a stand-in
                 raise KeyboardInterrupt
 
