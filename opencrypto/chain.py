@@ -55,6 +55,7 @@ from opencrypto._rules.shapes import (
     Shape,
     cipher_and_mac,
     places_of,
+    process_of,
     recognise_aead,
     recognise_cipher,
     recognise_cipher_mac,
@@ -216,7 +217,10 @@ class ChainDriver(Driver):
         quick = self.quick(session)
         if self._pool is not None:
             return self._by_workers(session, quick, self._pool)
-        return self._by_run(session) if quick is None else self._by_quick(session, quick)
+        if quick is None:
+            return self._by_run(session)
+        process = process_of(quick, session.run, session.blame, self)
+        return with_messages(process, getattr(quick, "messages", None))
 
     def _by_run(self, session: ChainSession) -> Process:
         run = session.run
@@ -227,20 +231,6 @@ class ChainDriver(Driver):
             return 0
 
         return process
-
-    def _by_quick(self, session: ChainSession, quick: Quick) -> Process:
-        run = session.run
-
-        def process(crp: Cryptop, hint: int) -> int:
-            try:
-                if not quick(crp):
-                    run(crp)
-            except Exception as error:
-                session.blame(crp, error)
-            self.done(crp)
-            return 0
-
-        return with_messages(process, getattr(quick, "messages", None))
 
     def _by_workers(self, session: ChainSession, quick: Quick | None, pool: WorkerPool) -> Process:
         line = Line(self)

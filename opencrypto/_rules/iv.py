@@ -54,7 +54,7 @@ IV_UNUSED: Final = "the descriptor has an iv and not CRD_F_IV_EXPLICIT; set it, 
 
 IV_RULE: Final = """
 iv = crd.ini.iv
-if flags | CRD_F_ENCRYPT != USUAL or type(iv) is not bytes or len(iv) != ivlen:
+if flags != SEALS and flags != OPENS or type(iv) is not bytes or len(iv) != ivlen:
     # Else, as mostly, it is given and all is well.
     if flags & STRANGE:
         refuse(name, "its descriptor has flags that mean nothing there")
@@ -105,8 +105,8 @@ IV_NAMES: Final = {
     "IV_UNUSED": IV_UNUSED,
     "IV_WAYS": tuple(map(iv_way, range(_DECIDING + 1))),
     "STRANGE": ~_DECIDING,
-    "USUAL": _DECIDING,
-    "CRD_F_ENCRYPT": CRD_F_ENCRYPT,
+    "SEALS": CRD_F_ENCRYPT | CRD_F_IV_PRESENT | CRD_F_IV_EXPLICIT,
+    "OPENS": CRD_F_IV_PRESENT | CRD_F_IV_EXPLICIT,
     "refuse": _refuse,
 }
 """What the two texts name."""

@@ -7,7 +7,8 @@ quick way. If not it returns False, having touched nothing, and `ChainSession.ru
 request out or words the refusal: so a request ends alike whichever way it goes.
 
 A recogniser is compiled from the text of its shape, with the IV's rule inside and without the lines
-that a session does not need: calls would cost a small request 5 % of its time.
+that a session does not need: calls would cost a small request 5 % of its time. From the same text
+comes the session's whole ``process`` (`process_of`), where nothing stands between the two.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ import functools
 from collections.abc import Callable, Sequence
 from enum import Enum
 from hmac import compare_digest
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from opencrypto._request.buffer import is_private
 from opencrypto._rules.chain import Chain
 from opencrypto._rules.check import Plan, Step
 from opencrypto._rules.iv import IV_NAMES, IV_RULE, IV_TAKE
-from opencrypto._rules.template import choose, compile_function, fill, indented, mute
+from opencrypto._rules.template import choose, compile_function, fill, mute
 from opencrypto.constants import (
     CRD_F_ENCRYPT,
     CRD_F_VERIFY,
@@ -45,6 +46,15 @@ OF_MALFORMED: Final = (AttributeError, LookupError, TypeError, ValueError)
 
 Quick: TypeAlias = "Callable[[Cryptop], bool]"
 """Carries a request out and returns True, or leaves it as it is and returns False."""
+
+Process: TypeAlias = "Callable[[Cryptop, int], int]"
+"""A driver's ``process`` for one session."""
+
+Run: TypeAlias = "Callable[[Cryptop], None]"
+"""Carries out or refuses a request that a quick way has left."""
+
+Blame: TypeAlias = "Callable[[Cryptop, Exception], None]"
+"""Fails a request for what its carrying out raised, or raises that again."""
 
 CipherExchange: TypeAlias = "Callable[[Cryptop, memoryview, bytes, int, int, int], bool]"
 """``exchange(crp, view, iv, start, end, encrypting)``: ciphers ``view[start:end]`` in place."""
@@ -72,6 +82,17 @@ AeadExchange: TypeAlias = (
 with the additional data ``view[aad:aad_end]``, which lie before it, and writes the tag at `at`,
 which is not before `end`; or opens it, or fails the request with `UNVERIFIED`.
 """
+
+
+LONGEST: Final = (1 << 30) - 1
+"""The quick ways have no greater bound: CPython is quicker to compare numbers of 30 bits."""
+
+
+class Done(Protocol):
+    """What a quick way needs of its driver."""
+
+    def done(self, crp: Cryptop) -> None:
+        """Complete a request."""
 
 
 class Shape(Enum):
@@ -164,7 +185,10 @@ buf = crp.buf
 if len(desc) != 1 or crp.mac is not None or crp.flags & SEGMENTED:
     return False
 crd = desc[0]
-if crd.ini.alg != cipher_alg or not (type(buf) is bytearray or is_bytes(buf)):
+alg = crd.ini.alg
+if alg is not cipher_alg and alg != cipher_alg:
+    return False
+if type(buf) is not bytearray and not is_bytes(buf):
     return False
 start = crd.skip
 end = start + crd.len
@@ -193,9 +217,10 @@ if flags & STRANGE_TO_MAC:
     if flags != CRD_F_ENCRYPT:
         return False
     flags = 0  # it says nothing else than that the MAC is to be made
-if ini.alg != mac_alg or ini.iv is not None or ini.mlen:
+alg = ini.alg
+if alg is not mac_alg and alg != mac_alg or ini.iv is not None or ini.mlen:
     return False
-if not (type(buf) is bytearray or is_bytes(buf)):
+if type(buf) is not bytearray and not is_bytes(buf):
     return False
 start = crd.skip
 at = crd.inject
@@ -210,7 +235,8 @@ return exchange(crp, memoryview(buf), start, end, at, flags)  # where works
 
 _ORDER: Final = """
 crd, mac = desc
-if crd.ini.alg == cipher_alg:
+alg = crd.ini.alg
+if alg is cipher_alg or alg == cipher_alg:
     flags = crd.flags
     encrypting = flags & CRD_F_ENCRYPT
     if not encrypting or mac.flags & STRANGE_TO_MAKE:
@@ -231,9 +257,10 @@ if len(desc) != 2 or crp.mac is not None or crp.flags & SEGMENTED:
     return False
 # here: order
 ini = mac.ini
-if ini.alg != mac_alg or ini.iv is not None or ini.mlen:
+alg = ini.alg
+if alg is not mac_alg and alg != mac_alg or ini.iv is not None or ini.mlen:
     return False
-if not (type(buf) is bytearray or is_bytes(buf)):
+if type(buf) is not bytearray and not is_bytes(buf):
     return False
 start = crd.skip
 mac_start = mac.skip
@@ -260,14 +287,16 @@ buf = crp.buf
 if len(desc) != 2 or crp.mac is not None or crp.flags & SEGMENTED:
     return False
 crd, tag = desc
-if crd.ini.alg != cipher_alg:
+alg = crd.ini.alg
+if alg is not cipher_alg and alg != cipher_alg:
     tag, crd = desc
     if crd.ini.alg != cipher_alg:
         return False
 ini = tag.ini
-if ini.alg != mac_alg or ini.iv is not None or ini.mlen:
+alg = ini.alg
+if alg is not mac_alg and alg != mac_alg or ini.iv is not None or ini.mlen:
     return False
-if not (type(buf) is bytearray or is_bytes(buf)):
+if type(buf) is not bytearray and not is_bytes(buf):
     return False
 start = crd.skip
 aad = tag.skip
@@ -469,6 +498,7 @@ def _recogniser(
         raise UsageError(f"{chain!r} is no chain of {shape.value}")
     # A request beyond the least of all bounds may still be good: `ChainSession.run` knows.
     longest = min(filter(None, (longest, *chain.longest)), default=0)
+    longest = min(longest, LONGEST)
     facts_of_it: dict[str, Any] = {}
     wanted = {"longest": longest > 0, "works": exchange is not None, **options}
     for cri, facts, ivlen, maclen in zip(
@@ -487,6 +517,31 @@ def _recogniser(
     return make(exchange, longest, **facts_of_it)
 
 
+_QUICK: Final = """
+def quick(crp):
+    # here: quick
+"""
+
+_PROCESS: Final = """
+def process_of(run, blame, driver):
+    def process(crp, hint):
+        served = False
+        try:
+            while True:
+                # here: quick
+                break
+            if not served:
+                run(crp)
+        except Exception as error:
+            blame(crp, error)
+        driver.done(crp)
+        return 0
+    return process
+quick.process_of = process_of
+"""
+"""What `process_of` says in Python, without the call of the quick way."""
+
+
 @functools.cache
 def _maker(shape: Shape, options: frozenset[str]) -> Callable[..., Quick]:
     """Return what makes the recogniser of a session, with the lines that `options` ask for."""
@@ -494,7 +549,40 @@ def _maker(shape: Shape, options: frozenset[str]) -> Callable[..., Quick]:
     iv = fill(IV_RULE, "take", IV_TAKE if works else "pass") if "iv" in options else _NO_IV
     text = mute(choose(fill(_TEXTS[shape], "iv", iv), options), "return False")
     text += "" if works else "\nreturn True"
-    body = f"def quick(crp):\n{indented(text, '    ')}\nreturn quick"
+    body = fill(_QUICK, "quick", text)
+    if works:
+        body += fill(_PROCESS, "quick", _within(text))
     title = ", ".join((f"quick way of {shape.name}", *sorted(options)))
-    made: Callable[..., Quick] = compile_function(_MAKER, body, _NAMES, title)
+    made: Callable[..., Quick] = compile_function(_MAKER, f"{body}return quick", _NAMES, title)
     return made
+
+
+def _within(text: str) -> str:
+    """Return the text of a recogniser for a function that goes on when it has ended."""
+    return text.replace("return False", "break").replace("return exchange(", "served = exchange(")
+
+
+def process_of(quick: Quick, run: Run, blame: Blame, driver: Done) -> Process:
+    """
+    Return the ``process`` of a session that has a quick way, and is served by the calling thread.
+
+    Args:
+        quick: The quick way.
+        run: What carries out the requests that it leaves.
+        blame: What is told of exceptions from either.
+        driver: Whose ``done`` is called; it is looked up for each request, since it changes.
+    """
+    make: Callable[[Run, Blame, Done], Process] | None = getattr(quick, "process_of", None)
+    if make is not None:
+        return make(run, blame, driver)
+
+    def process(crp: Cryptop, hint: int) -> int:
+        try:
+            if not quick(crp):
+                run(crp)
+        except Exception as error:
+            blame(crp, error)
+        driver.done(crp)
+        return 0
+
+    return process

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from opencrypto import Alg, Cryptodesc, Cryptoini, Cryptop, UsageError
 from opencrypto._rules.iv import GIVEN, READ, WRITTEN, iv_way
-from opencrypto._rules.shapes import recognise
+from opencrypto._rules.shapes import process_of, recognise
 from opencrypto.chain import (
     Chain,
     Plan,
@@ -162,6 +162,77 @@ def test_what_is_taken_is_sound_and_what_is_left_is_untouched(name: str) -> None
 
     ask()
     assert all(outcomes.values()), "requests of either kind were tried"
+
+
+class Ends:
+    """What became of requests that went through a ``process``."""
+
+    def __init__(self, quick: Quick) -> None:
+        self.noted: list[Any] = []
+        self.process = process_of(quick, self.run, self.blame, self)
+
+    def run(self, crp: Cryptop) -> None:
+        self.noted.append("run")
+        if crp.flags:
+            raise LookupError("of run")
+
+    def blame(self, crp: Cryptop, error: Exception) -> None:
+        self.noted.append(f"{type(error).__name__}: {error}")
+
+    def done(self, crp: Cryptop) -> None:
+        self.noted.append("done")
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_the_process_made_of_the_same_text_does_what_one_that_calls_the_quick_way_does(
+    name: str,
+) -> None:
+    """It takes the same requests, to the same places, leaves the same ones, and ends each once."""
+    found, wrapped = Found(name), Found(name)
+    whole, calls = Ends(found.quick), Ends(lambda crp: wrapped.quick(crp))
+    left: set[bool] = set()
+
+    @settings(max_examples=100)
+    @given(requests(name))
+    def ask(crp: Cryptop) -> None:
+        before = bytes(crp.buf)
+        for ends, by in ((whole, found), (calls, wrapped)):
+            by.places, ends.noted = [], []
+            crp.buf[:] = before
+            assert ends.process(crp, 0) == 0
+            by.places[:1] = [bytes(view) for view in by.places[:1]]
+        assert whole.noted == calls.noted
+        assert whole.noted[-1] == "done"
+        assert found.places[2:] == wrapped.places[2:], "but the buffers and IVs, which may be fresh"
+        left.add("run" in whole.noted)
+
+    ask()
+    assert left == {True, False}, "requests of either kind were tried"
+
+
+def test_what_an_exchange_raises_is_blamed_and_what_done_raises_is_not() -> None:
+    chain = Chain(CHAINS["cbc"])
+
+    def broken(*_: Any) -> bool:
+        raise OSError("of the exchange")
+
+    ends = Ends(recognise_cipher(chain, broken))
+    ends.process(sound("cbc", CRD_F_ENCRYPT), 0)
+    assert ends.noted == ["OSError: of the exchange", "done"]
+    ends.noted.clear()
+    left = sound("cbc", CRD_F_ENCRYPT)
+    left.flags = CRYPTO_F_IOV
+    ends.process(left, 0)
+    assert ends.noted == ["run", "LookupError: of run", "done"]
+
+    class Raises(Ends):
+        def done(self, crp: Cryptop) -> None:
+            raise ConnectionError("of done")
+
+    ends = Raises(recognise_cipher(chain, lambda *_: True))
+    with pytest.raises(ConnectionError):
+        ends.process(sound("cbc", CRD_F_ENCRYPT), 0)
+    assert not ends.noted
 
 
 @pytest.mark.parametrize("name", CHAINS)
