@@ -8,6 +8,7 @@ them out. Driver authors start at `opencrypto.driver`, operators at the ``opencr
 from opencrypto import constants as _constants
 from opencrypto._core.default import default_framework
 from opencrypto._core.framework import Framework
+from opencrypto._core.listing import SessionInfo
 from opencrypto._core.views import DriverInfo
 from opencrypto._hookimpl import hookimpl
 from opencrypto._measure.counters import DriverStats, Stats
@@ -63,6 +64,7 @@ __all__ = [
     "Profile",
     "QueueFull",
     "RetryError",
+    "SessionInfo",
     "SessionMigrated",
     "Stats",
     "UnknownSession",

@@ -37,19 +37,16 @@ COUNTERS: Final = {
 }
 """Counters of the whole framework: what is after ``opencrypto.``, to the family's name."""
 
-LEVELS_OF_ALL: Final = {"sessions.active": "sessions"}
-
 GAUGES: Final = {
-    "sessions.oldest": ("session_oldest", SECONDS),
+    "sessions.oldest": ("session_oldest_age", SECONDS),
+    "sessions.watch": ("session_watch_enabled", ""),
     "timing": ("timing_enabled", ""),
 }
 
 DRIVER_COUNTERS: Final = {
     "ops": ("requests", ""),
     "bytes": ("request", BYTES),
-    "errs": ("request_errors", ""),
     "kops": ("key_operations", ""),
-    "kerrs": ("key_operation_errors", ""),
     "blocks": ("blocks", ""),
     "kblocks": ("key_blocks", ""),
     "migrated": ("sessions_migrated", ""),
@@ -57,6 +54,15 @@ DRIVER_COUNTERS: Final = {
 """
 Counters by driver. A driver that left keeps its series, and one of its name goes on with it, so
 that rates are right and sums exact; "(none)" is for requests that met no session, or no driver.
+"""
+
+ERRORS: Final = {
+    "errors": ("errs", "request_errors", "chains", "chain"),
+    "kerrors": ("kerrs", "key_operation_errors", "ops", "operation"),
+}
+"""
+Errors by driver, by errno, and by what is between them: the branch of a driver's names, the count
+that they add up to, the family, the word of that between, and its label.
 """
 
 DRIVER_LEVELS: Final = {
@@ -176,7 +182,9 @@ def families(framework: Framework) -> Iterator[Family]:
     """Look at the tree once, and yield all that is exported, with its points as they are now."""
     look = Look(framework)
     yield from _whole(look)
+    yield from _sessions(look)
     yield from _drivers(look)
+    yield from _errors(look)
     yield from _queues(look)
     yield from _work(look)
     yield from _times(look)
@@ -186,12 +194,59 @@ def families(framework: Framework) -> Iterator[Family]:
 def _whole(look: Look) -> Iterator[Family]:
     named: Iterable[tuple[str, str, Kind, str]] = (
         *((key, name, "counter", "") for key, name in COUNTERS.items()),
-        *((key, name, "level", "") for key, name in LEVELS_OF_ALL.items()),
         *((key, name, "gauge", unit) for key, (name, unit) in GAUGES.items()),
     )
     for key, name, kind, unit in named:
         of = f"opencrypto.{key}"
         yield Family(name, kind, look.text(of), {(): look.number(of)}, unit)
+
+
+def _sessions(look: Look) -> Iterator[Family]:
+    """Show how many sessions are open: of each chain that there ever was, and of each age."""
+    prefix = "opencrypto.sessions"
+    for branch, name, label, text in (
+        ("chains", "sessions", "chain", "Sessions open"),
+        ("ages", "sessions_by_age", "age", "Sessions open, by age"),
+    ):
+        # Of chains there is something to see from the beginning.
+        points: Points = {("",): 0} if branch == "chains" else {}
+        for row in look.between(f"{prefix}.{branch}.", ""):
+            points[row,] = look.number(f"{prefix}.{branch}.{row}")
+        yield Family(name, "level", text, points, labels=(label,))
+    if look.values[f"{prefix}.watch"]:  # else nobody knows
+        yield Family(
+            "session_oldest_idle",
+            "gauge",
+            "Longest time that an open session was asked nothing, while sessions are watched",
+            {(): look.number(f"{prefix}.oldest_idle")},
+            SECONDS,
+        )
+
+
+def _errors(look: Look) -> Iterator[Family]:
+    """
+    Show errors by driver, errno, and chain or key operation.
+
+    Each driver has one series from the beginning, of no errno, which stays 0: so that there is
+    something to see where nothing has gone wrong, and the first error is a rise of a sum.
+    """
+    branches = [
+        *((name, f"opencrypto.drivers.{name}") for name in look.drivers),
+        *((name, f"opencrypto.rest.drivers.{name}") for name in look.gone),
+        ("(none)", "opencrypto.rest.strays"),
+    ]
+    for leaf, (total, name, word, label) in ERRORS.items():
+        sums = {(driver, "", ""): 0.0 for driver, _ in branches}
+        for driver, branch in branches:
+            for each in look.between(f"{branch}.{leaf}.", ""):
+                code, *rest = each.split(".")
+                if len(rest) == 2 and rest[0] == word:
+                    key = driver, rest[1], code
+                    sums[key] = sums.get(key, 0.0) + look.number(f"{branch}.{leaf}.{each}")
+        points: Points = dict(sorted(sums.items()))
+        yield Family(
+            name, "counter", sentence(COUNTED[total]), points, labels=("driver", label, "errno")
+        )
 
 
 def _drivers(look: Look) -> Iterator[Family]:

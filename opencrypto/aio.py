@@ -142,7 +142,7 @@ class AsyncSession:
         deadline = Deadline(self._timeout)
         for _ in range(MIGRATIONS + 1):
             crp = make()
-            crp.sid = session.sid
+            crp.sid = crp.opaque = session.sid
             completion = _Completion()
             crp.callback = completion.callback
             self._framework.dispatch(crp)

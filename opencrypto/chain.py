@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import errno
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from opencrypto._carrying import (
@@ -42,7 +42,7 @@ from opencrypto._request.symmetric import (
     Cryptop,
 )
 from opencrypto._rules.chain import Chain
-from opencrypto._rules.check import Plan, Step, check, settle
+from opencrypto._rules.check import Plan, Step, check, refuse_pieces, settle
 from opencrypto._rules.lending import Loan, lend
 from opencrypto._rules.quick import compile_quick, with_messages
 from opencrypto._rules.shapes import (
@@ -63,25 +63,30 @@ from opencrypto._rules.shapes import (
     settle_mac,
     shape_of,
 )
+from opencrypto._streaming import AeadStream, ChainStream, CipherStream, MacStream
 from opencrypto.constants import CRYPTO_SYMQ, CRYPTOCAP_F_SYNC, ERESTART
-from opencrypto.driver import Driver, Process, WorkerPool
+from opencrypto.driver import Driver, DriverStream, Process, WorkerPool
 from opencrypto.exceptions import UsageError
 
 __all__ = [
     "AeadExchange",
+    "AeadStream",
     "AeadTransform",
     "BytesLike",
     "Chain",
     "ChainDriver",
     "ChainSession",
+    "ChainStream",
     "CipherExchange",
     "CipherMacExchange",
+    "CipherStream",
     "CipherTransform",
     "CompTransform",
     "DECOMPRESSED_LIMIT",
     "Later",
     "Loan",
     "MacExchange",
+    "MacStream",
     "MacTransform",
     "Plan",
     "Quick",
@@ -257,6 +262,7 @@ class ChainDriver(Driver):
                 line.answer(place)
 
         def process(crp: Cryptop, hint: int) -> int:
+            refuse_piece(crp)
             if threads_from and line.is_empty() and _reach(crp) < threads_from:
                 carry_out(crp)
                 self.done(crp)
@@ -274,6 +280,8 @@ class ChainDriver(Driver):
         pool, threads_from = self._pool, self.threads_from
 
         def process(crp: Cryptop, hint: int) -> int:
+            refuse_piece(crp)
+
             def give(place: Place) -> bool:
                 end = partial(line.answer, place)
                 passage = Passage(crp, session.run_later(crp), self, end)
@@ -285,6 +293,27 @@ class ChainDriver(Driver):
             return 0 if line.hand_over(crp, give) else ERESTART
 
         return process
+
+    def newstream(self, lid: int, done: Callable[[Cryptop], None]) -> DriverStream:
+        """
+        Begin a message in pieces, as far as the session's transforms can.
+
+        Raises:
+            UsageError: an algorithm of the session takes whole messages only, or the transforms of
+                this driver answer later.
+        """
+        if self.later:
+            raise UsageError(f"driver {self.name} takes whole messages only: it answers later")
+        session = self._sessions.get(lid)
+        if session is None:
+            raise UsageError(f"driver {self.name} has no session {lid}", errno=errno.ENOENT)
+        return _DriverStream(self, self._pool, ChainStream(session), done)
+
+    def copystream(
+        self, stream: ChainStream, lid: int, done: Callable[[Cryptop], None]
+    ) -> DriverStream:
+        """Copy what is kept of a message into another session with the same keys."""
+        return _DriverStream(self, self._pool, stream.copy(self._sessions[lid]), done)
 
     def freesession(self, lid: int) -> None:
         """Drop the session's transforms, and with them the key schedules in the libraries."""
@@ -308,6 +337,58 @@ class ChainDriver(Driver):
             self._pool.close()
         for lid in list(self._sessions):
             self.freesession(lid)
+
+
+class _DriverStream:
+    """A message in pieces, which are carried out by workers if the driver has such."""
+
+    __slots__ = ("_done", "_driver", "_pool", "_stream")
+
+    def __init__(
+        self,
+        driver: ChainDriver,
+        pool: WorkerPool | None,
+        stream: ChainStream,
+        done: Callable[[Cryptop], None],
+    ) -> None:
+        self._driver = driver
+        self._pool = pool
+        self._stream = stream
+        self._done = done
+
+    def piece(self, crp: Cryptop, plan: Plan, last: bool) -> None:
+        """Carry the next piece out; or have a worker do it, unless it is small or all are busy."""
+        if self._pool is not None and _reach(crp) >= self._driver.threads_from:
+            if self._pool.submit(partial(self._work, crp, plan, last)):
+                return
+        self._stream.carry_out(crp, plan, last)
+        self._done(crp)
+
+    def _work(self, crp: Cryptop, plan: Plan, last: bool) -> None:
+        try:
+            self._stream.carry_out(crp, plan, last)
+        except BaseException as error:
+            broke(self._driver, crp, error)
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            self._done(crp)
+
+    def copy(self, lid: int, done: Callable[[Cryptop], None]) -> DriverStream:
+        """Copy what is kept, for another session with the same keys."""
+        return self._driver.copystream(self._stream, lid, done)
+
+    def wipe(self) -> None:
+        """Drop what was kept of the message."""
+        self._stream.wipe()
+
+
+def refuse_piece(crp: Cryptop) -> None:
+    """Refuse a piece of a stream before it waits for anybody."""
+    try:
+        refuse_pieces(crp)
+    except (AttributeError, TypeError):
+        pass  # it is malformed, which is said when its turn comes
 
 
 def _reach(crp: Cryptop) -> int:

@@ -9,10 +9,20 @@ from __future__ import annotations
 
 from opencrypto._client.opening import open_session
 from opencrypto._client.session import MIGRATIONS, Session
+from opencrypto._client.streams import Decryptor, Encryptor, Hasher
 from opencrypto._client.subject import HOME
 from opencrypto._core.default import default_framework
-from opencrypto._rules.message import Sealed
+from opencrypto._rules.message import Detached, Sealed
 
-__all__ = ["MIGRATIONS", "Sealed", "Session", "open_session"]
+__all__ = [
+    "Decryptor",
+    "Detached",
+    "Encryptor",
+    "Hasher",
+    "MIGRATIONS",
+    "Sealed",
+    "Session",
+    "open_session",
+]
 
 HOME.find = default_framework

@@ -18,6 +18,7 @@ __all__ = [
     "CRD_F_ENCRYPT",
     "CRD_F_IV_EXPLICIT",
     "CRD_F_IV_PRESENT",
+    "CRD_F_MORE",
     "CRD_F_VERIFY",
     "CRD_LEN_REST",
     "CRF_DH_COMPUTE_KEY",
@@ -320,6 +321,8 @@ CRD_F_DSA_SHA_NEEDED: Final = 0x08
 CRD_F_COMP: Final = 0x10
 CRD_F_VERIFY: Final = 0x100
 """Ours: the MAC at ``inject`` is compared, not computed; a mismatch is EBADMSG."""
+CRD_F_MORE: Final = 0x200
+"""Ours: more of this message follows in later requests. On all descriptors, or on none."""
 
 CRD_LEN_REST: Final = -1
 """

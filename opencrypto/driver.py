@@ -12,7 +12,17 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
-from typing import Any, ClassVar, Final, Literal, NamedTuple, Self, TypeAlias
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Final,
+    Literal,
+    NamedTuple,
+    Protocol,
+    Self,
+    TypeAlias,
+)
 
 from opencrypto._log import log, where
 from opencrypto._request.key import KOPS, Cryptkop, KopFacts, modulus_of
@@ -29,6 +39,9 @@ from opencrypto.constants import (
 from opencrypto.exceptions import UsageError
 from opencrypto.rng import Generator, RngMaker
 
+if TYPE_CHECKING:
+    from opencrypto._rules.check import Plan
+
 __all__ = [
     "ACCELERATED",
     "Bytes",
@@ -37,6 +50,7 @@ __all__ = [
     "SOFTWARE",
     "Capability",
     "Driver",
+    "DriverStream",
     "Forkable",
     "Generator",
     "KOPS",
@@ -59,6 +73,36 @@ Process: TypeAlias = Callable[[Cryptop, int], int]
 
 KeyProcess: TypeAlias = Callable[[Cryptkop, int], int]
 """``kprocess(krp, hint) -> 0 | ERESTART``."""
+
+
+class DriverStream(Protocol):
+    """
+    The state of one message in pieces, which a driver keeps: what `Driver.newstream` returns.
+
+    The framework gives it one piece at a time, in order, and the next one when that is complete.
+    One that can be copied has a method ``copy(lid, done)`` besides, which returns another that has
+    come as far, in another session of the driver with the same keys; it raises UsageError if it
+    cannot. No piece is under way then.
+    """
+
+    def piece(self, crp: Cryptop, plan: Plan, last: bool) -> None:
+        """
+        Take the next piece, and complete it by the ``done`` that `Driver.newstream` was given.
+
+        It has been checked, as for `Driver.process`: `plan` says what is to be done with it. A
+        piece is always taken; never raise to report its outcome. After one that fails no other
+        comes.
+
+        Args:
+            crp: The request.
+            plan: Its steps and its buffer's segments, as `opencrypto.chain.check` resolves them.
+                The IV is that of the first piece; nothing is said of MACs before the last.
+            last: Whether the message ends with it.
+        """
+
+    def wipe(self) -> None:
+        """Wipe what is kept of the message, which has ended or is given up. May be done again."""
+
 
 HARDWARE: Final = 0
 ACCELERATED: Final = 1
@@ -90,6 +134,7 @@ class Rule(StrEnum):
     NEWSESSION = (
         "newsession returns a number, or that and a process; it raises only CryptoError", "D3",
     )  # fmt: skip
+    NEWSTREAM = "newstream returns a stream, and raises only CryptoError", "D3"
     SESSION_NUMBER = "a session number is an int of 32 bits, and no other session's", "D16"
     FREESESSION = "freesession must not raise", "D18"
     PROCESS_RAISED = "process must not raise", "D9"
@@ -335,6 +380,26 @@ class Driver:
             CryptoError: this chain cannot be served, in a sentence; the next driver is asked.
         """
         raise UsageError(f"driver {self.name} has no sessions")
+
+    def newstream(self, lid: int, done: Callable[[Cryptop], None]) -> DriverStream:
+        """
+        Begin a message that comes in pieces (``CRD_F_MORE``), in a session that is open.
+
+        Only one is begun in a session at a time. Without this method a driver takes whole messages
+        only. It may be called from any thread, and to find out whether it would raise.
+
+        Args:
+            lid: The session's number.
+            done: Completes a piece, as ``self.done`` completes a request: once each, from any
+                thread, even before `DriverStream.piece` returns.
+
+        Returns:
+            What carries the pieces out.
+
+        Raises:
+            UsageError: the session's chain is not taken in pieces, in a sentence.
+        """
+        raise UsageError(f"driver {self.name} takes whole messages only")
 
     def freesession(self, lid: int) -> None:
         """

@@ -37,7 +37,7 @@ from opencrypto.constants import (
 from opencrypto.exceptions import UsageError
 from opencrypto.xform import FACTS
 
-__all__ = ["DIGESTS", "Digest", "HMAC_HASHES", "NULL", "NullCipher", "NullMac"]
+__all__ = ["DIGESTS", "Digest", "HMAC_HASHES", "HashStream", "NULL", "NullCipher", "NullMac"]
 
 
 class NullCipher:
@@ -50,13 +50,34 @@ class NullCipher:
 
 
 class NullMac:
-    """NetBSD's NULL_HMAC: zeros."""
+    """NetBSD's NULL_HMAC: zeros. There is nothing to keep, so it streams by itself."""
 
     __slots__ = ()
+
+    def stream(self) -> NullMacStream:
+        """Begin a message."""
+        return NullMacStream()
 
     def mac(self, parts: Sequence[memoryview]) -> bytes:
         """Return zeros."""
         return bytes(FACTS[CRYPTO_NULL_HMAC].digest)
+
+
+class NullMacStream:
+    """NULL_HMAC in the midst of a message."""
+
+    __slots__ = ()
+
+    def update(self, parts: Segments) -> None:
+        """Go on with a region, of which nothing is looked at."""
+
+    def mac(self) -> bytes:
+        """Return zeros."""
+        return bytes(FACTS[CRYPTO_NULL_HMAC].digest)
+
+    def copy(self) -> NullMacStream:
+        """Return another one."""
+        return NullMacStream()
 
 
 class Digest:
@@ -74,6 +95,52 @@ class Digest:
             state.update(part)
         result: bytes = state.digest()
         return result
+
+    def stream(self) -> HashStream:
+        """Begin a message."""
+        return HashStream(self._new())
+
+
+class HashStream:
+    """
+    A hash or MAC in the midst of a message: any object with ``update`` and ``digest``.
+
+    Args:
+        state: The object, which is nobody else's.
+        end: What makes the whole MAC of it; its ``digest`` if not given.
+    """
+
+    __slots__ = ("_end", "_state")
+
+    def __init__(self, state: Any, end: Callable[[Any], Any] | None = None) -> None:
+        self._state = state
+        self._end = end
+
+    def update(self, parts: Segments) -> None:
+        """Go on with the next region."""
+        update = self._state.update
+        for part in parts:
+            update(part)
+
+    def mac(self) -> bytes:
+        """End the message; return its MAC."""
+        return bytes(self._state.digest() if self._end is None else self._end(self._state))
+
+    def copy(self) -> HashStream:
+        """
+        Return another one that has come as far.
+
+        Raises:
+            UsageError: the library cannot copy its state.
+        """
+        copy = getattr(self._state, "copy", None)
+        if copy is None:
+            raise UsageError(f"the library cannot copy a {type(self._state).__name__}")
+        return HashStream(copy(), self._end)
+
+    def wipe(self) -> None:
+        """Drop the state."""
+        self._state = self._end = None
 
 
 def _digest(new: Callable[..., Any], cri: Cryptoini) -> MacTransform:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import errno
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from opencrypto import Capability, Cryptodesc, Cryptoini, Cryptop, Driver, Profile, hookimpl
-from opencrypto.chain import region, scatter, segments
+from opencrypto.chain import Plan, region, scatter, segments
 from opencrypto.constants import (
     CRD_F_VERIFY,
     CRYPTO_NULL_CBC,
@@ -65,6 +65,16 @@ class NullDriver(Driver):
             crp.fail(errno.ENOENT, f"driver {self.name} has no session {crp.lid}")
             self.done(crp)
             return 0
+        self.make_mac(crp, length)
+        self.done(crp)
+        return 0
+
+    def newstream(self, lid: int, done: Callable[[Cryptop], None]) -> NullStream:
+        """Begin a message in pieces, of which there is nothing to keep."""
+        return NullStream(self, self._maclens[lid], done)
+
+    def make_mac(self, crp: Cryptop, length: int) -> None:
+        """Make or verify the MAC of a request, if it has one."""
         macs = [crd for crd in crp.desc if crd.ini.alg == CRYPTO_NULL_HMAC]
         at = 0  # where in crp.mac the next MAC goes, if they go there
         for crd in macs:
@@ -72,8 +82,6 @@ class NullDriver(Driver):
                 crp.fail(errno.EBADMSG, "the MAC does not verify; discard the data")
                 break
             at += length
-        self.done(crp)
-        return 0
 
     @staticmethod
     def _mac(crp: Cryptop, crd: Cryptodesc, length: int, at: int) -> bool:
@@ -87,6 +95,28 @@ class NullDriver(Driver):
             return hmac.compare_digest(b"".join(place), bytes(length))
         scatter(place, bytes(length))
         return True
+
+
+class NullStream:
+    """A message in pieces: here a driver keeps what it has to from piece to piece."""
+
+    def __init__(self, driver: NullDriver, maclen: int, done: Callable[[Cryptop], None]) -> None:
+        self._driver = driver
+        self._maclen = maclen
+        self._done = done
+
+    def piece(self, crp: Cryptop, plan: Plan, last: bool) -> None:
+        """Carry a piece out: the MAC comes with the last one."""
+        if last:
+            self._driver.make_mac(crp, self._maclen)
+        self._done(crp)
+
+    def copy(self, lid: int, done: Callable[[Cryptop], None]) -> NullStream:
+        """Copy what is kept, for another session with the same keys."""
+        return NullStream(self._driver, self._maclen, done)
+
+    def wipe(self) -> None:
+        """Wipe what was kept of the message: nothing."""
 
 
 @hookimpl

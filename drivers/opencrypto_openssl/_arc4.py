@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from opencrypto.chain import Segments, TransformFactory
 from opencrypto.constants import CRYPTO_ARC4
 from opencrypto_openssl._library import made, present
+from opencrypto_openssl._running import Running
 
 KEYS: Final = frozenset(size // 8 for size in ARC4.key_sizes)
 """The key lengths in bytes that the library takes."""
@@ -31,6 +32,11 @@ class Arc4:
         context = Cipher(self._algorithm, None).encryptor()
         for part in parts:
             context.update_into(part, part)
+
+    def stream(self, iv: bytes, encrypt: bool) -> Running:
+        """Begin a message that comes in pieces."""
+        assert self._algorithm is not None
+        return Running(Cipher(self._algorithm, None).encryptor())
 
     def wipe(self) -> None:
         """Drop the key."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.cmac import CMAC
 
 from opencrypto.chain import BytesLike, TransformFactory
 from opencrypto.constants import CRYPTO_AES_CMAC
+from opencrypto.transforms import HashStream
 
 
 class Cmac:
@@ -28,9 +29,19 @@ class Cmac:
             state.update(part)  # type: ignore[arg-type]  # any buffer will do
         return state.finalize()
 
+    def stream(self) -> HashStream:
+        """Begin a message that comes in pieces."""
+        assert self._keyed is not None
+        state = self._keyed.copy()
+        return HashStream(state, _finalize)
+
     def wipe(self) -> None:
         """Drop the keyed state."""
         self._keyed = None
+
+
+def _finalize(state: Any) -> bytes:
+    return bytes(state.finalize())
 
 
 FACTORIES: Final[Mapping[int, TransformFactory]] = {

@@ -14,6 +14,7 @@ from opencrypto import Cryptoini
 from opencrypto.chain import BytesLike, Segments, TransformFactory
 from opencrypto.constants import CRYPTO_AES_CTR, CRYPTO_AES_ICM
 from opencrypto.xform import FACTS
+from opencrypto_openssl._running import Running
 
 KEPT: Final = 8
 """How many idle contexts a session keeps: as many threads run without waste."""
@@ -57,6 +58,12 @@ class Ctr:
         for part in parts:
             context.update_into(part, part)
         self._give(context)
+
+    def stream(self, iv: bytes, encrypt: bool) -> Running:
+        """Begin a message that comes in pieces."""
+        nonce = b"".join((self._salt, iv, self._first))
+        assert self._algorithm is not None
+        return Running(Cipher(self._algorithm, modes.CTR(nonce)).encryptor())
 
     def wipe(self) -> None:
         """Drop the contexts and the key."""

@@ -19,6 +19,7 @@ from opencrypto import Cryptoini
 from opencrypto.chain import AeadTransform, BytesLike, Segments, TransformFactory, scatter
 from opencrypto.constants import CRYPTO_AES_GCM_16, CRYPTO_AES_GMAC
 from opencrypto.xform import FACTS
+from opencrypto_openssl._running import AeadRunning
 
 KEPT: Final = 4
 LARGEST_KEPT: Final = 4 << 20
@@ -126,6 +127,15 @@ class Gcm:
             return True
         finally:
             SCRATCH.give(private, length)
+
+    def stream(self, iv: bytes, aad: Segments, encrypt: bool, maclen: int) -> AeadRunning:
+        """Begin a message that comes in pieces."""
+        assert self._algorithm is not None
+        cipher = Cipher(self._algorithm, modes.GCM(self.salt + iv, None, min_tag_length=maclen))
+        context = cipher.encryptor() if encrypt else cipher.decryptor()
+        for part in aad:
+            context.authenticate_additional_data(part)
+        return AeadRunning(context)
 
     def wipe(self) -> None:
         """Drop the keyed objects, whose memory OpenSSL wipes."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.hmac import HMAC
 from opencrypto import Cryptoini
 from opencrypto.chain import BytesLike, MacTransform, TransformFactory
 from opencrypto.exceptions import UsageError
-from opencrypto.transforms import HMAC_HASHES
+from opencrypto.transforms import HMAC_HASHES, HashStream
 
 
 class Hmac:
@@ -36,9 +36,18 @@ class Hmac:
             state.update(part)
         return state.finalize()
 
+    def stream(self) -> HashStream:
+        """Begin a message that comes in pieces."""
+        state = self.keyed[0].copy()
+        return HashStream(state, _finalize)
+
     def wipe(self) -> None:
         """Drop the keyed state; OpenSSL wipes its memory."""
         self.keyed.clear()
+
+
+def _finalize(state: Any) -> bytes:
+    return bytes(state.finalize())
 
 
 def _hmac(algorithm: hashes.HashAlgorithm, cri: Cryptoini) -> MacTransform:

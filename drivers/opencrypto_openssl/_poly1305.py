@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.poly1305 import Poly1305
 
 from opencrypto.chain import BytesLike, TransformFactory
 from opencrypto.constants import CRYPTO_POLY1305
+from opencrypto.transforms import HashStream
 
 
 class OneTime:
@@ -28,9 +29,19 @@ class OneTime:
             state.update(part)
         return bytes(state.finalize())
 
+    def stream(self) -> HashStream:
+        """Begin a message that comes in pieces."""
+        assert self._new is not None
+        state = self._new()
+        return HashStream(state, _finalize)
+
     def wipe(self) -> None:
         """Drop the key."""
         self._new = None
+
+
+def _finalize(state: Any) -> bytes:
+    return bytes(state.finalize())
 
 
 FACTORIES: Final[Mapping[int, TransformFactory]] = {

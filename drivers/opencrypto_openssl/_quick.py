@@ -77,7 +77,7 @@ def _gcm_messages(gcm: Gcm) -> Messages:
     """Whole messages by `AESGCM`, whose methods wipe() takes away."""
 
     def seal(iv: bytes, data: Bytes, aad: Bytes) -> bytes:
-        return gcm.encrypt(gcm.salt + iv, data, aad)  # type: ignore[misc]  # there until wiped
+        return gcm.encrypt(gcm.salt + iv, data, aad or None)  # type: ignore[misc]  # there until wiped
 
     def seal_into(iv: bytes, data: Bytes, aad: Bytes, out: memoryview) -> bool:
         gcm.encrypt_into(gcm.salt + iv, data, aad, out)  # type: ignore[misc]  # likewise
@@ -85,7 +85,7 @@ def _gcm_messages(gcm: Gcm) -> Messages:
 
     def unseal(iv: bytes, sealed: Bytes, aad: Bytes) -> bytes | None:
         try:
-            return gcm.decrypt(gcm.salt + iv, sealed, aad)  # type: ignore[misc]  # likewise
+            return gcm.decrypt(gcm.salt + iv, sealed, aad or None)  # type: ignore[misc]  # likewise
         except InvalidTag:
             return None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from Crypto.Cipher import ARC4
 
@@ -30,9 +30,31 @@ class Arc4:
         for part in parts:
             part[:] = cipher.encrypt(part)
 
+    def stream(self, iv: bytes, encrypt: bool) -> Arc4Running:
+        """Begin a message that comes in pieces."""
+        return Arc4Running(ARC4.new(self._key))
+
     def wipe(self) -> None:
         """Drop the key."""
         self._key = b""
+
+
+class Arc4Running:
+    """RC4 in the midst of a message: an object of the library, which goes on by itself."""
+
+    __slots__ = ("_cipher",)
+
+    def __init__(self, cipher: Any) -> None:
+        self._cipher = cipher
+
+    def crypt(self, parts: Segments) -> None:
+        """Encrypt or decrypt, which is the same, the next region in place."""
+        for part in parts:
+            part[:] = self._cipher.encrypt(part)
+
+    def wipe(self) -> None:
+        """Drop the object, and with it the library's state."""
+        self._cipher = None
 
 
 def _arc4(cri: Cryptoini) -> Arc4:

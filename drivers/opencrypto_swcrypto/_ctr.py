@@ -16,6 +16,7 @@ from Crypto.Util.strxor import strxor
 from opencrypto.chain import BytesLike, Segments, TransformFactory, in_one_piece
 from opencrypto.constants import CRYPTO_AES_CTR
 from opencrypto.xform import FACTS
+from opencrypto_swcrypto._running import Running
 
 BLOCK: Final = 16
 
@@ -53,6 +54,10 @@ class Counter:
         """Return a new object of the library that begins with counter 1."""
         return AES.new(self._key, AES.MODE_CTR, nonce=nonce, initial_value=1)
 
+    def gcm(self, nonce: bytes, maclen: int) -> Any:
+        """Return a new object of the library in Galois/Counter mode."""
+        return AES.new(self._key, AES.MODE_GCM, nonce=nonce, mac_len=maclen)
+
     def wipe(self) -> None:
         """Drop the key, and its schedule in the library."""
         self._key = b""
@@ -82,6 +87,10 @@ class Ctr:
     def _short(self, nonce: bytes, view: memoryview) -> None:
         size = len(view)
         strxor(view, self._counter.stream(nonce, size)[:size], output=view)
+
+    def stream(self, iv: bytes, encrypt: bool) -> Running:
+        """Begin a message that comes in pieces."""
+        return Running(self._counter.cipher(self._nonce + iv))
 
     def wipe(self) -> None:
         """Drop the key."""

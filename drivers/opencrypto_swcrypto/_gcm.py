@@ -14,6 +14,7 @@ from opencrypto.chain import AeadTransform, BytesLike, Segments, TransformFactor
 from opencrypto.constants import CRYPTO_AES_GCM_16, CRYPTO_AES_GMAC
 from opencrypto.xform import FACTS
 from opencrypto_swcrypto._gcm_kept import USABLE, KeptGcm
+from opencrypto_swcrypto._running import AeadRunning
 
 
 class Gcm:
@@ -63,6 +64,10 @@ class Gcm:
             return True
         finally:
             private[:] = bytes(len(private))
+
+    def stream(self, iv: bytes, aad: Segments, encrypt: bool, maclen: int) -> AeadRunning:
+        """Begin a message that comes in pieces."""
+        return AeadRunning(self._new(iv, aad, maclen), encrypt)
 
     def wipe(self) -> None:
         """Drop the key."""

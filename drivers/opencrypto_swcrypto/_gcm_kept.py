@@ -19,6 +19,7 @@ from Crypto.Util.strxor import strxor
 
 from opencrypto.chain import BytesLike, Segments, gather, scatter
 from opencrypto_swcrypto._ctr import BLOCK, SHORT, Counter
+from opencrypto_swcrypto._running import AeadRunning
 
 KEPT: Final = 8
 """How many idle GHASH objects a session keeps: as many threads run without waste."""
@@ -106,6 +107,13 @@ class KeptGcm:
         if len(self._idle) < KEPT:
             self._idle.append(ghash)
         return tag
+
+    def stream(self, iv: bytes, aad: Segments, encrypt: bool, maclen: int) -> AeadRunning:
+        """Begin a message that comes in pieces: by an object of its own."""
+        cipher = self._counter.gcm(self._salt + iv, maclen)
+        for part in aad:
+            cipher.update(part)
+        return AeadRunning(cipher, encrypt)
 
     def wipe(self) -> None:
         """Drop the key, and what the library made of it."""

@@ -11,7 +11,7 @@ from typing import Final
 from opencrypto import Cryptoini
 from opencrypto.chain import MacTransform, TransformFactory
 from opencrypto.exceptions import UsageError
-from opencrypto.transforms import HMAC_HASHES
+from opencrypto.transforms import HMAC_HASHES, HashStream
 
 
 class Hmac:
@@ -29,6 +29,11 @@ class Hmac:
         for part in parts:
             state.update(part)
         return state.digest()
+
+    def stream(self) -> HashStream:
+        """Begin a message that comes in pieces."""
+        assert self._keyed is not None
+        return HashStream(self._keyed.copy())
 
     def wipe(self) -> None:
         """Drop the keyed state; OpenSSL wipes its memory."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from opencrypto.transforms import HashStream
+
 
 class Keyed:
     """An authenticator whose keyed state is kept, and copied for each request."""
@@ -20,6 +22,10 @@ class Keyed:
         for part in parts:
             state.update(part)
         return bytes(state.digest())
+
+    def stream(self) -> HashStream:
+        """Begin a message that comes in pieces."""
+        return HashStream(self._keyed.copy())
 
     def wipe(self) -> None:
         """Drop the keyed state."""

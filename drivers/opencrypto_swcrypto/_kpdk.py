@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 
 from opencrypto.chain import BytesLike, TransformFactory
 from opencrypto.constants import CRYPTO_MD5_KPDK, CRYPTO_SHA1_KPDK
+from opencrypto.transforms import HashStream
 
 _BLOCK = 64
 
@@ -36,6 +37,14 @@ class Kpdk:
         running = self._keyed.copy()
         for part in parts:
             running.update(part)
+        running.update(self._key)
+        return bytes(running.digest())
+
+    def stream(self) -> HashStream:
+        """Begin a message that comes in pieces."""
+        return HashStream(self._keyed.copy(), self._finish)
+
+    def _finish(self, running: Any) -> bytes:
         running.update(self._key)
         return bytes(running.digest())
 

@@ -11,6 +11,7 @@ from Crypto.Hash.Poly1305 import Poly1305_MAC
 from opencrypto import Cryptoini
 from opencrypto.chain import MacTransform, TransformFactory
 from opencrypto.constants import CRYPTO_POLY1305
+from opencrypto.transforms import HashStream
 
 
 class OneTime:
@@ -29,6 +30,11 @@ class OneTime:
         for part in parts:
             state.update(part)
         return bytes(state.digest())
+
+    def stream(self) -> HashStream:
+        """Begin a message that comes in pieces."""
+        assert self._new is not None
+        return HashStream(self._new())
 
     def wipe(self) -> None:
         """Drop the key."""

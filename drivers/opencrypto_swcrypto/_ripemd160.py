@@ -9,6 +9,7 @@ from Crypto.Hash import RIPEMD160
 
 from opencrypto.chain import BytesLike, TransformFactory
 from opencrypto.constants import CRYPTO_RIPEMD160_HMAC, CRYPTO_RIPEMD160_HMAC_96
+from opencrypto.transforms import HashStream
 
 
 class Ripemd160Hmac:
@@ -38,6 +39,15 @@ class Ripemd160Hmac:
         state, outer = self._inner.copy(), self._outer.copy()
         for part in parts:
             state.update(part)
+        outer.update(state.digest())
+        return bytes(outer.digest())
+
+    def stream(self) -> HashStream:
+        """Begin a message that comes in pieces."""
+        return HashStream(self._inner.copy(), self._finish)
+
+    def _finish(self, state: Any) -> bytes:
+        outer = self._outer.copy()
         outer.update(state.digest())
         return bytes(outer.digest())
 

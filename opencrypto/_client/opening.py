@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from opencrypto._client.subject import Subject
 from opencrypto._request.buffer import BytesLike
@@ -13,6 +14,7 @@ from opencrypto._request.symmetric import Cryptoini
 from opencrypto._rules.profile import Profile
 from opencrypto.driver import Driver
 from opencrypto.exceptions import UsageError
+from opencrypto.xform import FACTS, Kind
 
 Keys = BytesLike | Sequence[BytesLike] | None
 """One key, or one for each algorithm of a chain: ``(cipher key, MAC key)``."""
@@ -40,6 +42,66 @@ def open_session(
             )
         hard = framework.sysctl.integer("kern.cryptodevallowsoft")
     return framework.newsession(ini, hard, driver=driver, profile=profile)
+
+
+class Recipe:
+    """
+    What a session was opened with, except its keys: enough to open it again with others.
+
+    Args:
+        inis: Its parameters.
+        hard: As for `open_session`.
+        driver: As for `open_session`.
+        profile: As for `open_session`.
+    """
+
+    __slots__ = ("_driver", "_hard", "_parts", "profile")
+
+    def __init__(
+        self,
+        inis: Iterable[Cryptoini],
+        hard: int | None,
+        driver: int | str | Driver | None,
+        profile: Profile | None,
+    ) -> None:
+        self._parts = [(cri.alg, cri.mlen, cri.limit) for cri in inis]
+        self._hard = hard
+        self._driver = driver
+        self.profile = profile
+
+    def inis(self, key: Keys) -> list[Cryptoini]:
+        """
+        Return the parameters with other keys; the halves of an authenticated cipher share one.
+
+        Raises:
+            UsageError: there are too few keys, or too many.
+        """
+        keys = list(key) if isinstance(key, (list, tuple)) else [key]
+        wanted = [alg for alg, _, _ in self._parts if _has_own_key(alg)]
+        if len(keys) != len(wanted):
+            raise UsageError(
+                f"{len(keys)} keys for {len(wanted)} algorithms that have one; give one for each"
+            )
+        given: dict[int, Any] = dict(zip(wanted, keys, strict=True))
+        shared = next((given[alg] for alg in wanted if FACTS[alg].kind is Kind.AEAD), None)
+        given |= {alg: shared for alg, _, _ in self._parts if FACTS[alg].kind is Kind.AEAD_AUTH}
+        return [
+            Cryptoini(
+                alg,
+                shared if FACTS[alg].kind is Kind.AEAD_AUTH else given.get(alg),
+                mlen=mlen,
+                limit=limit,
+            )
+            for alg, mlen, limit in self._parts
+        ]
+
+    def open(self, framework: Subject, inis: list[Cryptoini]) -> int:
+        """Open a session with such parameters, and return its SID."""
+        return open_session(framework, inis, self._hard, self._driver, self.profile)
+
+
+def _has_own_key(alg: int) -> bool:
+    return FACTS[alg].kind in (Kind.CIPHER, Kind.MAC, Kind.AEAD)
 
 
 def as_chain(chain: int | Cryptoini | Iterable[Cryptoini], key: Keys) -> list[Cryptoini]:

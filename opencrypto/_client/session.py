@@ -4,32 +4,35 @@ A session with methods, answers and exceptions, on a framework.
 
 from __future__ import annotations
 
-import errno
 import sys
-import threading
 import warnings
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
-from opencrypto._client.deadline import Deadline
-from opencrypto._client.opening import open_session
+from opencrypto._client.asking import MIGRATIONS
+from opencrypto._client.calls import NONE
+from opencrypto._client.many import Many
+from opencrypto._client.opening import Keys, Recipe, open_session
+from opencrypto._client.streams import Decryptor, Encryptor, Hasher
 from opencrypto._client.subject import HOME, Subject
+from opencrypto._client.whole import Whole
 from opencrypto._request.buffer import BytesLike
-from opencrypto._request.symmetric import Cryptoini, Cryptop
-from opencrypto._rules.message import Layout, Maker, Sealed
+from opencrypto._request.symmetric import Cryptoini
+from opencrypto._rules.message import Layout
 from opencrypto._rules.profile import Profile
 from opencrypto._rules.seconds import check_seconds
 from opencrypto.driver import Driver
-from opencrypto.exceptions import CryptoError, UnknownSession
+from opencrypto.exceptions import CryptoError, UnknownSession, UsageError
 
-MIGRATIONS: Final = 8
-"""How often in a row one request follows its session to another driver before it gives up."""
+__all__ = ["MIGRATIONS", "Session"]
 
 
-class Session:
+class Session(Whole, Many):
     """
-    A session of one cipher, one authenticator, or both. A context manager; threads may share it.
+    A session of one cipher, one authenticator, or both; or of a compression, with them or alone.
+
+    A context manager; threads may share it, and callbacks and signal handlers use it.
 
     Args:
         ini: One algorithm's parameters, or those of a chain.
@@ -49,8 +52,6 @@ class Session:
     A session that is dropped unclosed is freed, with a ResourceWarning.
     """
 
-    _sid = 0  # until it is opened, and after it is closed
-
     def __init__(
         self,
         ini: Cryptoini | Iterable[Cryptoini],
@@ -65,119 +66,135 @@ class Session:
         inis = [ini] if isinstance(ini, Cryptoini) else list(ini)
         self._framework = framework or HOME.find()
         self._layout = Layout(inis, profile)
-        self._sid = open_session(self._framework, inis, hard, driver, profile)
+        self._recipe = Recipe(inis, hard, driver, profile)
+        self._be_at(open_session(self._framework, inis, hard, driver, profile))
 
     @property
     def sid(self) -> int:
         """The session's identifier as it is now; it changes when the session migrates."""
         return self._sid
 
-    def encrypt(
-        self, data: BytesLike, *, iv: BytesLike | None = None, aad: BytesLike = b""
-    ) -> Sealed:
+    @property
+    def ivlen(self) -> int:
+        """How many **bytes** of IV a message has; 0 without a cipher."""
+        return self._layout.ivlen
+
+    @property
+    def maclen(self) -> int:
+        """How many **bytes** of MAC or tag a message has; 0 without an authenticator."""
+        return self._layout.maclen
+
+    def rekey(self, key: Keys) -> None:
         """
-        Encrypt a message, and authenticate it with `aad` if the session has an authenticator.
+        Go on with another key. Messages under way end with the key that they began with.
 
         Args:
-            data: The plaintext; for a block mode, whole blocks.
+            key: The key; of a chain with several, one for each in order: ``(cipher key, MAC key)``.
+
+        Raises:
+            UsageError: it is none that the algorithms take, or the session is closed. It then goes
+                on as before.
+            NoDriverError: no driver takes it.
+        """
+        self._require_open()
+        inis = self._recipe.inis(key)
+        Layout(inis, self._recipe.profile)  # which refuses keys that make it weak
+        before, sid = self._sid, self._recipe.open(self._framework, inis)
+        self._be_at(sid)
+        self._free(before)
+
+    def clone(self) -> Session:
+        """
+        Open another session with the same keys, for a place that closes its own.
+
+        The two take their fresh IVs from the same sequence, so that none comes twice.
+
+        Raises:
+            UsageError: the session is closed.
+            NoDriverError: no driver takes another one.
+        """
+        self._require_open()
+        other = object.__new__(type(self))
+        other._timeout = self._timeout
+        other._framework = self._framework
+        other._layout = self._layout
+        other._recipe = self._recipe
+        other._be_at(self._framework.clonesession(self._sid))
+        return other
+
+    def encryptor(self, *, iv: BytesLike | None = None, aad: BytesLike = b"") -> Encryptor:
+        """
+        Begin to encrypt a message that comes in pieces; of any length, in little memory.
+
+        Args:
             iv: The IV; if not given, a fresh one, which is what you want.
-            aad: Authenticated but not encrypted, and not part of the result.
+            aad: Authenticated but not encrypted, if the session has an authenticator.
 
         Raises:
-            UsageError: the session has no cipher, or no authenticator for the `aad`; an argument is
-                not bytes-like; the message or the IV has a length that the algorithms do not take.
-            DriverGone: the session's driver left, and no other could take the session over.
-            DriverTimeout: the answer did not come within the session's `timeout`.
-            CryptoError: the driver failed; the class is by the error (see docs/errors.md).
+            UsageError: the session has no cipher, or no authenticator for the `aad`; or its
+                algorithms take whole messages only.
+            NoDriverError: no driver takes them in pieces.
         """
         self._layout.require_cipher()
-        return self._layout.sealed(self._run(self._layout.sealing(data, iv, aad)))
+        return Encryptor(*self._stream(), iv, aad)
 
-    def decrypt(self, sealed: Sealed, *, aad: BytesLike = b"") -> bytes:
+    def decryptor(
+        self, iv: BytesLike, *, aad: BytesLike = b"", unverified: bool = False
+    ) -> Decryptor:
         """
-        Verify a message and decrypt it.
+        Begin to decrypt a message that comes in pieces; of any length, in little memory.
+
+        Args:
+            iv: The IV that it was encrypted with.
+            aad: What was authenticated with it.
+            unverified: Say True if the session authenticates: plaintext is then given out before
+                anybody knows whether it is what was encrypted. Somebody may have changed or made up
+                all of it, and nobody can tell before `Decryptor.finalize` has returned. So neither
+                act on it nor pass it on before; if `finalize` raises, discard all of it. To have
+                nothing before it is verified, use `decrypt`, on messages of a size that you hold.
 
         Raises:
-            AuthenticationError: it is not what was protected; nothing of it is released.
-            UsageError, DriverGone, DriverTimeout, CryptoError: as `encrypt`.
+            UsageError: the session authenticates, and `unverified` is not True; or as `encryptor`.
+            NoDriverError: as `encryptor`.
         """
         self._layout.require_cipher()
-        return self._layout.opened(
-            self._run(self._layout.opening(sealed.data, sealed.iv, sealed.mac, aad))
-        )
+        if self._layout.auth is not None and unverified is not True:
+            raise UsageError(
+                "a message in pieces gives plaintext out before it is verified; use decrypt(), or "
+                "say unverified=True and discard it all if finalize() raises"
+            )
+        return Decryptor(*self._stream(), iv, aad)
 
-    def mac(self, data: BytesLike) -> bytes:
+    def hasher(self) -> Hasher:
         """
-        Return the MAC or digest of a message; for sessions of one authenticator alone.
+        Begin to make the MAC or digest of a message that comes in pieces, as `hashlib` does.
+
+        ``hashlib.file_digest(file, session.hasher)`` makes that of a file.
 
         Raises:
-            UsageError: the session has a cipher, or an argument is not bytes-like.
-            DriverGone, DriverTimeout, CryptoError: as `encrypt`.
+            UsageError: the session has a cipher.
+            NoDriverError: no driver takes its algorithm in pieces.
         """
         self._layout.require_no_cipher()
-        return self._layout.sealed(self._run(self._layout.sealing(data, None, b""))).mac
+        return Hasher(*self._stream())
 
-    def verify(self, data: BytesLike, mac: BytesLike) -> None:
-        """
-        Verify the MAC of a message; for sessions of one authenticator alone.
+    def _stream(self) -> tuple[Subject, int, Layout, float | None]:
+        """Open what a message in pieces has of its own."""
+        self._require_open()
+        sid = self._framework.streamsession(self._sid)
+        return self._framework, sid, self._layout, self._timeout
 
-        Raises:
-            AuthenticationError: it does not match.
-            UsageError: the session has a cipher, or an argument is not bytes-like.
-            DriverGone, DriverTimeout, CryptoError: as `encrypt`.
-        """
-        self._layout.require_no_cipher()
-        self._run(self._layout.opening(data, b"", mac, b""))
-
-    def _run(self, make: Maker) -> Cryptop:
-        """Carry a request out; each try is made anew, whatever the one before it has left."""
-        deadline = Deadline(self._timeout)
-        for _ in range(MIGRATIONS + 1):
-            crp = make()
-            crp.sid = self._sid
-            bell = threading.Lock()
-            bell.acquire()
-            crp.callback = _ringer(bell)
-            self._framework.dispatch(crp)
-            if not bell.acquire(timeout=deadline.left()):
-                raise deadline.passed(self._framework.holders_of(crp))
-            if not self._follow(crp, deadline):
-                break
-        return self._answered(crp)
-
-    def _follow(self, crp: Cryptop, deadline: Deadline) -> bool:
-        """Go where the session has moved, if there is time; tell whether to ask there."""
-        if crp.etype != errno.EAGAIN:
-            return False
-        if self._sid:  # or somebody closed it meanwhile
-            self._sid = crp.sid
-        if not deadline.left():
-            raise deadline.passed(self._drivers())
-        return True
-
-    def _drivers(self) -> tuple[str, ...]:
-        try:
-            return self._framework.driver_of(self._sid)
-        except UnknownSession:
-            return ()
-
-    def _answered(self, crp: Cryptop) -> Cryptop:
-        """Return a request that went well; raise what became of another."""
-        if crp.etype == errno.ENOENT:
-            self._explain(crp)
-        crp.check()
-        return crp
-
-    def _explain(self, crp: Cryptop) -> None:
-        """Say of a request that met no session why there is none."""
-        if self._framework.closed:
-            crp.error = "the framework is closed, and this session with it; make new ones"
-        elif not self._sid:
-            crp.error = "the session is closed; open a new one"
+    def _require_open(self) -> None:
+        if not self._sid:
+            raise UnknownSession("the session is closed; open a new one")
 
     def close(self) -> None:
         """Free the session. Closing again does nothing."""
         sid, self._sid = self._sid, 0
+        self._calls = NONE
+        self._free(sid)
+
+    def _free(self, sid: int) -> None:
         try:
             self._framework.freesession(sid)
         except UnknownSession:
@@ -212,10 +229,3 @@ class Session:
 
     def __repr__(self) -> str:
         return f"<Session {self._sid:#x}>"
-
-
-def _ringer(bell: threading.Lock) -> Callable[[Cryptop], None]:
-    def ring(crp: Cryptop) -> None:
-        bell.release()
-
-    return ring

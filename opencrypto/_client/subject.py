@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from opencrypto._core.short import ShortWay
 from opencrypto._request.symmetric import Cryptoini, Cryptop
 from opencrypto._rules.profile import Profile
 from opencrypto.driver import Driver
@@ -27,6 +28,18 @@ class Subject(Protocol):
     ) -> int:
         """Open a session, and return its SID."""
 
+    def clonesession(self, sid: int) -> int:
+        """Open another session like one that is there, and return its SID."""
+
+    def short_way(self, sid: int) -> ShortWay | None:
+        """Return how whole messages of a session reach its driver without a request."""
+
+    def streamsession(self, sid: int) -> int:
+        """Open a session for a message in pieces, with the keys of another, and return its SID."""
+
+    def copystream(self, sid: int) -> int:
+        """Copy such a message, as far as it has come, into a session of its own."""
+
     def freesession(self, sid: int) -> None:
         """Free a session."""
 
@@ -36,7 +49,7 @@ class Subject(Protocol):
     def driver_of(self, sid: int) -> tuple[str, ...]:
         """Name who serves a session."""
 
-    def holders_of(self, crp: Cryptop) -> tuple[str, ...]:
+    def holders_of(self, request: Cryptop) -> tuple[str, ...]:
         """Name who has a request now."""
 
     @property

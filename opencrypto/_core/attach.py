@@ -218,6 +218,7 @@ class Attachments:
         kdone = functools.partial(self._key_requests.done, by=slot.keys.inflight)
         slot.sym.newsession = driver.newsession
         slot.sym.freesession = driver.freesession
+        slot.sym.newstream = driver.newstream
         slot.sym.number_of = lid_of
         slot.sym.process = driver.process
         slot.keys.process = driver.kprocess
@@ -316,7 +317,7 @@ class Attachments:
                 raise UsageError(f"driver {slot.name} is being detached already")
             slot.closing = threading.get_ident()  # no other thread's, as another look tells
             mine = True
-            self._begin_to_leave(slot)
+            self._begin_to_leave(slot, streams=True)
             if not self._sessions.may_wait() or _is_held_up(slot):
                 self._errands.add((self._see_off_elsewhere, (slot, timeout)))
                 self._errands.hurry()
@@ -340,18 +341,21 @@ class Attachments:
         if started("opencrypto-detach", run) is None:
             run()
 
-    def _begin_to_leave(self, slot: Slot) -> None:
+    def _begin_to_leave(self, slot: Slot, *, streams: bool = False) -> None:
+        """Begin to detach a driver; with `streams`, messages in pieces may come to their end."""
         try:
-            self._leave(slot)
+            self._leave(slot, streams=streams)
         except UsageError:  # it has begun already: do what is left of that
             if slot.state is SlotState.CLEANUP:
-                self._withdraw(slot)
+                self._withdraw(slot, streams=streams)
 
     def _see_off(self, slot: Slot, timeout: float) -> None:
         """Do the rest of `detach`; each step may be done again."""
         name = slot.name
         if not slot.drained.wait(timeout):
-            self._reclaim(slot)
+            self._sessions.end_streams(slot)
+            if not slot.drained.is_set():
+                self._reclaim(slot)
         self._rngs.look()
         if slot.driver is not None:
             if not slot.closed:
@@ -368,7 +372,7 @@ class Attachments:
         self._observers.detached(slot.hid, name)
         log.info("driver_detached", driver=name, hid=slot.hid)
 
-    def _leave(self, slot: Slot) -> None:
+    def _leave(self, slot: Slot, *, streams: bool = False) -> None:
         try:
             slot.move(SlotEvent.UNREGISTER)
         except IllegalTransition:
@@ -377,7 +381,7 @@ class Attachments:
             slot.sym.algs.clear()
             slot.keys.ops.clear()
         finally:
-            self._withdraw(slot)
+            self._withdraw(slot, streams=streams)
 
     def after_fork(self) -> None:
         """
@@ -401,9 +405,13 @@ class Attachments:
             self._drivers.check_drained(slot)
             slot.seen_off.set()
 
-    def _withdraw(self, slot: Slot) -> None:
-        """Take from a driver that leaves its sessions, and what is queued for it."""
-        self._sessions.orphan_all(slot)
+    def _withdraw(self, slot: Slot, *, streams: bool = False) -> None:
+        """
+        Take from a driver that leaves its sessions, and what is queued for it.
+
+        With `streams`, those are left in which a message in pieces is open.
+        """
+        self._sessions.orphan_all(slot, streams=streams and not slot.reason)
         self._dispatcher.flush(slot)
         self._key_requests.flush(slot)
 

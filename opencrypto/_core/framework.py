@@ -10,7 +10,7 @@ import threading
 import time
 import warnings
 import weakref
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -19,9 +19,11 @@ from opencrypto._core import tree as _tree
 from opencrypto._core import views as _views
 from opencrypto._core.attach import DETACH_TIMEOUT, Attachments
 from opencrypto._core.bugs import DriverBugs
+from opencrypto._core.census import Listing
 from opencrypto._core.driver_table import DriverTable
 from opencrypto._core.key_requests import KeyRequests
 from opencrypto._core.lasting import Lasting
+from opencrypto._core.listing import SessionInfo, SessionPage, Wanted
 from opencrypto._core.moving import Moving
 from opencrypto._core.opening import Opening
 from opencrypto._core.plugins import Plugins
@@ -36,6 +38,7 @@ from opencrypto._core.views import DriverInfo, Settings
 from opencrypto._core.virtual import Virtual
 from opencrypto._core.wires import Wires
 from opencrypto._log import log
+from opencrypto._measure.callers import Callers
 from opencrypto._measure.counters import Stats
 from opencrypto._measure.trace import Trace
 from opencrypto._request.buffer import BytesLike
@@ -87,6 +90,8 @@ class Framework(KeyOperations):
             answers, as for `attach`.
         control: Where to open a socket for the ``opencrypto`` command: a path, a folder, True for
             the default place, False for nowhere, None for what OPENCRYPTO_CONTROL says.
+        trace_sessions: Note where each session is opened, for `open_sessions`: a few callers as
+            ``file:line function``, no argument and no content. It costs some microseconds each.
 
     Raises:
         CryptoError: a plugin named in `strict` failed, the control socket cannot be opened, or
@@ -104,6 +109,7 @@ class Framework(KeyOperations):
         interrupt: InterruptFactory = ThreadInterrupt,
         selftest_timeout: float = SELFTEST_TIMEOUT,
         control: bool | str | Path | None = None,
+        trace_sessions: bool = False,
     ) -> None:
         if interrupt is ThreadInterrupt:
             check_threads()
@@ -126,6 +132,7 @@ class Framework(KeyOperations):
             wires.done,
             wires.compose,
             wires.errands,
+            Callers() if trace_sessions else None,
         )
         moving = Moving(self._sessions, self._opening, observers)
         self._dispatcher = wires.dispatcher = Dispatcher(
@@ -180,6 +187,7 @@ class Framework(KeyOperations):
         self._returns = wires.returns = interrupt(
             "opencrypto-returns", wires.run_returns, wires.returns_wait
         )
+        self._listing = Listing(self._sessions, self._dispatcher.watcher, self._virtual.drivers)
         self._tree = self._names()
         self._ending = threading.Lock()  # held by whoever closes; the others wait
         self._ender = 0  # the thread that does
@@ -501,6 +509,73 @@ class Framework(KeyOperations):
             timeout=timeout,
         )
 
+    def clonesession(self, sid: int) -> int:
+        """
+        Open another session like one that is there: with its keys, its class of drivers, its pin.
+
+        The two take their fresh IVs from the same sequences, so that none comes twice.
+
+        Args:
+            sid: Its SID, or one that it had before it moved.
+
+        Returns:
+            The SID of the new one, never 0.
+
+        Raises:
+            UnknownSession: there is none with this SID.
+            NoDriverError: no driver takes another one.
+            UsageError: the framework is closed.
+        """
+        self._check_open()
+        return self._opening.open_like(self._sessions.find(sid).latest()).sid
+
+    def streamsession(self, sid: int) -> int:
+        """
+        Open a session for a message in pieces, with the keys of one that is there.
+
+        A session has one such message open at a time; so each of several gets its own.
+
+        Args:
+            sid: The SID of the session, or one that it had before it moved.
+
+        Returns:
+            The SID of the new one, never 0.
+
+        Raises:
+            UnknownSession: there is none with this SID.
+            NoDriverError: no driver takes its chain in pieces.
+            UsageError: the framework is closed.
+        """
+        self._check_open()
+        return self._opening.open_for_pieces(self._sessions.find(sid).latest()).sid
+
+    def copystream(self, sid: int) -> int:
+        """
+        Copy a message in pieces, as far as it has come, into a session of its own.
+
+        Args:
+            sid: The session in which it is open.
+
+        Returns:
+            The SID of the new one, never 0. Either message goes on by itself.
+
+        Raises:
+            UnknownSession: there is no session with this SID.
+            UsageError: no message is open there, or its driver cannot copy what it keeps.
+            BusyError: a piece of it is under way.
+        """
+        self._check_open()
+        session = self._sessions.find(sid).latest()
+        if not session.slot.is_driver:
+            raise UsageError("a message on several drivers cannot be copied")
+        twin = self._opening.open_for_pieces(session, there=True)
+        try:
+            self._dispatcher.streams.copy(session, twin)
+        except BaseException:
+            self._sessions.discard(twin)
+            raise
+        return twin.sid
+
     def short_way(self, sid: int) -> ShortWay | None:
         """
         Return how whole messages of a session reach its driver without a request.
@@ -700,6 +775,35 @@ class Framework(KeyOperations):
     def drivers(self) -> list[DriverInfo]:
         """What is attached, by hid; then what could not be attached, and why."""
         return _views.driver_infos(self._drivers, self._plugins)
+
+    def open_sessions(
+        self, *, idle: float = 0.0, sort: str = "age", most: int | None = None
+    ) -> list[SessionInfo]:
+        """
+        List the sessions that consumers have open, a virtual one as one.
+
+        Args:
+            idle: Only those that have been idle for so many seconds, or more.
+            sort: ``age`` for the oldest first, ``idle`` for the longest idle, ``requests`` for the
+                busiest. Only ages are known unless ``opencrypto.sessions.watch`` is 1.
+            most: How many at most, 1 or more; None for all.
+
+        Raises:
+            UsageError: `sort` or `idle` cannot be, or is not known.
+        """
+        wanted = Wanted(idle, sort, sys.maxsize if most is None else most)
+        *_, page = self._listing.page(wanted)
+        assert page is not None
+        return page.rows
+
+    def session_page(self, wanted: Wanted) -> Iterator[SessionPage | None]:
+        """
+        List some of them for who must not be kept long: yield None after each step, then the page.
+
+        Raises:
+            UsageError: what is wanted cannot be, or is not known.
+        """
+        return self._listing.page(wanted)
 
     @property
     def options(self) -> list[Setting]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from opencrypto._request.symmetric import Cryptop
 from opencrypto._rules.chain import Chain
-from opencrypto._rules.check import broken_promise, check
+from opencrypto._rules.check import broken_promise, check, refuse_pieces
 from opencrypto._rules.lending import Borrowed, lend
 from opencrypto.constants import ERESTART
 from opencrypto.driver import Process
@@ -67,6 +67,7 @@ def promised(chain: Chain, process: Process, done: Done) -> Process:
 
     def guarded(crp: Cryptop, hint: int) -> int:
         try:
+            refuse_pieces(crp)  # of which the first is held to it where its message is begun
             reason = broken_promise(crp, chain)
         except CryptoError as error:
             reason = error.strerror or ""

@@ -33,6 +33,7 @@ from opencrypto._core.queues import QUEUED, SUBMITTED, RequestQueue
 from opencrypto._core.returns import GONE, HANDED_BACK, Callbacks, ReturnQueue, at_once
 from opencrypto._core.slots import Slot
 from opencrypto._measure.counters import Counts, LocalCounts, LockedCount
+from opencrypto._measure.failures import OTHER, Failures
 from opencrypto._request.key import KOPS, Cryptkop, kop_name, refusal, too_many
 from opencrypto._state import RequestState, SlotState
 from opencrypto.constants import CRYPTO_ASYMQ, CRYPTO_F_ONRETQ, CRYPTO_F_USER, ERESTART
@@ -366,7 +367,7 @@ class KeyRequests:
             krp.fail(errno.EIO, f"driver {slot.name} gave no verdict")
         if krp.status:
             krp.verdict = None
-            slot.local.counts.kerrs += 1
+            slot.local.counts.kfailures.count(_row(krp), krp.status, krp.error)
         self._complete(krp, routing, sync=slot.sync)
         self._drivers.check_drained(slot)
 
@@ -439,7 +440,7 @@ class KeyRequests:
 
     def _complete(self, krp: Cryptkop, routing: Routing, *, sync: bool) -> None:
         if krp.status:
-            self._local.counts.kerrs += 1
+            self._local.counts.kfailures.count(_row(krp), krp.status, krp.error)
         flags = krp.flags
         if at_once(krp, sync=sync):
             routing.kept = True
@@ -489,10 +490,19 @@ class KeyRequests:
                     mask |= KOPS[op].feature
         return mask
 
+    def failures(self) -> Failures:
+        """Return the key requests that ended with an error, each once."""
+        return self._counts.total().kfailures
+
     def counts(self) -> tuple[int, int]:
         """Return how many key requests were dispatched, and how many ended with an error."""
         total = self._counts.total()
         return total.kops, total.kerrs
+
+
+def _row(krp: Cryptkop) -> int:
+    """Return the row in which a request's failure is counted: its operation, if it is one."""
+    return int(krp.op) if krp.op in KOPS else OTHER
 
 
 def _refuse(krp: Cryptkop) -> NoReturn:

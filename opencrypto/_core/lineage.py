@@ -12,6 +12,8 @@ from __future__ import annotations
 import time
 from typing import Any, Final, Generic, NamedTuple, Protocol, Self, TypeVar
 
+from opencrypto._measure.tally import Tally
+from opencrypto._request.symmetric import Cryptop
 from opencrypto._rules.chain import Chain
 from opencrypto._state import SessionEvent, SessionState
 
@@ -45,6 +47,13 @@ class OnDriver(Protocol):
         """Make what its SID names once it has moved."""
 
 
+class Streaming(Protocol):
+    """What a lineage knows of a message in pieces: see `streams.Stream`."""
+
+    def refuse(self, crp: Cryptop) -> bool:
+        """Refuse a piece of a message whose driver left; False if it begins another one."""
+
+
 S = TypeVar("S", bound=OnDriver)
 
 
@@ -71,14 +80,17 @@ class Lineage(Generic[S]):
         newest: The session that it is now; None before there is one.
         stand_in: What `first` and `former` name, once it has moved: never live, so that requests
             are sent on. There is one for all of them: a former SID costs an entry of the table.
+        stream: What has a message in pieces open in it, or broken and not ended yet.
         avoid: The driver that handed it back last, until it has moved.
         stranded: Whether it was said that nobody takes it over, since it last moved.
         ended: Whether it was freed, and its last request is done.
+        opened: Where the consumer opened it, if that is noted (`_measure.callers`).
+        tally: What was asked of it while sessions are watched; None if nothing was.
     """
 
     __slots__ = (
-        "avoid", "born", "chain", "ended", "first", "former", "hard", "is_part", "newest", "pin",
-        "stand_in", "stranded",
+        "avoid", "born", "chain", "ended", "first", "former", "hard", "is_part", "newest",
+        "opened", "pin", "stand_in", "stranded", "stream", "tally",
     )  # fmt: skip
 
     def __init__(
@@ -93,9 +105,12 @@ class Lineage(Generic[S]):
         self.former: list[int] = []
         self.newest: S | None = None
         self.stand_in: S | None = None
+        self.stream: Streaming | None = None
         self.avoid: Place | None = None
         self.stranded = False
         self.ended = False
+        self.opened: tuple[str, ...] = ()
+        self.tally: Tally | None = None
 
     def admits(self, slot: Place) -> bool:
         """Tell whether the session may be on a driver at all, whatever that can do."""
@@ -117,7 +132,7 @@ class Lineage(Generic[S]):
         if self.newest is not old or old.state is not SessionState.ORPHANED:
             return False
         old.state = SessionState.MIGRATED
-        stand_in.slot = new.slot  # whose counts have what comes under former SIDs
+        stand_in.slot = new.slot  # where it leads
         self.stand_in = stand_in
         self.avoid = None
         self.stranded = False
@@ -170,7 +185,7 @@ class Lineage(Generic[S]):
 
     def let_go(self) -> None:
         """Let go of its sessions, so that no circle keeps them."""
-        self.newest = self.stand_in = None
+        self.newest = self.stand_in = self.stream = None
         self.former.clear()
 
     def withdraw(self, session: S, table: dict[int, S]) -> None:

@@ -41,6 +41,9 @@ class Moving:
 
     def redirect(self, crp: Cryptop, session: Session) -> None:
         """Set a request to EAGAIN and its session's new SID, or to why there is none."""
+        stream = session.lineage.stream
+        if stream is not None and stream.refuse(crp):
+            return
         successor = self.successor(session)
         if successor is not None:
             crp.sid = successor.sid

@@ -19,13 +19,21 @@ from opencrypto._core.lineage import Lineage, Pin
 from opencrypto._core.plugins import Observers
 from opencrypto._core.sessions import Sessions
 from opencrypto._core.slots import Call, Session, Slot, check_lid
-from opencrypto._request.sid import pack_sid
+from opencrypto._measure.callers import Callers
+from opencrypto._request.sid import pack_sid, sid_text
 from opencrypto._request.symmetric import Cryptoini, Cryptop
 from opencrypto._rules.chain import Chain, as_inis
 from opencrypto._rules.profile import Profile
 from opencrypto._state import SlotState
 from opencrypto.driver import Driver, Process, Rule
-from opencrypto.exceptions import CryptoError, DriverBug, LimitError, NoDriverError, UsageError
+from opencrypto.exceptions import (
+    CryptoError,
+    DriverBug,
+    LimitError,
+    NoDriverError,
+    UnknownSession,
+    UsageError,
+)
 
 Compose = Callable[[Lineage[Session]], Session | None]
 """Opens a session on several drivers, or returns None."""
@@ -43,7 +51,9 @@ class Opening:
         done: Callable[[Cryptop], None],
         compose: Compose,
         errands: Errands,
+        callers: Callers | None = None,
     ) -> None:
+        self._callers = callers  # which note where sessions are opened, if somebody wants that
         self._sessions = sessions
         self._drivers = drivers
         self._bugs = bugs
@@ -63,18 +73,60 @@ class Opening:
         if isinstance(hard, bool) or not isinstance(hard, int):
             raise UsageError(f"hard is a number, > 0 for hardware only, not {hard!r}")
         chain = Chain(as_inis(ini), profile=profile)
+        return self._begin(Lineage(chain, hard, self._pin(driver)))
+
+    def open_like(self, session: Session) -> Session:
+        """
+        Open another session with the keys, class and pin of one that is there.
+
+        The two take their fresh IVs from the same sequences, since they have the same keys.
+        """
+        chain, lineage = self._same_chain(session), session.lineage
+        return self._begin(Lineage(chain, lineage.hard, lineage.pin))
+
+    def _same_chain(self, session: Session) -> Chain:
+        """Copy a session's chain, with its keys and its sequences of fresh IVs."""
+        lineage = session.lineage
+        user = object()
+        lineage.chain.hold(user)  # or its keys might be wiped while they are copied
         try:
-            session = self.place(Lineage(chain, hard, self._pin(driver)))
+            if lineage.ended or lineage.chain.abandoned:
+                raise UnknownSession(f"session {sid_text(session.sid)} has been freed")
+            return lineage.chain.part(range(len(lineage.chain.inis)))
+        finally:
+            lineage.chain.release(user)
+
+    def _begin(self, lineage: Lineage[Session]) -> Session:
+        try:
+            if self._callers is not None:
+                lineage.opened = self._callers.now()
+            session = self.place(lineage)
         except BaseException:
-            chain.abandon()
+            lineage.chain.abandon()
             raise
         try:
-            self._sessions.created.add()
+            self._sessions.created.add(session.kind)
             self._observers.newsession(session.sid, session.slot.name)
         except BaseException:  # of a signal handler: the consumer will not hear of it
             self._sessions.later(self._sessions.discard, session)
             raise
         return session
+
+    def open_for_pieces(self, session: Session, *, there: bool = False) -> Session:
+        """
+        Open a session for a message in pieces, with the keys, class and pin of one that is there.
+
+        The two take their fresh IVs from the same sequences, since they have the same keys. With
+        `there` it is on the same driver, whatever others could do.
+
+        Raises:
+            NoDriverError: nobody takes it, with messages in pieces.
+            UnknownSession: the session was freed meanwhile.
+        """
+        chain, lineage, slot = self._same_chain(session), session.lineage, session.slot
+        chain.profile = chain.profile._replace(streamed=True)
+        pin = Pin(slot.name, slot.tier) if there else lineage.pin
+        return self._begin(Lineage(chain, lineage.hard, pin))
 
     def _pin(self, driver: int | str | Driver | None) -> Pin | None:
         if driver is None:
@@ -281,11 +333,15 @@ class Opening:
             counts.depth = depth + 1
             answer = slot.sym.newsession(chain.inis)
             if not isinstance(answer, tuple):
-                return check_lid(answer, slot), None
+                lid = check_lid(answer, slot)
+                self._must_stream(slot, chain, lid)
+                return lid, None
             lid, process = answer
             if not callable(process):
                 raise TypeError
-            return check_lid(lid, slot), process
+            lid = check_lid(lid, slot)
+            self._must_stream(slot, chain, lid)
+            return lid, process
         except DriverBug:
             self._bugs.report(Rule.SESSION_NUMBER, slot.name)
             raise
@@ -302,6 +358,23 @@ class Opening:
             raise
         finally:
             counts.depth = depth
+
+    def _must_stream(self, slot: Slot, chain: Chain, lid: int) -> None:
+        """
+        Find out whether a session just opened takes messages in pieces, if it promises to get such.
+
+        Raises:
+            CryptoError: it does not; the driver has been told to forget it.
+        """
+        if not chain.profile.streamed:
+            return
+        try:
+            if slot.sym.newstream is None:
+                raise UsageError(f"driver {slot.name} takes whole messages only")
+            slot.sym.newstream(lid, self._done).wipe()
+        except Exception:
+            self._sessions.tell_once(slot, pack_sid(slot.hid, lid), [slot])
+            raise
 
     def _take_back(self, slot: Slot, answer: Any, due: list[Slot]) -> None:
         """Have a driver forget a session that it has opened for nobody: an errand."""

@@ -35,11 +35,13 @@ from opencrypto._core.queues import QUEUED, SUBMITTED, RequestQueue
 from opencrypto._core.returns import GONE, HANDED_BACK, Callbacks, ReturnQueue, at_once
 from opencrypto._core.sessions import Sessions
 from opencrypto._core.slots import Session, Slot
+from opencrypto._core.streams import Streams
 from opencrypto._log import Limited
 from opencrypto._measure.counters import Counts, LocalCounts
 from opencrypto._measure.watcher import Watcher
 from opencrypto._request.sid import sid_text
 from opencrypto._request.symmetric import Cryptop
+from opencrypto._rules.check import IsPiece
 from opencrypto._state import RequestState, SessionState, SlotState
 from opencrypto.constants import (
     CRYPTO_F_BATCH,
@@ -98,6 +100,7 @@ class Dispatcher:
         self._let_leave = leave
         self.returns: ReturnQueue[Cryptop] = ReturnQueue(kick_returns)
         self._return = self.returns.append
+        self.streams = Streams(sessions, bugs, self.done, self._refused)
         self.lane: Lane[Cryptop] = Lane(
             CRYPTO_SYMQ, TURN, _queue_of, self._run_queued, kick_requests, observers, blocked
         )
@@ -114,15 +117,14 @@ class Dispatcher:
 
     def dispatch(self, crp: Cryptop) -> None:
         """Hand a request to its session's driver. See `Framework.dispatch`."""
-        session: Session | None
         try:  # before anything is changed, since these raise where a field is no number
             session = self._table[crp.sid]
             size = crp.ilen
             kind = session.kind + (size - 1).bit_length()
             batch = crp.flags & CRYPTO_F_BATCH
         except (AttributeError, KeyError, TypeError):
-            session = None
-        if session is None or size >> ILEN_BITS or crp.callback is None:
+            size = -1  # which is none
+        if size >> ILEN_BITS or crp.callback is None:
             self._refuse(crp)
             return
         slot = session.slot
@@ -148,7 +150,7 @@ class Dispatcher:
             inflight.add(crp)
             straight = session.straight and slot.straight
             if not straight:
-                straight = self.watcher.stamp_dispatched(crp, session)
+                straight = self.watcher.sees_off(crp, session)
                 if not straight:
                     crp.state = IDLE
                     inflight.discard(crp)
@@ -160,10 +162,16 @@ class Dispatcher:
             counts.depth = depth
             self._detour(crp, session, kind, size)
             return
-        counts.sizes[kind] += 1
-        counts.bytes += size
         try:
-            answer = session.process(crp, 0)
+            try:
+                counts.sizes[kind] += 1
+                counts.bytes += size
+            except IndexError:  # the first of its kind in this thread
+                counts.count(kind, size)
+            process = session.process  # CPython is slow to call what it finds in a slot
+            answer = process(crp, 0)
+        except IsPiece:
+            self._take_piece(crp, session, unblocks)
         except BaseException as error:
             self._escaped(crp, session, error)
         else:
@@ -180,6 +188,31 @@ class Dispatcher:
                     raise
         finally:
             counts.depth = depth
+
+    def _take_piece(self, crp: Cryptop, session: Session, unblocks: int) -> None:
+        """Have a request that turned out to be a piece of a stream taken as such."""
+        try:
+            answer = self.streams.take(crp, session, 0)
+        except BaseException as error:
+            self._escaped(crp, session, error)
+            return
+        if answer:
+            self._refused(crp, session, answer, unblocks)
+        elif crp.state == SUBMITTED:
+            crp.since = monotonic()
+
+    def _refused(
+        self, crp: Cryptop, session: Session, answer: int, unblocks: int | None = None
+    ) -> None:
+        """Requeue a request that went straight and was not taken; as `dispatch` does."""
+        receipt = [crp]
+        before = session.slot.sym.queue.unblocks if unblocks is None else unblocks
+        try:
+            self._not_taken(crp, session, answer, before, receipt)
+        except BaseException:
+            if receipt and crp in session.inflight:
+                self.let_go(crp, session)
+            raise
 
     def let_go(self, crp: Cryptop, session: Session) -> None:
         """Undo the claim of a request that came to no driver and no queue."""
@@ -211,19 +244,17 @@ class Dispatcher:
 
     def _count_stray(self, crp: Cryptop, kind: int) -> None:
         size, _ = _length(crp.ilen)
-        counts = self._local.counts
-        counts.sizes[kind + (size - 1).bit_length()] += 1
-        counts.bytes += size
+        self._local.counts.count(kind + (size - 1).bit_length(), size)
 
-    def strayed(self, crp: Cryptop, kind: int | None) -> None:
+    def strayed(self, crp: Cryptop, kind: int, *, known: bool) -> None:
         """
-        Count an error that is no driver's, and the request of that kind if it came to none.
+        Count an error that is no driver's, and the request if it is not `known` yet.
 
         A virtual session has no driver of its own: what its parts' drivers get they count.
         """
-        if kind is not None:
+        if not known:
             self._count_stray(crp, kind)
-        self._local.counts.errs += 1
+        self._local.counts.failed(kind, crp.etype, crp.error)
 
     def _detour(self, crp: Cryptop, session: Session, kind: int, size: int) -> None:
         """Queue a request, or tell it that its session has moved or gone."""
@@ -244,26 +275,33 @@ class Dispatcher:
             crp.holder = session
             crp.since = monotonic()
             session.inflight.add(crp)
-            self.watcher.stamp_dispatched(crp, session)
+            self.watcher.sees_queued(crp)
             with slot.lock:
                 # One step, with nothing called but the last: it is queued altogether, or not.
-                if session.state is LIVE and slot.state is ACTIVE:
+                if session.state is LIVE and (
+                    slot.state is ACTIVE or session.lineage.stream is not None
+                ):
+                    try:
+                        counts.sizes[kind] += 1
+                    except IndexError:
+                        counts.widen(kind)  # nothing has been done yet
+                        counts.sizes[kind] += 1
+                    counts.bytes += size
                     session.queued += 1
                     session.straight = False
-                    counts.sizes[kind] += 1
-                    counts.bytes += size
                     # Who has been told of this queue comes to this request too.
                     due = not queue.scheduled
                     queued = True
                     items.append(crp)
             if queued:
+                self.watcher.tally(crp, session)
                 if due:
                     self.lane.see_to(slot)
                 return
-            counts.sizes[kind] += 1
-            counts.bytes += size
+            # It met a session that has moved, or whose driver has gone: that is no driver's.
+            self._local.counts.count(kind, size)
             turned_away = True
-            self._turn_away(crp, session)
+            self._turn_away(crp, session, self._say_where_to)
         except BaseException:  # of a signal handler
             if queued:
                 self.lane.surely_see_to(slot)
@@ -273,13 +311,13 @@ class Dispatcher:
         finally:
             counts.depth = depth
 
-    def _turn_away(self, crp: Cryptop, session: Session) -> None:
+    def _turn_away(self, crp: Cryptop, session: Session, say: Say | None = None) -> None:
         """Complete a request that its session's driver will not see."""
         if self._sessions.may_wait():
-            self._end(crp, session)
+            self._end(crp, session, say)
         else:
             # Whoever moves the session may wait for what this thread is in the midst of.
-            self._errands.add((self._turn_away, (crp, session)))
+            self._errands.add((self._turn_away, (crp, session, say)))
             self._errands.hurry()
 
     def _give_up(self, crp: Cryptop, session: Session) -> None:
@@ -367,16 +405,24 @@ class Dispatcher:
     def _say_why(self, crp: Cryptop, session: Session | None) -> None:
         """Set what a request ends with that no driver answers."""
         if session is None:
-            self._local.counts.errs += 1
             _, reason = _length(crp.ilen)
             if reason:
                 crp.fail(errno.EINVAL, reason)
             else:
                 hint = "open one with newsession()"
                 crp.fail(errno.ENOENT, f"no session {sid_text(crp.sid)}; {hint}")
+            self.strayed(crp, 0, known=True)
             return
         self._leave(crp, session)
         self._moving.redirect(crp, session)
+        self._count_unanswered(crp, session)
+
+    def _say_where_to(self, crp: Cryptop, session: Session | None) -> None:
+        """Set what a request ends with that came to a session which has moved or gone."""
+        assert session is not None
+        self._leave(crp, session)
+        self._moving.redirect(crp, session)
+        self.strayed(crp, session.kind, known=True)
 
     def _abandon(self, crp: Cryptop, session: Session | None) -> None:
         """Say of a request that its driver may have worked on it, and may still do."""
@@ -387,13 +433,17 @@ class Dispatcher:
             f"driver {session.slot.name} left without an answer; the buffer may have changed, and "
             "may still",
         )
+        self._count_unanswered(crp, session)
+
+    def _count_unanswered(self, crp: Cryptop, session: Session) -> None:
+        """Count the error of a request that a driver has had, or has had waiting."""
+        if session.slot.is_driver:
+            session.slot.local.counts.failed(session.kind, crp.etype, crp.error)
+        else:
+            self.strayed(crp, session.kind, known=False)
 
     def _leave(self, crp: Cryptop, session: Session) -> None:
-        """Count a request that no driver answers, and see to the session that it leaves."""
-        if session.slot.is_driver:
-            session.slot.local.counts.errs += 1
-        else:
-            self.strayed(crp, session.kind)
+        """See to the session that a request leaves which no driver answers."""
         crp.stamps = None
         if session.state is LIVE:
             # Its driver leaves, and orphan_all has not come to it yet. Waiting for that would have
@@ -506,7 +556,10 @@ class Dispatcher:
             del due[:]
             if self.watcher.watch is not None:
                 self.watcher.invoked(crp)
-            answer = session.process(crp, hint)
+            try:
+                answer = session.process(crp, hint)
+            except IsPiece:
+                answer = self.streams.take(crp, session, hint)
             if answer == ERESTART and crp in session.inflight:
                 self._requeue(crp, session, unblocks, receipt, queued=True)
                 if not receipt:
@@ -582,7 +635,7 @@ class Dispatcher:
             raise
         try:
             if crp.etype:
-                session.slot.local.counts.errs += 1
+                session.slot.local.counts.failed(session.kind, crp.etype, crp.error)
                 if crp.etype in HANDED_BACK:
                     if not self._sessions.may_wait():
                         self._put_off(self._finish, crp, session)
@@ -612,8 +665,9 @@ class Dispatcher:
         else:
             crp.holder = None
             crp.state = IDLE
+            callback = crp.callback
             try:
-                crp.callback(crp)  # type: ignore[misc]  # dispatch has looked
+                callback(crp)  # type: ignore[misc]  # dispatch has looked
             except BaseException as error:
                 self.callbacks.failed(error)
 

@@ -16,7 +16,7 @@ from opencrypto._core.bugs import DriverBugs
 from opencrypto._core.driver_table import DriverTable
 from opencrypto._core.errands import Errands
 from opencrypto._core.slots import Call, Session, Slot
-from opencrypto._measure.counters import ChainNumbers, LockedCount
+from opencrypto._measure.counters import ChainNumbers, LockedCounts
 from opencrypto._request.sid import sid_text
 from opencrypto._request.symmetric import Cryptop
 from opencrypto._state import SessionEvent, SessionState
@@ -50,8 +50,8 @@ class Sessions:
         self.closed = False
         self.watched = False
         self.chain_numbers = ChainNumbers()
-        self.created = LockedCount()
-        self.freed = LockedCount()
+        self.created = LockedCounts()
+        self.freed = LockedCounts()
         self._drivers = drivers
         self._bugs = bugs
         self._errands = errands
@@ -106,6 +106,11 @@ class Sessions:
                     for session in sessions[start : start + REFRESHED]:
                         session.refresh(watched=self.watched)
 
+    def active(self) -> dict[int, int]:
+        """Return how many sessions consumers have open, by the row of their chain."""
+        freed = self.freed.rows()  # first: so none is freed that was not opened
+        return {row: count - freed.get(row, 0) for row, count in self.created.rows().items()}
+
     # Freeing.
 
     def free(self, sid: int) -> None:
@@ -154,6 +159,8 @@ class Sessions:
                 if not session.inflight and lid in sessions and sessions[lid] is session:
                     ours = True
                     del sessions[lid]
+            if ours and session.stream is not None:
+                session.stream.forget()
             if ours and freesession is not None:
                 told = not slot.sym.frees_again
                 try:
@@ -177,6 +184,7 @@ class Sessions:
             if not told:
                 self.tell_driver(slot, session.sid)
             session.process = _forgotten  # the driver's own may hold on to keys
+            session.stream = None if session.lineage.stream is None else session.stream
             session.chain.release(session)
         self.returned(slot, call)
         if session.state is SessionState.DRAINING and not session.inflight:
@@ -195,7 +203,7 @@ class Sessions:
             session.chain.abandon()
         if session.may(SessionEvent.DRAINED) and whole:
             if not lineage.is_part:
-                self.freed.add()
+                self.freed.add(session.kind)
             lineage.let_go()
 
     def tell_driver(self, slot: Slot, sid: int) -> None:
@@ -226,14 +234,29 @@ class Sessions:
 
     # A driver leaves.
 
-    def orphan_all(self, slot: Slot) -> list[Session]:
-        """Orphan every session of a driver that leaves; return them."""
+    def orphan_all(self, slot: Slot, *, streams: bool = False) -> list[Session]:
+        """
+        Orphan every session of a driver that leaves; return them.
+
+        With `streams`, those in which a message in pieces is open stay until its last piece.
+        """
         sessions = list(slot.sym.sessions.values())
+        if streams:
+            sessions = [session for session in sessions if session.lineage.stream is None]
         for session in sessions:
             self.orphan(session)
             self.settle(session)
         self._drivers.check_drained(slot)
         return sessions
+
+    def end_streams(self, slot: Slot) -> None:
+        """Give up the messages in pieces that a driver, which leaves, has open still."""
+        for session in list(slot.sym.sessions.values()):
+            if session.stream is not None:
+                self.orphan(session)
+                session.stream.end()
+                self.settle(session)
+        self._drivers.check_drained(slot)
 
     def orphan(self, session: Session) -> None:
         """Note that a session's driver is not to see any more of its requests."""

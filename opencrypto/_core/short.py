@@ -14,14 +14,17 @@ not taken, and a request goes the long one.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final
 
 from opencrypto._core.lane import DEEPEST
 from opencrypto._core.queues import SUBMITTED
 from opencrypto._core.requests import Dispatcher
 from opencrypto._core.slots import Session
 from opencrypto._request.symmetric import Cryptop
+from opencrypto._rules.template import compile_function, fill, indented
 from opencrypto._state import RequestState
 from opencrypto.constants import CRYPTO_F_CBIMM
 from opencrypto.driver import Messages, Rule
@@ -42,12 +45,90 @@ would end with, and what a signal handler raises.
 """
 
 
-class ShortWay(NamedTuple):
-    """A session's short way: what its driver does with messages, and what runs that."""
+class ShortWay:
+    """
+    A session's short way: what its driver does with messages, and what runs that.
 
-    messages: Messages
-    run: Run
-    fresh: Callable[[], bytes]
+    Attributes:
+        messages: What the driver does.
+        fresh: Makes an IV.
+        run: Has it done with one message: see `Run`.
+    """
+
+    __slots__ = ("_parts", "fresh", "messages", "run")
+
+    def __init__(self, session: Session, dispatcher: Dispatcher, messages: Messages) -> None:
+        # Each stands for one message while its driver works on it; taking one is one step.
+        kept: list[Cryptop] = []
+        slot, inflight = session.slot, session.inflight
+        self._parts = (
+            session, session.kind, slot, slot.local, inflight.add, inflight.remove,
+            kept.pop, kept.append, dispatcher,
+        )  # fmt: skip
+        self.messages = messages
+        ivs = (cri.ivs for cri in session.chain.inis if cri.ivs is not None)
+        self.fresh: Callable[[], bytes] = next((each.fresh for each in ivs), bytes)
+        self.run: Run = self.compile("run(work, size, *given)", "answer = work(*given)")
+
+    def compile(
+        self,
+        head: str,
+        work: str,
+        names: Mapping[str, Any] = MappingProxyType({}),
+        *,
+        before: str = "",
+        after: str = "return answer",
+    ) -> Callable[..., Any]:
+        """
+        Return a function of one text that takes the short way, without a call more.
+
+        Args:
+            head: Its name and parameters.
+            work: Sets ``answer``; done where the way is straight.
+            names: What the texts name.
+            before: Comes first, and sets ``size``, unless that is a parameter.
+            after: What it returns; ``answer`` may be `NOT_TAKEN`, and None.
+        """
+        make = _maker(head, before, work, after, tuple(names))
+        return make(self._parts, **names)
+
+    def some(
+        self,
+        loop: Callable[[Sequence[Any], list[Any]], bool | None],
+        messages: Sequence[Any],
+        lengths: Sequence[int],
+        extra: int,
+        answers: list[Any],
+    ) -> Any:
+        """
+        Have several messages done, one after the other, as one.
+
+        Args:
+            loop: ``loop(messages, answers)`` does them in order and appends each answer. Returns
+                True; or None at the first that does not verify, without an answer to that.
+            messages: One, or more.
+            lengths: How many **bytes** each has.
+            extra: How many **bytes** each is counted with, beside its own.
+            answers: An empty list, for the answers.
+
+        Returns:
+            What `loop` does, or `NOT_TAKEN`.
+        """
+
+        def counted() -> bool | None:
+            try:
+                return loop(messages, answers)
+            finally:  # of those begun, `run` has counted the first
+                self._count(lengths[1 : len(answers) + 1], extra)
+
+        return self.run(counted, lengths[0] + extra)
+
+    def _count(self, lengths: Sequence[int], extra: int) -> None:
+        _, kind, _, local, *_ = self._parts
+        counts = local.counts
+        counts.bytes += sum(lengths) + extra * len(lengths)
+        for length in set(lengths):
+            counts.add_requests(kind + (length + extra - 1).bit_length(), lengths.count(length))
 
 
 def short_way(session: Session, dispatcher: Dispatcher) -> ShortWay | None:
@@ -55,54 +136,62 @@ def short_way(session: Session, dispatcher: Dispatcher) -> ShortWay | None:
     messages = getattr(session.process, "messages", None)
     if not isinstance(messages, Messages):
         return None
-    ciphers = (cri for cri in session.chain.inis if cri.ivs is not None)
-    fresh = next((cri.fresh_iv for cri in ciphers), bytes)
-    return ShortWay(messages, _runner(session, dispatcher), fresh)
+    return ShortWay(session, dispatcher, messages)
 
 
-def _runner(session: Session, dispatcher: Dispatcher) -> Run:
-    slot, kind = session.slot, session.kind
-    local = slot.local
-    inflight = session.inflight
-    enter, leave = inflight.add, inflight.remove
-    # Each stands for one message while its driver works on it; taking one is one step.
-    kept: list[Cryptop] = []
-    take, give = kept.pop, kept.append
-
-    def run(work: Callable[..., Any], size: int, *given: Any) -> Any:
-        counts = local.counts
-        depth = counts.depth
-        if depth >= DEEPEST:
-            return NOT_TAKEN
+_TEXT: Final = """
+counts = local.counts
+depth = counts.depth
+if depth >= DEEPEST:
+    return NOT_TAKEN
+try:
+    crp = take()
+except IndexError:
+    crp = stand_in(session)
+crp.since = 0.0
+crp.state = SUBMITTED
+counts.depth = depth + 1
+try:
+    enter(crp)
+    if session.straight and slot.straight:
         try:
-            crp = take()
-        except IndexError:
-            crp = _stand_in(session)
-        crp.since = 0.0
-        crp.state = SUBMITTED
-        counts.depth = depth + 1
-        try:
-            enter(crp)
-            if session.straight and slot.straight:
-                counts.sizes[kind + (size - 1).bit_length()] += 1
-                counts.bytes += size
-                answer = work(*given)
-            else:
-                answer = NOT_TAKEN
-            leave(crp)
-            if not session.straight:
-                dispatcher.settle(session)
-        except BaseException as error:
-            counts.depth = depth
-            raise _failure(crp, session, dispatcher, error) from None
-        counts.depth = depth
-        if answer is None:
-            counts.errs += 1
-        crp.state = IDLE
-        give(crp)
-        return answer
+            counts.sizes[kind + (size - 1).bit_length()] += 1
+            counts.bytes += size
+        except IndexError:  # the first of its kind in this thread
+            counts.count(kind + (size - 1).bit_length(), size)
+        # here: work
+    else:
+        answer = NOT_TAKEN
+    leave(crp)
+    if not session.straight:
+        dispatcher.settle(session)
+except BaseException as error:
+    counts.depth = depth
+    raise failure(crp, session, dispatcher, error) from None
+counts.depth = depth
+if answer is None:
+    counts.failed(kind, EBADMSG, "")
+crp.state = IDLE
+give(crp)
+"""
 
-    return run
+
+@functools.cache
+def _maker(
+    head: str, before: str, work: str, after: str, names: tuple[str, ...]
+) -> Callable[..., Callable[..., Any]]:
+    """Return what makes a session's function of a text."""
+    name = head.partition("(")[0]
+    body = f"{before.strip()}\n{fill(_TEXT, 'work', work)}{after.strip()}"
+    text = (
+        "session, kind, slot, local, enter, leave, take, give, dispatcher = parts\n"
+        f"def {head}:\n{indented(body, '    ')}\nreturn {name}"
+    )
+    parameters = ", ".join(("parts", *(f"{each}=None" for each in names)))
+    made: Callable[..., Callable[..., Any]] = compile_function(
+        f"maker({parameters})", text, _NAMES, f"short way of {name}"
+    )
+    return made
 
 
 def _stand_in(session: Session) -> Cryptop:
@@ -129,8 +218,21 @@ def _failure(
         return error_from_errno(
             errno.EIO, f"driver {name} was given up while it worked on this message"
         )
-    session.slot.local.counts.errs += 1
+    counts = session.slot.local.counts
     if isinstance(error, CryptoError):
+        counts.failed(session.kind, error.errno, error.strerror or "")
         return error
+    counts.failed(session.kind, errno.EIO, "")
     dispatcher.bugs.report(Rule.PROCESS_RAISED, name, error)
     return error_from_errno(errno.EIO, f"driver {name} raised {type(error).__name__}")
+
+
+_NAMES: Final = {
+    "DEEPEST": DEEPEST,
+    "EBADMSG": errno.EBADMSG,
+    "IDLE": IDLE,
+    "NOT_TAKEN": NOT_TAKEN,
+    "SUBMITTED": SUBMITTED,
+    "failure": _failure,
+    "stand_in": _stand_in,
+}

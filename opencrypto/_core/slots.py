@@ -26,10 +26,11 @@ from opencrypto._request.symmetric import Cryptoini, Cryptop, alg_name
 from opencrypto._rules.chain import Chain, key_serial
 from opencrypto._state import SESSION, SLOT, SessionEvent, SessionState, SlotEvent, SlotState, step
 from opencrypto._threads import Latch
-from opencrypto.driver import Driver, KeyProcess, Process
+from opencrypto.driver import Driver, DriverStream, KeyProcess, Process
 from opencrypto.exceptions import DriverBug
 
 NewSession = Callable[[Sequence[Cryptoini]], "int | tuple[int, Process]"]
+NewStream = Callable[[int, Callable[[Cryptop], None]], DriverStream]
 
 
 class Session:
@@ -45,6 +46,7 @@ class Session:
         lock: Held by whoever moves it to another driver. Taken before the table's lock, never
             after.
         kind: The number of its chain of algorithms, for counting (`ChainNumbers`).
+        stream: What takes its messages in pieces (`streams.Stream`), since there was one.
     """
 
     __slots__ = (
@@ -59,6 +61,7 @@ class Session:
         "slot",
         "state",
         "straight",
+        "stream",
     )  # fmt: skip
 
     def __init__(
@@ -75,6 +78,7 @@ class Session:
         self.chain = lineage.chain
         self.process = process
         self.kind = kind
+        self.stream: Any = None
         self.inflight: set[Cryptop] = set()
         self.queued = 0
         self.straight = True
@@ -130,6 +134,8 @@ class Session:
         for crp in self.inflight:
             let_go(crp)
         self.inflight.clear()
+        if self.stream is not None:
+            self.stream.after_fork()
         self.queued = 0
         self.refresh(watched=watched)
 
@@ -171,8 +177,8 @@ class SymmetricSide:
     """
 
     __slots__ = (
-        "algs", "failed", "frees_again", "freesession", "newsession", "number_of", "process",
-        "queue", "sessions",
+        "algs", "failed", "frees_again", "freesession", "newsession", "newstream", "number_of",
+        "process", "queue", "sessions",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -180,6 +186,7 @@ class SymmetricSide:
         self.failed: dict[int, str] = {}
         self.newsession: NewSession | None = None
         self.freesession: Callable[[int], object] | None = None
+        self.newstream: NewStream | None = None
         self.number_of: Callable[[int], int] = int
         self.frees_again = False
         self.process: Process | None = None

@@ -11,7 +11,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from opencrypto._core.census import AGES, STEP, Census
 from opencrypto._core.driver_table import DriverTable
+from opencrypto._core.errors_by_name import OPERATIONS, error_nodes
 from opencrypto._core.queues import RequestQueue
 from opencrypto._core.returns import Request, ReturnQueue
 from opencrypto._core.sessions import Sessions
@@ -44,9 +46,6 @@ if TYPE_CHECKING:
     from opencrypto._core.requests import Dispatcher
 
 R = TypeVar("R", bound=Request)
-
-STEP: Final = 1000
-"""How many sessions are looked at in one step: half a millisecond's worth."""
 
 LONGEST_REASON: Final = 1000
 """How many characters of why a self-test failed are shown."""
@@ -84,9 +83,13 @@ def add_names(
     tree.graft(lambda: stats_branch(look(), keyops), "opencrypto.stats.")
     tree.graft(lambda: timing_branch(look()), "opencrypto.timing")
     tree.graft(lambda: session_branch(sessions, look()), "opencrypto.sessions.")
+    tree.graft(lambda: chain_branch(look(), sessions), "opencrypto.chains.")
     tree.graft(lambda: size_branch(look()), "opencrypto.sizes.")
     tree.graft(lambda: alg_branch(look(), drivers, sessions.chain_numbers), "opencrypto.algs.")
-    tree.graft(lambda: driver_branches(look()), "opencrypto.drivers.", "opencrypto.rest.")
+    chain_name = sessions.chain_numbers.name
+    tree.graft(
+        lambda: driver_branches(look(), chain_name), "opencrypto.drivers.", "opencrypto.rest."
+    )
 
 
 def add_queue(tree: Sysctl, name: str, queue: ReturnQueue[R]) -> None:
@@ -164,6 +167,8 @@ def stats_branch(look: Snapshot, keyops: KeyRequests) -> Iterator[Node]:
         "times that a driver broke its contract",
         lambda: dispatcher.bugs.count,
     )
+    yield from error_nodes("opencrypto.stats.errors", look.total.failures)
+    yield from error_nodes("opencrypto.stats.kerrors", keyops.failures(), OPERATIONS)
 
 
 def _attribute(counts: Callable[[], ThreadCounts], name: str) -> Callable[[], Value]:
@@ -220,29 +225,74 @@ def _phase_nodes(prefix: str, meaning: str, phase: Callable[[], Phase]) -> list[
     ]
 
 
-def session_branch(sessions: Sessions, look: Snapshot) -> list[Node]:
-    """How many sessions there are and were."""
-
-    def active() -> int:
-        return sessions.created.value - sessions.freed.value
-
-    def oldest() -> Iterator[float | None]:
-        now = born = time.monotonic()
-        for some in _by_the_step(sessions.table.values()):
-            born = min(born, *(session.lineage.born for session in some))
-            yield None
-        yield round(now - born, 3)
-
+def session_branch(sessions: Sessions, look: Snapshot) -> Iterator[Node]:
+    """How many sessions there are and were, of which chains and how old."""
     prefix = "opencrypto.sessions"
-    return [
-        Node(f"{prefix}.active", "sessions open, a virtual one as one", active),
-        Node(f"{prefix}.created", "sessions opened, ever", lambda: sessions.created.value),
-        Node(f"{prefix}.freed", "sessions freed, ever", lambda: sessions.freed.value),
-        Node(f"{prefix}.migrated", "moves to another driver", lambda: look.total.migrated),
-        Node.in_steps(
-            f"{prefix}.oldest", "age of the oldest open session", oldest, type="number", unit="s"
-        ),
-    ]
+    watcher = look.dispatcher.watcher
+    census = Census(sessions, watcher)
+    active = sessions.active()
+
+    def found(what: Callable[[], float]) -> Callable[[], Iterator[float | None]]:
+        def steps() -> Iterator[float | None]:
+            yield from census.steps()
+            yield what()
+
+        return steps
+
+    def seconds(name: str, description: str, what: Callable[[], float]) -> Node:
+        found_so = found(lambda: round(what(), 3))
+        return Node.in_steps(f"{prefix}.{name}", description, found_so, type="number", unit="s")
+
+    def how_many(name: str) -> Callable[[], int]:
+        return lambda: census.ages[name]
+
+    yield Node(
+        f"{prefix}.active", "sessions open, a virtual one as one", lambda: sum(active.values())
+    )
+    yield Node(f"{prefix}.created", "sessions opened, ever", lambda: sessions.created.value)
+    yield Node(f"{prefix}.freed", "sessions freed, ever", lambda: sessions.freed.value)
+    yield Node(f"{prefix}.migrated", "moves to another driver", lambda: look.total.migrated)
+    yield seconds("oldest", "age of the oldest open session", lambda: census.oldest)
+    yield seconds(
+        "oldest_idle",
+        "longest time that an open session was asked nothing; 0 unless sessions are watched",
+        lambda: census.oldest_idle,
+    )
+    yield Node(
+        f"{prefix}.watch",
+        "whether each session's requests are counted (1) or not (0); 0 to 1 starts anew",
+        lambda: watcher.watching,
+        watcher.set_watching,
+        0,
+        1,
+    )
+    for name in AGES:
+        yield Node.in_steps(
+            f"{prefix}.ages.{name}",
+            f"sessions open, {name.replace('_', ' ')} old",
+            found(how_many(name)),
+        )
+    for row in sorted(active):
+        yield Node(
+            f"{prefix}.chains.{sessions.chain_numbers.name(row)}",
+            "sessions open, of this chain",
+            _number(active[row]),
+        )
+
+
+def _number(value: int) -> Callable[[], int]:
+    return lambda: value
+
+
+def chain_branch(look: Snapshot, sessions: Sessions) -> Iterator[Node]:
+    """Requests by the chain of their session, and what went wrong with them."""
+    failures = look.total.failures
+    for row, ops in sorted(look.total.by_chain().items()):
+        prefix = f"opencrypto.chains.{sessions.chain_numbers.name(row)}"
+        own = failures.of(row)
+        yield Node(f"{prefix}.ops", "requests of sessions of this chain", _number(ops))
+        yield Node(f"{prefix}.errs", "those that ended with an error", _number(own.total))
+        yield from error_nodes(f"{prefix}.errors", own)
 
 
 def _by_the_step(sessions: Iterable[Session]) -> Iterator[list[Session]]:
@@ -272,7 +322,7 @@ def size_branch(look: Snapshot) -> list[Node]:
         Node(
             "opencrypto.sizes.ops",
             "requests dispatched, by size class of their ilen",
-            lambda: _by_size(look.total.sizes),
+            lambda: _by_size(look.total.by_key()),
             type="integers",
         ),
         Node("opencrypto.sizes.bytes", "sum of all ilen", lambda: look.total.bytes, unit="bytes"),
@@ -282,7 +332,7 @@ def size_branch(look: Snapshot) -> list[Node]:
 def alg_branch(look: Snapshot, drivers: DriverTable, kinds: ChainNumbers) -> Iterator[Node]:
     """Requests by algorithm: those that drivers offer, and those that were ever asked for."""
     used: dict[int, dict[int, int]] = {alg: {} for slot in drivers for alg in list(slot.sym.algs)}
-    for key, count in look.total.sizes.items():
+    for key, count in look.total.by_key().items():
         for alg in set(kinds.chain(key)):
             used.setdefault(alg, {})[key] = count
     for alg in sorted(used):
@@ -306,12 +356,20 @@ def _alg_nodes(name: str, sizes: dict[int, int]) -> list[Node]:
     ]
 
 
-def driver_branches(look: Snapshot) -> Iterator[Node]:
+def driver_branches(look: Snapshot, chain_name: Callable[[int], str]) -> Iterator[Node]:
     """Each driver attached, or leaving; and those that left: one or the other, at one look."""
     counts = look.drivers
     for name, slot in look.slots.items():
         yield from _driver_nodes(look, name, slot, counts[name])
-    yield from rest_branch(look)
+        yield from _errors_of(f"opencrypto.drivers.{name}", counts[name], chain_name)
+    yield from rest_branch(look, chain_name)
+
+
+def _errors_of(
+    prefix: str, counts: ThreadCounts, chain_name: Callable[[int], str]
+) -> Iterator[Node]:
+    yield from error_nodes(f"{prefix}.errors", counts.failures, ("chains", chain_name))
+    yield from error_nodes(f"{prefix}.kerrors", counts.kfailures, OPERATIONS)
 
 
 def _driver_nodes(look: Snapshot, driver: str, slot: Slot, counted: ThreadCounts) -> Iterator[Node]:
@@ -434,16 +492,18 @@ def _since(request: Cryptop | Cryptkop, now: float) -> float:
     return request.since
 
 
-def rest_branch(look: Snapshot) -> Iterator[Node]:
+def rest_branch(look: Snapshot, chain_name: Callable[[int], str]) -> Iterator[Node]:
     """What the totals hold beside the drivers attached now."""
-    for name, meaning, counts in (
-        ("departed", "by drivers that left", lambda: look.departed),
-        ("strays", "that met no session, or no driver", lambda: look.without_session),
+    for name, meaning, those in (
+        ("departed", "by drivers that left", look.departed),
+        ("strays", "that met no session, or one that had moved", look.without_session),
     ):
+        counts = _constant(those)
         for count in ("ops", "errs", "bytes"):
             yield Node(
                 f"opencrypto.rest.{name}.{count}", f"{count} {meaning}", _attribute(counts, count)
             )
+        yield from _errors_of(f"opencrypto.rest.{name}", those, chain_name)
     for driver, gone in look.gone.items():
         for count in COUNTED:
             yield Node(
@@ -451,6 +511,7 @@ def rest_branch(look: Snapshot) -> Iterator[Node]:
                 f"{count} by a driver of this name that left",
                 _attribute(_constant(gone), count),
             )
+        yield from _errors_of(f"opencrypto.rest.drivers.{driver}", gone, chain_name)
 
 
 def _constant(counts: ThreadCounts) -> Callable[[], ThreadCounts]:

@@ -25,7 +25,8 @@ from __future__ import annotations
 import errno
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final
+from functools import partial
+from typing import Final, Protocol
 
 from opencrypto._core import selection as _select
 from opencrypto._core.lineage import Lineage
@@ -39,6 +40,7 @@ from opencrypto._request.symmetric import Cryptodesc, Cryptop
 from opencrypto._rules.chain import Chain
 from opencrypto._rules.check import Plan, Step, check, settle
 from opencrypto._rules.lending import Borrowed, lend
+from opencrypto._rules.pieces import PieceStep
 from opencrypto._state import SlotEvent
 from opencrypto.constants import (
     CRYPTO_F_BATCH,
@@ -47,8 +49,8 @@ from opencrypto.constants import (
     CRYPTO_F_DONE,
     CRYPTO_F_ONRETQ,
 )
-from opencrypto.driver import SOFTWARE, Process
-from opencrypto.exceptions import CryptoError
+from opencrypto.driver import SOFTWARE, DriverStream, Process
+from opencrypto.exceptions import CryptoError, UsageError
 from opencrypto.xform import Kind
 
 HID: Final = 0xFFFFFE
@@ -59,8 +61,14 @@ MAX_RETRIES: Final = 8
 
 OWN_FLAGS: Final = CRYPTO_F_BATCH | CRYPTO_F_CBIFSYNC | CRYPTO_F_DONE | CRYPTO_F_ONRETQ
 
-Strayed = Callable[[Cryptop, int | None], None]
-"""Counts an error that is no driver's: `Dispatcher.strayed`."""
+Done = Callable[[Cryptop], None]
+
+
+class Strayed(Protocol):
+    """Counts an error that is no driver's: `Dispatcher.strayed`."""
+
+    def __call__(self, crp: Cryptop, kind: int, *, known: bool) -> None:
+        """Count it, and the request if it came to no driver."""
 
 
 class Part:
@@ -104,6 +112,7 @@ class Virtual:
         self.slot.tier = SOFTWARE
         self.slot.is_driver = False
         self.slot.sym.freesession = self._freesession
+        self.slot.sym.newstream = self._newstream
         self.slot.sym.frees_again = True
         self.slot.move(SlotEvent.GET_DRIVERID)
         self.slot.move(SlotEvent.REGISTER)
@@ -231,7 +240,7 @@ class Virtual:
             if seen != self._sessions.changes:
                 seen = self._sessions.changes
                 united = self._moving.unite(crp.holder)
-            if united or not self._all_live(parts):
+            if united or not self.all_live(parts):
                 # Nothing is done yet, so the whole session may move.
                 crp.fail(errno.EAGAIN)
                 self._turn_back(crp, kind)
@@ -239,17 +248,41 @@ class Virtual:
             if loan is not None:
                 Borrowed(crp, loan)  # its drivers' own copies would be made at different times
             stages = _stages(plan, chain, owners)
-            Pipeline(crp, chain, plan, stages, self._dispatch, self._done, self._strayed).advance()
+            strayed = partial(self._strayed, kind=kind, known=True)
+            Pipeline(crp, chain, plan, stages, self._dispatch, self._done, strayed).advance()
             return 0
 
         return process
 
+    def _newstream(self, lid: int, done: Callable[[Cryptop], None]) -> DriverStream:
+        """Begin a message in pieces, each of which goes to the parts as one of theirs."""
+        return _PartsStream(self, self.slot.sym.sessions[lid], self._parts[lid], done)
+
+    def send(
+        self, crp: Cryptop, session: Session, plan: Plan, parts: Sequence[Part], done: Done
+    ) -> None:
+        """
+        Send a piece of a message through its parts.
+
+        Raises:
+            UsageError: it would come to one of them more than once.
+        """
+        owners = {position: part for part in parts for position in part.positions}
+        stages = _stages(plan, session.chain, owners)
+        if len(stages) > len({id(stage.part) for stage in stages}):
+            raise UsageError(
+                "no single driver takes this chain in pieces, and its parts would take each piece "
+                "in an order of their own"
+            )
+        strayed = partial(self._strayed, kind=session.kind, known=True)
+        Pipeline(crp, session.chain, plan, stages, self._dispatch, done, strayed).advance()
+
     def _turn_back(self, crp: Cryptop, kind: int) -> None:
         """End a request before any part has got something of it."""
-        self._strayed(crp, kind)
+        self._strayed(crp, kind, known=False)
         self._done(crp)
 
-    def _all_live(self, parts: Sequence[Part]) -> bool:
+    def all_live(self, parts: Sequence[Part]) -> bool:
         """Follow parts that have moved, moving those whose driver left; False if one cannot be."""
         for part in parts:
             session = self._moving.successor(part.session)
@@ -257,6 +290,46 @@ class Virtual:
                 return False
             part.session = session
         return True
+
+
+class _PartsStream:
+    """
+    A message in pieces of a virtual session: its parts have one each, and keep what is to be kept.
+    """
+
+    def __init__(
+        self, virtual: Virtual, session: Session, parts: Sequence[Part], done: Done
+    ) -> None:
+        self._virtual = virtual
+        self._session = session
+        self._parts = parts
+        self._done = done
+        self._begun = False
+
+    def piece(self, crp: Cryptop, plan: Plan, last: bool) -> None:
+        """Send the next piece through the parts."""
+        if not self._begun and not self._virtual.all_live(self._parts):
+            crp.fail(errno.EAGAIN)  # nothing is done yet, so the whole session may move
+            self._done(crp)
+            return
+        self._begun = True
+        for step in plan.steps:
+            for half in (step, step.partner):
+                if isinstance(half, PieceStep):
+                    half.crd = half.given  # which says that more follows, or does not
+                    half.mac_at = half.mac_at if last else -1
+        try:
+            self._virtual.send(crp, self._session, plan, self._parts, self._done)
+        except CryptoError as error:
+            crp.fail_for(error)
+            self._done(crp)
+
+    def wipe(self) -> None:
+        """Have the parts forget what is open of the message."""
+        for part in self._parts:
+            stream = part.session.latest().stream
+            if stream is not None:
+                stream.abandon()
 
 
 class Stage:
@@ -337,7 +410,7 @@ class Pipeline:
         stages: Sequence[Stage],
         dispatch: Callable[[Cryptop], None],
         done: Callable[[Cryptop], None],
-        strayed: Strayed,
+        strayed: Callable[[Cryptop], None],
     ) -> None:
         self._crp = crp
         self._chain = chain
@@ -366,7 +439,7 @@ class Pipeline:
             stage.settle(crp, self._plan)
         except CryptoError as error:
             self._fail(error.errno or errno.EINVAL, error.strerror or "")
-            self._strayed(crp, None)  # the request is known: a length changed in a stage before
+            self._strayed(crp)  # the request is known: a length changed in a stage before
             self._end()
             return
         sub = Cryptop(

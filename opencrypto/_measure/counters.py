@@ -16,7 +16,9 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
+from opencrypto._measure.failures import OTHER, Failures
 from opencrypto._measure.timing import Times
+from opencrypto._request.symmetric import alg_name
 
 
 class DriverStats(NamedTuple):
@@ -66,8 +68,13 @@ class Stats(NamedTuple):
 MAX_THREADS: Final = 64
 """With so many threads' counts of a driver, those of threads that have ended are added up."""
 
-SIZE_BITS: Final = 7
-"""Bits of a key of `ThreadCounts.sizes` that hold the size; the others number the chain."""
+MAX_CHAINS: Final = 128
+"""How many chains have rows of their own where something is shown by chain: the first ones."""
+
+SIZE_BITS: Final = 6
+"""Bits of an index of `ThreadCounts.sizes` that hold the size; the others number the chain."""
+
+_OF_A_CHAIN: Final = (0,) * (1 << SIZE_BITS)
 
 COUNTED: Final = {
     "ops": "requests dispatched",
@@ -80,6 +87,9 @@ COUNTED: Final = {
     "migrated": "sessions that left the driver",
 }
 """What is counted for each driver: the words of `ThreadCounts`, and of all who show them."""
+
+SUMS: Final = ("ops", "errs", "kerrs")
+"""Those that are sums of something more closely counted."""
 
 SIZE_CLASSES: Final = (64, 256, 1024, 4096, 16384, 65536, 262144, 1048576)
 """Upper bounds, in **bytes**, of the size classes shown; one more class is for what is longer."""
@@ -109,16 +119,28 @@ class ChainNumbers:
 
     def chain(self, key: int) -> tuple[int, ...]:
         """
-        Return the chain that a key of `ThreadCounts.sizes` belongs to.
+        Return the chain that an index of `ThreadCounts.sizes` belongs to.
 
         Empty for a number that no chain has: a request's ``ilen`` was negative or absurd.
         """
         return self._chains.get(key >> SIZE_BITS, ())
 
+    def name(self, row: int) -> str:
+        """Name the chain of a row (`row_of`): ``AES_CBC+SHA1_HMAC``, ``none``, or ``other``."""
+        if row <= 0:
+            return "other" if row == OTHER else "none"
+        return "+".join(map(alg_name, self._chains.get(row, ())))
+
+
+def row_of(kind: int) -> int:
+    """Return the row in which a kind of session is shown: the number of its chain, or `OTHER`."""
+    number = kind >> SIZE_BITS
+    return number if number < MAX_CHAINS else OTHER
+
 
 def size_class(key: int) -> int:
     """
-    Return the place in `SIZE_CLASSES` of a key of `ThreadCounts.sizes`.
+    Return the place in `SIZE_CLASSES` of an index of `ThreadCounts.sizes`.
 
     What is longer than the last class gets the place behind it.
     """
@@ -130,8 +152,11 @@ class ThreadCounts:
     One thread's counts of one driver. Only that thread writes them.
 
     Attributes:
-        sizes: Requests by kind of session and by size: ``kind << 7 | (ilen - 1).bit_length()``.
-            Their sum is the number of requests, so that one addition serves three counts.
+        sizes: Requests by kind of session and by size: ``kind << 6 | (ilen - 1).bit_length()``.
+            Their sum is the number of requests, so that one addition serves three counts. A list,
+            since a dictionary's two look-ups are twice as dear; it grows when it must (`count`).
+        failures: Requests that ended with an error. Their number is `errs`.
+        kfailures: Key requests likewise: `kerrs`.
         times: Where `opencrypto.timing` puts what it measures; None while it never did.
         depth: How many calls of the driver this thread is in the midst of: more than one where a
             callback, called within ``done``, dispatches again. It is no count, and here because
@@ -139,19 +164,19 @@ class ThreadCounts:
     """
 
     __slots__ = (
-        "blocks", "bytes", "depth", "errs", "kblocks", "kerrs", "kops", "migrated", "sizes",
+        "blocks", "bytes", "depth", "failures", "kblocks", "kfailures", "kops", "migrated", "sizes",
         "thread", "times",
     )  # fmt: skip
 
     def __init__(self, thread: Callable[[], threading.Thread | None]) -> None:
         self.thread = thread
-        self.sizes: defaultdict[int, int] = defaultdict(int)
+        self.sizes: list[int] = []
         self.times: Times | None = None
         self.depth = 0
         self.bytes = 0
-        self.errs = 0
+        self.failures = Failures()
+        self.kfailures = Failures()
         self.kops = 0
-        self.kerrs = 0
         self.blocks = 0
         self.kblocks = 0
         self.migrated = 0
@@ -159,7 +184,49 @@ class ThreadCounts:
     @property
     def ops(self) -> int:
         """How many requests were counted."""
-        return sum(self.sizes.copy().values())
+        return sum(self.sizes.copy())
+
+    def count(self, key: int, size: int) -> None:
+        """Count a request: its place in `sizes`, and its **bytes**."""
+        self.add_requests(key, 1)
+        self.bytes += size
+
+    def add_requests(self, key: int, requests: int) -> None:
+        """Count several requests of one place of `sizes`; their **bytes** are the caller's."""
+        self.widen(key)
+        self.sizes[key] += requests
+
+    def widen(self, key: int) -> None:
+        """Have `sizes` reach to a place; what is counted stays."""
+        while key >= len(self.sizes):
+            self.sizes.extend(_OF_A_CHAIN)
+
+    def by_key(self) -> dict[int, int]:
+        """Return how many requests were counted at each place of `sizes` where there are any."""
+        # The copy is one step of the interpreter: the other's thread may be adding to it.
+        return {key: requests for key, requests in enumerate(self.sizes.copy()) if requests}
+
+    @property
+    def errs(self) -> int:
+        """How many of them ended with an error."""
+        return self.failures.total
+
+    @property
+    def kerrs(self) -> int:
+        """How many key requests did."""
+        return self.kfailures.total
+
+    def failed(self, kind: int, code: object, text: str) -> None:
+        """Count a request of a kind of session that ended with an error."""
+        self.failures.count(row_of(kind), code, text)
+
+    def by_chain(self) -> dict[int, int]:
+        """Return how many requests there were, by the row of their chain."""
+        found: dict[int, int] = {}
+        for key, count in self.by_key().items():
+            row = row_of(key)
+            found[row] = found.get(row, 0) + count
+        return found
 
     def ended(self) -> bool:
         """Tell whether the thread that wrote these counts is gone."""
@@ -168,11 +235,12 @@ class ThreadCounts:
 
     def add(self, other: ThreadCounts) -> None:
         """Add another's counts to these."""
-        # The copy is one step of the interpreter: the other's thread may be adding a key.
-        for key, count in other.sizes.copy().items():
-            self.sizes[key] += count
+        for key, requests in other.by_key().items():
+            self.add_requests(key, requests)
+        self.failures.add(other.failures)
+        self.kfailures.add(other.kfailures)
         for name in COUNTED:
-            if name != "ops":  # the sum of the sizes
+            if name not in SUMS:
                 setattr(self, name, getattr(self, name) + getattr(other, name))
         times = other.times
         if times is not None:
@@ -201,6 +269,35 @@ class LockedCount:
         """Add one."""
         with self._lock:
             self.value += 1
+
+    def after_fork(self) -> None:
+        """Renew the lock in a forked child: a thread of the parent may have held it."""
+        self._lock = threading.RLock()
+
+
+class LockedCounts:
+    """Counts off the hot path, by the row of a chain (`row_of`). Their sum is `value`."""
+
+    __slots__ = ("_lock", "_rows")
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._rows: defaultdict[int, int] = defaultdict(int)
+
+    def add(self, kind: int) -> None:
+        """Add one of a kind of session."""
+        row = row_of(kind)
+        with self._lock:
+            self._rows[row] += 1
+
+    @property
+    def value(self) -> int:
+        """The sum."""
+        return sum(self._rows.copy().values())
+
+    def rows(self) -> dict[int, int]:
+        """Return the counts by row."""
+        return self._rows.copy()
 
     def after_fork(self) -> None:
         """Renew the lock in a forked child: a thread of the parent may have held it."""

@@ -11,6 +11,7 @@ from collections import deque
 from typing import Final, NamedTuple, Protocol
 
 from opencrypto._measure.counters import LocalCounts
+from opencrypto._measure.tally import Tally
 from opencrypto._request.symmetric import Cryptop
 from opencrypto._rules.chain import Chain
 from opencrypto._state import SessionState
@@ -38,8 +39,18 @@ class SeenSlot(Protocol):
         """Whether requests may go straight to it."""
 
 
+class Tallied(Protocol):
+    """A session through all its moves, as far as it is looked at here."""
+
+    tally: Tally | None
+
+
 class Seen(Protocol):
     """A session, as far as it is looked at here."""
+
+    @property
+    def lineage(self) -> Tallied:
+        """What it is through all its moves."""
 
     @property
     def sid(self) -> int:

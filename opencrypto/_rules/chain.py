@@ -153,6 +153,11 @@ class Chain:
             )
         return next((position for position in same if position not in taken), same[-1])
 
+    @property
+    def abandoned(self) -> bool:
+        """Whether its keys are wiped, or will be once nobody holds it."""
+        return self._abandoned
+
     def hold(self, user: object) -> None:
         """Note that a driver has opened a session of this chain."""
         self._users.add(user)

@@ -20,6 +20,7 @@ from opencrypto.constants import (
     CRD_F_ENCRYPT,
     CRD_F_IV_EXPLICIT,
     CRD_F_IV_PRESENT,
+    CRD_F_MORE,
     CRD_F_VERIFY,
     Alg,
 )
@@ -28,6 +29,10 @@ from opencrypto.xform import Kind
 
 if TYPE_CHECKING:
     from opencrypto._request.symmetric import Cryptodesc, Cryptop
+
+
+class IsPiece(Exception):
+    """Raised where a request turns out to be a piece of a stream, which `_rules.pieces` checks."""
 
 
 class Step:
@@ -89,29 +94,43 @@ def check(crp: Cryptop, chain: Chain) -> Plan:
     Raises:
         UsageError: something does not fit; the buffer is untouched.
         LimitError: a region is longer than its algorithm, or the driver, takes; likewise.
+        IsPiece: it is a piece of a stream, and no message of its own.
     """
     try:
         if not crp.desc:
             raise UsageError("the request has no descriptors; take it from getreq(n), with n >= 1")
         if not isinstance(crp.desc, Sequence):
             raise UsageError(f"desc must be a list of Cryptodesc, not {type(crp.desc).__name__}")
-        steps = _locate(crp, chain)
+        refuse_pieces(crp)
+        steps = locate(crp, chain)
         if crp.mac is not None and not any(
             chain.facts[step.position].authenticates for step in steps
         ):
             raise UsageError("the request makes no MAC; leave crp.mac None, or add its descriptor")
         changing = len(steps) > 1 and _mark_late(steps, chain)
-        writable = any(_writes(crp, chain, step) for step in steps)
+        writable = any(writes(crp, chain, step) for step in steps)
         parts = _buffer.segments(crp.buf, crp.flags, writable=writable)
         size = _buffer.total(parts)
         mac_at = 0
         for step in steps:
             mac_at += _check_step(crp, chain, step, size, mac_at)
-        return Plan(parts, _pair(chain, steps), changing)
+        return Plan(parts, pair(chain, steps), changing)
     except (AttributeError, TypeError, ValueError) as error:
         raise UsageError(
             "the request is malformed: a field has a wrong type; see Cryptop and Cryptodesc"
         ) from error
+
+
+def refuse_pieces(crp: Cryptop) -> None:
+    """
+    Refuse a request that says that more of its message follows.
+
+    Raises:
+        IsPiece: it does.
+    """
+    for crd in crp.desc:
+        if crd.flags & CRD_F_MORE:
+            raise IsPiece
 
 
 def settle(crp: Cryptop, chain: Chain, plan: Plan, step: Step) -> None:
@@ -133,8 +152,8 @@ def settle(crp: Cryptop, chain: Chain, plan: Plan, step: Step) -> None:
     for each in (step, step.partner):
         if each is not None and each.late:
             each.length = _length_now(each, chain, plan.end)
-            _check_region(chain, each, size)
-            _check_places(crp, chain, each, size, each.mac_at)
+            check_region(chain, each, size)
+            check_places(crp, chain, each, size, each.mac_at)
     if step.partner is not None:
         _check_aead(chain, step, step.partner)
 
@@ -174,7 +193,7 @@ def _mark_late(steps: list[Step], chain: Chain) -> bool:
     return True
 
 
-def _locate(crp: Cryptop, chain: Chain) -> list[Step]:
+def locate(crp: Cryptop, chain: Chain) -> list[Step]:
     """
     Find each descriptor's place in the chain.
 
@@ -204,7 +223,7 @@ def broken_promise(crp: Cryptop, chain: Chain) -> str:
     Raises:
         UsageError: an algorithm is not in the session.
     """
-    steps = _locate(crp, chain)
+    steps = locate(crp, chain)
     forward = _goes_forward(steps, chain)
     wanted = chain.profile.direction
     if wanted and forward != (wanted == "encrypt"):
@@ -234,7 +253,7 @@ def _goes_forward(steps: list[Step], chain: Chain) -> bool:
     return not verifies
 
 
-def _writes(crp: Cryptop, chain: Chain, step: Step) -> bool:
+def writes(crp: Cryptop, chain: Chain, step: Step) -> bool:
     """Tell whether a step may write into the buffer."""
     if chain.facts[step.position].kind not in (Kind.MAC, Kind.HASH):
         return True
@@ -245,17 +264,17 @@ def _check_step(crp: Cryptop, chain: Chain, step: Step, size: int, mac_at: int) 
     """Check one descriptor; return how many bytes of ``crp.mac`` it takes."""
     crd = step.crd
     crd.skip | crd.len | crd.flags  # a TypeError, if one is no whole number
-    _check_unused(crd, chain, step.position)
+    check_unused(crd, chain, step.position)
     step.length = crd.len
     if step.late:
         # What can be checked of it now. Its region may be as short as nothing, an mbuf may grow.
         step.length = max(0, crd.len)
         size = sys.maxsize if isinstance(crp.buf, _buffer.Mbuf) else size
-    _check_region(chain, step, size)
-    return _check_places(crp, chain, step, size, mac_at)
+    check_region(chain, step, size)
+    return check_places(crp, chain, step, size, mac_at)
 
 
-def _check_region(chain: Chain, step: Step, size: int) -> None:
+def check_region(chain: Chain, step: Step, size: int) -> None:
     skip, length, facts = step.crd.skip, step.length, chain.facts[step.position]
     if skip < 0 or length < 0 or skip + length > size:
         hint = "; a length below 0 goes behind a step that changes lengths" if length < 0 else ""
@@ -274,7 +293,7 @@ def _check_region(chain: Chain, step: Step, size: int) -> None:
         )
 
 
-def _check_places(crp: Cryptop, chain: Chain, step: Step, size: int, mac_at: int) -> int:
+def check_places(crp: Cryptop, chain: Chain, step: Step, size: int, mac_at: int) -> int:
     """Check where a step's MAC or IV is; return how many bytes of ``crp.mac`` it takes."""
     crd, facts = step.crd, chain.facts[step.position]
     if facts.authenticates:
@@ -297,7 +316,7 @@ _MEANT: Final = {
 _OF_A_MAC: Final = CRD_F_VERIFY | CRD_F_ENCRYPT  # which BSD's consumers set all along a chain
 
 
-def _check_unused(crd: Cryptodesc, chain: Chain, position: int) -> None:
+def check_unused(crd: Cryptodesc, chain: Chain, position: int) -> None:
     """
     Refuse fields and flags that would do nothing here, though somebody may count on them.
 
@@ -338,7 +357,7 @@ def _check_mac(crp: Cryptop, step: Step, name: str, mac: int, size: int, mac_at:
     return mac
 
 
-def _pair(chain: Chain, steps: list[Step]) -> list[Step]:
+def pair(chain: Chain, steps: list[Step]) -> list[Step]:
     """Put the two descriptors of an authenticated cipher into one step."""
     kinds = [chain.facts[step.position].kind for step in steps]
     if Kind.AEAD not in kinds and Kind.AEAD_AUTH not in kinds:

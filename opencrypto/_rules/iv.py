@@ -176,6 +176,7 @@ class _Run(NamedTuple):
     prefix: bytes
     start: int
     numbers: Iterator[int]
+    counted: int  # bytes
 
 
 class IvSource:
@@ -211,7 +212,8 @@ class IvSource:
     def _begin(self) -> _Run:
         spare = os.urandom(max(0, self._length - COUNTED))
         start = int.from_bytes(os.urandom(COUNTED)) % self._space
-        return _Run(_forks.count, spare + self._fixed, start, itertools.count())
+        prefix = spare + self._fixed
+        return _Run(_forks.count, prefix, start, itertools.count(), self._length - len(prefix))
 
     def fresh(self) -> bytes:
         """
@@ -226,15 +228,15 @@ class IvSource:
             return os.urandom(self._length)
         if not _witness[0]:
             _forks.after_fork()
-        if run.forks != _forks.count:
+        if run[0] != _forks.count:
             run = self._restart()
-        number = next(run.numbers)  # which no two threads get alike
+        _, prefix, start, numbers, counted = run  # which is quicker than to name each
+        number = next(numbers)  # which no two threads get alike
         if number >= self._space:
             raise LimitError(
                 "the session has used every IV of its iv_prefix; open one with another prefix"
             )
-        value = (run.start + number) % self._space
-        return run.prefix + value.to_bytes(self._length - len(run.prefix)) + self._tail
+        return prefix + ((start + number) % self._space).to_bytes(counted) + self._tail
 
     def _restart(self) -> _Run:
         # Threads of the child may come here at once: each then begins at random, which is as well.

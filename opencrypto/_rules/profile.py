@@ -23,6 +23,7 @@ class _Promises(NamedTuple):
     iv_prefix: bytes = b""
     shared: bool = False
     weak_auth: bool = False
+    streamed: bool = False
 
 
 class Profile(_Promises):
@@ -52,6 +53,8 @@ class Profile(_Promises):
             authenticate: an unkeyed digest or NULL_HMAC for a cipher, MACs shorter than 8 bytes
             and tags than 12 (CCM: 8), a MAC made of the cipher's own block cipher under the same
             key. Requests of one's own may have any of them.
+        streamed: Whether messages come in pieces (``CRD_F_MORE``): drivers that cannot take the
+            chain so are passed over. Without it the first piece finds that out.
 
     Raises:
         UsageError: `direction` or `iv_prefix` is none of these, or another one is no bool.
@@ -67,10 +70,13 @@ class Profile(_Promises):
         iv_prefix: bytes = b"",
         shared: bool = False,
         weak_auth: bool = False,
+        streamed: bool = False,
     ) -> Self:
         """Refuse a direction that no request has, a prefix that no IV has, and what is no bool."""
-        made = super().__new__(cls, direction, ordered, weak_keys, iv_prefix, shared, weak_auth)
-        for name in ("ordered", "weak_keys", "shared", "weak_auth"):
+        made = super().__new__(
+            cls, direction, ordered, weak_keys, iv_prefix, shared, weak_auth, streamed
+        )
+        for name in ("ordered", "weak_keys", "shared", "weak_auth", "streamed"):
             if not isinstance(getattr(made, name), bool):
                 raise UsageError(f"{name} is True or False, not {getattr(made, name)!r}")
         if direction not in ("", "encrypt", "decrypt"):

@@ -534,7 +534,9 @@ def process_of(run, blame, driver):
                 run(crp)
         except Exception as error:
             blame(crp, error)
-        driver.done(crp)
+        view = None  # the consumer may resize the buffer when it is called back
+        done = driver.done
+        done(crp)
         return 0
     return process
 quick.process_of = process_of

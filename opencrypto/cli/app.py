@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "new-driver": "Write the package of a new driver, which passes its own tests.",
     "check": "Run the contract on the drivers of a package; exit status 1 unless all keep it.",
     "ps": "List the live frameworks that have a control socket.",
+    "sessions": "List the open sessions of a live framework: whose, how old, how long idle.",
     "sysctl": "Read, describe and set the names of a live framework.",
     "stat": "Print what a live framework does, a line each -w seconds.",
     "top": (

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from opencrypto.cli import show
+from opencrypto.cli import algorithms, show
 from opencrypto.exceptions import DriverUnavailable, UsageError
 from opencrypto.testing import Report, check_driver
 from opencrypto.testing.check import PATIENCE, Options
@@ -31,6 +31,7 @@ def check(
     clause: Annotated[
         list[str] | None, typer.Option("--clause", help="Only this one (D4); may be repeated.")
     ] = None,
+    alg: algorithms.Only = None,
     patience: Annotated[
         float, typer.Option(help="Seconds before anything counts as never.", min=0.01)
     ] = PATIENCE,
@@ -62,14 +63,17 @@ def check(
 ) -> None:
     """Run the contract on the drivers of a package; exit status 1 unless all keep it."""
     vectors = wycheproof is not None or acvp is not None
-    if (subject or vectors) and (clause or quick or soak or isolated):
+    if (subject or vectors) and (clause or alg or quick or soak or isolated):
         raise UsageError(
-            "--clause, --quick, --soak and --isolated are of the contract, which is not tried "
-            "where vectors are asked; leave them out"
+            "--clause, --alg, --quick, --soak and --isolated are of the contract, which is not "
+            "tried where vectors are asked; leave them out"
         )
     if subject and vectors:
         raise UsageError("a subject is asked by stdin; leave --wycheproof and --acvp out")
-    options = Options(clauses=clause or (), patience=patience, quick=quick, soak=soak)
+    options = Options(
+        clauses=clause or (), algorithms=algorithms.numbers(alg), patience=patience,
+        quick=quick, soak=soak,
+    )  # fmt: skip
     try:
         if subject:
             _answer(targets(module), patience)

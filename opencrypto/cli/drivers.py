@@ -12,7 +12,8 @@ from typing import Annotated, Any, Final, NamedTuple
 import typer
 
 from opencrypto import DriverInfo, Framework, UsageError
-from opencrypto.cli import live, show
+from opencrypto.cli import algorithms, live, show
+from opencrypto.cli.sample import GONE, STRAYS
 from opencrypto.control import Client
 from opencrypto.options import config_path
 
@@ -32,6 +33,7 @@ def drivers(
     probe: Annotated[
         bool, typer.Option("--probe", help="Ask the kernel for everything; this may load modules.")
     ] = False,
+    alg: algorithms.Only = None,
     options: Annotated[
         bool, typer.Option("--options", help="Show what can be set of them, and what is set.")
     ] = False,
@@ -50,6 +52,7 @@ def drivers(
         raise UsageError("--probe asks the installed plugins; leave --pid and --socket out")
     else:
         source = _in_process(pid, socket)
+    source = _having(source, alg)
     if not as_json:
         _say_where(source)
     if options:
@@ -59,6 +62,19 @@ def drivers(
         show.as_json({"of": source.of, "drivers": listed, "counts": source.counts})
     else:
         _show(source, plain=plain)
+
+
+def _having(source: Source, names: list[str] | None) -> Source:
+    """Leave out the drivers that have none of some algorithms, or not a whole chain of them."""
+    if not names:
+        return source
+    wanted = algorithms.chains(names)
+    infos = [
+        info
+        for info in source.infos
+        if any(algorithms.are_among(info.algorithms, parts) for parts in wanted)
+    ]
+    return source._replace(infos=infos)
 
 
 def _installed(*, probe: bool) -> Source:
@@ -77,9 +93,6 @@ def _in_process(pid: int | None, socket: Path | None) -> Source:
         return Source(of, infos, list(_counts(client)), client.options())
 
 
-GONE: Final = "opencrypto.rest.drivers."
-"""What the names of the counts of drivers that left begin with."""
-
 COUNTS: Final = {
     "ops": "requests",
     "errs": "errors",
@@ -96,7 +109,7 @@ def _counts(client: Client) -> Iterator[Mapping[str, Any]]:
     listed = [
         *((name, f"opencrypto.drivers.{name}") for name in live.driver_names(values)),
         *((f"{name} (left)", f"{GONE}{name}") for name in live.names_between(values, GONE, ".ops")),
-        ("(no driver)", "opencrypto.rest.strays"),
+        ("(no driver)", STRAYS),
     ]
     for name, branch in listed:
         counts = {word: values.get(f"{branch}.{count}", 0) for count, word in COUNTS.items()}

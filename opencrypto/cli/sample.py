@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from opencrypto._measure.histogram import BUCKETS, quantile
-from opencrypto.cli.live import Values, driver_names
+from opencrypto.cli.live import Values, driver_names, names_between
 from opencrypto.control import Client
 
 BRANCHES: Final = (
@@ -17,10 +17,17 @@ BRANCHES: Final = (
     "opencrypto.sessions",
     "opencrypto.sizes",
     "opencrypto.drivers",
+    "opencrypto.rest",
     "opencrypto.crypto_ret_q",
     "opencrypto.crypto_ret_kq",
     "opencrypto.timing",
 )
+
+GONE: Final = "opencrypto.rest.drivers."
+"""What the names of the counts of drivers that left begin with."""
+
+STRAYS: Final = "opencrypto.rest.strays"
+"""What met no session, or one that had moved."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,15 @@ class Change:
     def drivers(self) -> list[str]:
         """Return the drivers' names."""
         return driver_names(self.new.values)
+
+    def departed(self) -> list[str]:
+        """Return the names of drivers that left and had something to do."""
+        gone = names_between(self.new.values, GONE, ".migrated")
+        return [name for name in gone if self.did_something(f"{GONE}{name}")]
+
+    def did_something(self, branch: str) -> bool:
+        """Tell whether a branch of counts is not all nothing."""
+        return any(self.new.number(f"{branch}.{leaf}") for leaf in ("ops", "kops"))
 
     def quantile(self, name: str, part: float) -> float | None:
         """Estimate a quantile of a histogram's rise, in nanoseconds; None without samples."""

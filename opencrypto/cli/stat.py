@@ -14,6 +14,8 @@ import typer
 
 from opencrypto.cli import live, sample, show
 from opencrypto.cli.sample import Change
+from opencrypto.cli.sums import queues, refused, totals
+from opencrypto.control import Client
 from opencrypto.exceptions import UsageError
 
 HEADER_EVERY: Final = 20
@@ -31,13 +33,19 @@ COLUMNS: Final = {
     "ret/s": "runs of the return interrupt",
     "blk/s": "times a driver was full",
     "drop/s": "requests not handed out",
-    "mig": "sessions moved, ever",
+    "bug/s": "times that a driver broke its contract",
+    "mig/s": "sessions moved to another driver",
 }
 LATENCY: Final = {
-    "p50": "time in which drivers answer half of the requests, nanoseconds",
-    "p99": "time in which they answer 99 of 100, nanoseconds",
+    "p50": ("done", 0.5),
+    "p99": ("done", 0.99),
+    "cb99": ("cb", 0.99),
+    "fin99": ("finis", 0.99),
 }
-"""More columns, while opencrypto.timing is 1."""
+"""
+More columns, while opencrypto.timing is 1: a phase, and the part of the requests that stay under
+the time, in nanoseconds. Until the driver answers; until the callback starts; in the callback.
+"""
 
 WIDTH: Final = 6
 
@@ -53,6 +61,7 @@ def stat(
         float | None, typer.Option("-w", min=0.05, help="Seconds between the lines.")
     ] = None,
     count: Annotated[int | None, typer.Option("-c", min=1, help="How many lines.")] = None,
+    whole: Annotated[bool, typer.Option("-s", help="Totals since the start, a line each.")] = False,
     as_json: live.Json = False,
     plain: show.Plain = False,
     pid: live.Pid = None,
@@ -62,9 +71,12 @@ def stat(
     Print what a live framework does, a line each -w seconds.
 
     The first line is the mean since the program started; without -w it is the only one, unless
-    -c says otherwise. Both may be said as vmstat(1) has them: stat 1 3. Latencies (p50, p99: until
-    the driver answers) are there while opencrypto.timing is 1.
+    -c says otherwise. Both may be said as vmstat(1) has them: stat 1 3. Latencies are there while
+    opencrypto.timing is 1: p50 and p99 until the driver answers, cb99 from there to the callback,
+    fin99 in the callback. -s prints what has come to pass since the start, and ends.
     """
+    if whole and (wait, seconds, count, lines) != (None,) * 4:
+        raise UsageError("-s prints the totals, once; leave the numbers out")
     if (wait, seconds).count(None) == 0 or (count, lines).count(None) == 0:
         raise UsageError("say -w and -c, or the numbers alone, and not both")
     wait = seconds if wait is None else wait
@@ -73,6 +85,9 @@ def stat(
         wait = 1.0
     wanted = 1 if wait is None else count
     with live.connect(pid, socket) as client:
+        if whole:
+            _print_totals(client, as_json=as_json, plain=plain)
+            return
         started = client.hello()["started"]
         old = None
         printer = show.as_line if as_json else Printer(plain=plain)
@@ -83,6 +98,19 @@ def stat(
                 return
             old = new
             time.sleep(max(0.0, new.at + (wait or 1.0) - time.monotonic()))
+
+
+def _print_totals(client: Client, *, as_json: bool, plain: bool) -> None:
+    """Print the totals, as vmstat -s does: they are no rates, and stand apart from these."""
+    found = totals(Change(None, sample.read(client), age=1.0))
+    if as_json:
+        show.as_json(found)
+    elif show.is_plain(plain):
+        for name, value in found.items():
+            show.tabbed((f"{value:.0f}", name))
+    else:
+        for name, value in found.items():
+            show.say(f"{value:>12.0f} {name}")
 
 
 class Printer:
@@ -119,14 +147,12 @@ class Printer:
 def numbers(change: Change) -> dict[str, float | None]:
     """Return a line's numbers by column; without a request there is no latency."""
     new, rate = change.new, change.rate
-    drops = rate("opencrypto.crypto_ret_q.drops") + rate("opencrypto.crypto_ret_kq.drops")
-    retq = new.number("opencrypto.crypto_ret_q.len") + new.number("opencrypto.crypto_ret_kq.len")
     queued = change.total("queued")
     values = (
         new.number("opencrypto.sessions.active"),
         max(0, change.total("inflight") - queued),
         queued,
-        retq,
+        queues(change, "len"),
         rate("opencrypto.stats.ops"),
         rate("opencrypto.sizes.bytes") / 1e3,
         rate("opencrypto.stats.errs") + rate("opencrypto.stats.kerrs"),
@@ -134,13 +160,14 @@ def numbers(change: Change) -> dict[str, float | None]:
         rate("opencrypto.stats.intrs"),
         rate("opencrypto.stats.rets"),
         rate("opencrypto.stats.blocks") + rate("opencrypto.stats.kblocks"),
-        drops,
-        new.number("opencrypto.sessions.migrated"),
+        refused(change),
+        rate("opencrypto.stats.driver_bugs"),
+        rate("opencrypto.sessions.migrated"),
     )
     row: dict[str, float | None] = {
         name: round(value, 3) for name, value in zip(COLUMNS, values, strict=True)
     }
     if new.number("opencrypto.timing"):
-        for name, part in zip(LATENCY, (0.5, 0.99), strict=True):
-            row[name] = change.quantile("opencrypto.timing.done.histogram", part)
+        for name, (phase, part) in LATENCY.items():
+            row[name] = change.quantile(f"opencrypto.timing.{phase}.histogram", part)
     return row

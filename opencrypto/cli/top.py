@@ -7,6 +7,7 @@ from __future__ import annotations
 import itertools
 import os
 import select
+import shutil
 import sys
 import termios
 import time
@@ -19,8 +20,10 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
-from opencrypto.cli import live, sample, show, topview
+from opencrypto._core import listing
+from opencrypto.cli import live, sample, sessionview, show, topview
 from opencrypto.cli.sample import Change, Reading
+from opencrypto.cli.sessionview import SessionsView
 from opencrypto.cli.topview import SORTS, View
 from opencrypto.control import Client
 from opencrypto.exceptions import CryptoError
@@ -47,7 +50,8 @@ def top(
     Watch a live framework: drivers with rate, in flight, latency, errors; and its sessions.
 
     Keys: s changes the order, up and down (or k and j) choose a driver, d detaches it and a
-    attaches one, each after a question; t turns timing on and off, ? explains, q quits. With -c or
+    attaches one, each after a question; l shows sessions instead, and again drivers; t turns timing
+    on and off, ? explains, q quits. With -c or
     --plain, into a pipe, and on a terminal that cannot be drawn on (TERM=dumb), each look is a
     listing below the one before. --json prints one look at -w seconds and ends.
     """
@@ -121,6 +125,7 @@ class Screen:
         self._message = ""
         self._asked = ""  # "detach", "attach", or "name" while one is typed
         self._typed = ""
+        self._sessions: SessionScreen | None = None  # while sessions are shown, and no drivers
         self._change = Change(None, sample.read(client), age=time.time() - self._started)
 
     def run(self) -> None:
@@ -141,17 +146,22 @@ class Screen:
                     chunk = os.read(handle, 64)
                     if not chunk or any(self.press(key) for key in key_of(chunk)):
                         return
-                if _now() >= due:
+                if _now() >= due and self._sessions is not None:
+                    self._sessions.look()
+                    due = _now() + self._wait
+                elif _now() >= due:
                     new = sample.read(self._client)
                     self._change, old = Change(old, new), new
                     due = _now() + self._wait
 
-    def view(self) -> View:
+    def view(self) -> View | SessionsView:
         """Return what to draw."""
-        names = [row.name for row in topview.rows(self._change, self._sort)]
+        up = live.since(time.time() - self._started)
+        if self._sessions is not None:
+            return self._sessions.view(f"{self._title}, up {up}")
+        names = topview.attached(self._change, self._sort)
         if self._chosen not in names:
             self._chosen = names[0] if names else ""
-        up = live.since(time.time() - self._started)
         return View(
             f"{self._title}, up {up}", self._change, self._sort, self._chosen, self._message
         )
@@ -164,13 +174,18 @@ class Screen:
             self._answer(key)
         elif key in {"q", "\x03"}:
             return True
+        elif self._sessions is not None:
+            if key == "l":
+                self._sessions = None
+            else:
+                self._sessions.press(key)
         else:
             self._message = ""
             self._command(key)
         return False
 
     def _command(self, key: str) -> None:
-        names = [row.name for row in topview.rows(self._change, self._sort)]
+        names = topview.attached(self._change, self._sort)
         place = names.index(self._chosen) if self._chosen in names else 0
         match key:
             case "s":
@@ -184,6 +199,8 @@ class Screen:
                 self._do("set", name="opencrypto.timing", value=1 - on)
             case "d" if self._chosen:
                 self._ask_to_detach()
+            case "l":
+                self._show_sessions()
             case "a":
                 self._typed = ""
                 self._ask("name", "Attach which driver? ")
@@ -191,6 +208,12 @@ class Screen:
                 self._message = HELP
             case _:
                 self._message = topview.KEYS
+
+    def _show_sessions(self) -> None:
+        try:
+            self._sessions = SessionScreen(self._client)
+        except CryptoError as error:  # of an older process, say
+            self._message = error.strerror or "It failed."
 
     def _ask(self, what: str, question: str) -> None:
         self._asked, self._message = what, question
@@ -231,6 +254,78 @@ class Screen:
             self._message = "" if op == "set" else f"{parameters['driver']}: {op}ed."
         except CryptoError as error:
             self._message = error.strerror or "It failed."
+
+
+class SessionScreen:
+    """The sessions as top shows them, and what each key does to them."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._sort = listing.SORTS[0]
+        self._chosen = 0
+        self._message = ""
+        self.look()
+
+    def look(self) -> None:
+        """Ask for as many as there is room for."""
+        most = min(listing.PAGE, shutil.get_terminal_size().lines)
+        self._page = self._client.sessions(sort=self._sort, most=most)
+        sids = self._sids()
+        if self._chosen not in sids:
+            self._chosen = sids[0] if sids else 0
+
+    def _sids(self) -> list[int]:
+        return [row["sid"] for row in self._page["sessions"]]
+
+    def view(self, title: str) -> SessionsView:
+        """Return what to draw."""
+        return SessionsView(title, self._page, self._sort, self._chosen, self._message)
+
+    def press(self, key: str) -> None:
+        """Do what a key says."""
+        self._message = ""
+        sids = self._sids()
+        place = sids.index(self._chosen) if self._chosen in sids else 0
+        match key:
+            case "s":
+                self._order()
+            case "up" | "k" if sids:
+                self._chosen = sids[max(0, place - 1)]
+            case "down" | "j" if sids:
+                self._chosen = sids[min(len(sids) - 1, place + 1)]
+            case "o" if sids:
+                opened = self._page["sessions"][place]["opened"]
+                self._message = " < ".join(opened) or NOT_TRACED
+            case "w":
+                self._watch()
+            case _:
+                self._message = sessionview.KEYS
+
+    def _order(self) -> None:
+        """Take the next order; only ages are known unless sessions are watched."""
+        before = self._sort
+        self._sort = SORTS_OF_SESSIONS[before]
+        try:
+            self.look()
+        except CryptoError:
+            self._sort, self._message = SORTS_OF_SESSIONS[""], NOT_WATCHED
+            self.look()
+
+    def _watch(self) -> None:
+        """Turn on what is counted of each session, or off."""
+        watched = self._client.get(WATCH)[WATCH]
+        self._client.set(WATCH, 1 - watched)
+        self._sort = SORTS_OF_SESSIONS[""]
+        self.look()
+
+
+WATCH: Final = "opencrypto.sessions.watch"
+NOT_WATCHED: Final = "Sessions are not watched: w turns it on, and then idle times are known."
+NOT_TRACED: Final = "Not known: the program says Framework(trace_sessions=True) to have it noted."
+SORTS_OF_SESSIONS: Final = dict(
+    zip(("", *listing.SORTS), (*listing.SORTS, listing.SORTS[0]), strict=True)
+)
+"""The order that follows each; the first one follows none."""
 
 
 def _now() -> float:

@@ -13,11 +13,15 @@ from rich.table import Table
 from rich.text import Text
 
 from opencrypto.cli.live import duration, short, since
-from opencrypto.cli.sample import Change
+from opencrypto.cli.sample import GONE, STRAYS, Change
 from opencrypto.cli.show import clean
+from opencrypto.cli.sums import queues, refused, totals
 
 SORTS: Final = ("sick", "rate", "inflight", "sessions", "errors", "p99", "name")
-KEYS: Final = "q quit  ? help  s sort  up/down choose  d detach  a attach  t timing"
+KEYS: Final = "q quit  ? help  s sort  up/down choose  l sessions  d detach  a attach  t timing"
+
+FRAME: Final = 4
+"""Lines that are there in any case: title, a blank one, the table's heading, the keys."""
 
 SICK: Final = 1.0
 """Seconds for which a driver is blocked, or owes an answer, when it comes first."""
@@ -25,9 +29,16 @@ SICK: Final = 1.0
 
 @dataclass(frozen=True)
 class Row:
-    """A driver's line."""
+    """
+    The line of a driver; or of what a driver of this name did that left, or what met none.
+
+    Attributes:
+        attached: Whether it is there now.
+        inflight: What it has and has not answered, without what waits for it.
+    """
 
     name: str
+    attached: bool
     tier: str
     blocked: bool
     blocked_for: float
@@ -61,23 +72,36 @@ _ORDER: Final[Mapping[str, Callable[[Row], Any]]] = {
 
 
 def rows(change: Change, sort: str) -> list[Row]:
-    """Return the drivers' lines in the order asked for."""
-    return sorted((_row(change, name) for name in change.drivers()), key=_ORDER[sort])
+    """Return the drivers' lines in the order asked for, and below them those of what is not one."""
+    there = [_row(change, name, f"opencrypto.drivers.{name}") for name in change.drivers()]
+    rest = [
+        _row(change, f"{name} (left)", f"{GONE}{name}", attached=False)
+        for name in sorted(change.departed())
+    ]
+    if change.did_something(STRAYS):
+        rest.append(_row(change, "(no driver)", STRAYS, attached=False))
+    return sorted(there, key=_ORDER[sort]) + rest
 
 
-def _row(change: Change, name: str) -> Row:
-    prefix = f"opencrypto.drivers.{name}"
+def attached(change: Change, sort: str) -> list[str]:
+    """Return the names of the drivers that are there, in that order."""
+    return [row.name for row in rows(change, sort) if row.attached]
+
+
+def _row(change: Change, name: str, prefix: str, *, attached: bool = True) -> Row:
     number = change.new.number
+    queued = number(f"{prefix}.queued")
     return Row(
         name=name,
-        tier=str(change.new.values.get(f"{prefix}.class", "")),
+        attached=attached,
+        tier=str(change.new.values.get(f"{prefix}.class", "-")),
         blocked=bool(number(f"{prefix}.blocked")),
         blocked_for=number(f"{prefix}.blocked_for"),
         oldest=max(number(f"{prefix}.oldest_inflight"), number(f"{prefix}.oldest_queued")),
         sessions=number(f"{prefix}.sessions"),
-        inflight=number(f"{prefix}.inflight"),
+        inflight=max(0.0, number(f"{prefix}.inflight") - queued),
         keys=number(f"{prefix}.kinflight"),
-        queued=number(f"{prefix}.queued"),
+        queued=queued,
         rate=change.rate(f"{prefix}.ops") + change.rate(f"{prefix}.kops"),
         bytes=change.rate(f"{prefix}.bytes"),
         errors=change.rate(f"{prefix}.errs") + change.rate(f"{prefix}.kerrs"),
@@ -86,24 +110,41 @@ def _row(change: Change, name: str) -> Row:
     )
 
 
-def sums(change: Change) -> tuple[str, str, str]:
-    """Return a line each of requests, sessions and key operations, over all drivers."""
+def sums(change: Change) -> tuple[str, ...]:
+    """Return a line each of requests, sessions, key operations, the way back; and of totals."""
     number, rate = change.new.number, change.rate
     timing = "on" if number("opencrypto.timing") else "off (t turns it on)"
+    queued = change.total("queued")
+    inflight = max(0.0, change.total("inflight") - queued)
+    idle = ""
+    if number("opencrypto.sessions.watch"):
+        idle = f", idle {since(number('opencrypto.sessions.oldest_idle'))}"
     return (
         f"requests: {short(rate('opencrypto.stats.ops'))}/s, "
         f"{short(rate('opencrypto.sizes.bytes'))}B/s, "
         f"{short(rate('opencrypto.stats.errs'))} err/s, "
-        f"{short(change.total('inflight'))} in flight, "
-        f"{short(number('opencrypto.crypto_ret_q.len'))} to call back, "
-        f"{short(number('opencrypto.crypto_ret_q.drops'))} dropped",
+        f"{short(inflight)} in flight, {short(queued)} queued",
         f"sessions: {short(number('opencrypto.sessions.active'))} open, "
         f"{short(rate('opencrypto.sessions.created'))} new/s, "
-        f"{short(number('opencrypto.sessions.migrated'))} migrated, "
-        f"oldest {since(number('opencrypto.sessions.oldest'))}",
+        f"{short(rate('opencrypto.sessions.migrated'))} moved/s, "
+        f"oldest {since(number('opencrypto.sessions.oldest'))}{idle}",
         f"key ops:  {short(rate('opencrypto.stats.kops'))}/s, "
         f"{short(rate('opencrypto.stats.kerrs'))} err/s    timing: {timing}",
+        f"way back: {short(queues(change, 'len'))} to call back, {_way_back(change)}"
+        f"{short(refused(change))} refused/s, "
+        f"{short(rate('opencrypto.stats.driver_bugs'))} bugs/s",
+        "in all:   "
+        + ", ".join(f"{short(value)} {name}" for name, value in totals(change).items()),
     )
+
+
+def _way_back(change: Change) -> str:
+    """Say how long answers wait for their callbacks, and how long these take, if it is known."""
+    said = ""
+    for phase, word in (("cb", "waiting"), ("finis", "in callbacks")):
+        p99 = change.quantile(f"opencrypto.timing.{phase}.histogram", 0.99)
+        said += "" if p99 is None else f"p99 {duration(p99)} {word}, "
+    return said
 
 
 @dataclass(frozen=True)
@@ -126,8 +167,8 @@ class View:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width = options.max_width
         height = options.height or console.height
-        lines = [*self._head(), Text("")]
         drivers = rows(self.change, self.sort)
+        lines = [*self._head(height - len(drivers)), Text("")]
         # A header line and, at the end, one for the keys; what is left is for drivers, or all but
         # one of it, which says how many are hidden.
         room = height - len(lines) - 2
@@ -148,10 +189,12 @@ class View:
         foot.truncate(width, overflow="ellipsis")
         yield foot
 
-    def _head(self) -> list[Text]:
-        requests, sessions, keys = sums(self.change)
+    def _head(self, room: int) -> list[Text]:
+        """Return the lines above the drivers: all, or three where the drivers need the rest."""
+        requests, sessions, keys, *more = sums(self.change)
         rest = f"{keys}    sorted by {self.sort}"
-        return [Text(clean(self.title), style="bold"), *map(Text, (requests, sessions, rest))]
+        wanted = [requests, sessions, rest, *more][: max(3, room - FRAME)]
+        return [Text(clean(self.title), style="bold"), *map(Text, wanted)]
 
     def _table(self, drivers: list[Row], width: int) -> Table:
         table = Table(box=None, pad_edge=False, expand=True, header_style="reverse")

@@ -20,7 +20,7 @@ import typer
 from opencrypto import files
 from opencrypto._measure.trace import Entry
 from opencrypto._request.symmetric import alg_name
-from opencrypto.cli import live, show
+from opencrypto.cli import algorithms, live, show
 from opencrypto.control import Client
 from opencrypto.exceptions import DriverGone, UsageError, sentence
 
@@ -146,11 +146,12 @@ def _numbers(values: Any, count: int) -> tuple[int, ...]:
 def show_trace(
     file: File,
     first: Annotated[int, typer.Option("-n", min=0, help="How many requests to list.")] = 20,
+    alg: algorithms.Only = None,
     as_json: live.Json = False,
     plain: show.Plain = False,
 ) -> None:
     """Show a trace: its sums, and its first requests."""
-    entries = load(file)
+    entries = _only(load(file), alg)
     summary = _summary(entries)
     if as_json:
         shown = [
@@ -189,6 +190,14 @@ def show_trace(
     )
 
 
+def _only(entries: list[Entry], names: list[str] | None) -> list[Entry]:
+    """Return the entries of sessions that have one of some algorithms or chains; all if none."""
+    wanted = algorithms.chains(names)
+    if not wanted:
+        return entries
+    return [e for e in entries if any(algorithms.carries(e.chain, each) for each in wanted)]
+
+
 def chain_name(entry: Entry) -> str:
     """Name the algorithms of an entry's session."""
     return "+".join(alg_name(alg) for alg, _, _ in entry.chain)
@@ -220,6 +229,7 @@ def replay_trace(
         list[str] | None,
         typer.Option("--driver", "-D", help="Only these drivers; may be given several times."),
     ] = None,
+    alg: algorithms.Only = None,
     speed: Annotated[
         float, typer.Option("--speed", min=0.0, help="Times as fast as recorded; 0 for no waits.")
     ] = 0.0,
@@ -233,9 +243,10 @@ def replay_trace(
     """
     from opencrypto.cli import replay  # with the framework that it plays to
 
-    entries = sorted(load(file), key=lambda entry: entry.at)
+    entries = sorted(_only(load(file), alg), key=lambda entry: entry.at)
     if not entries:
-        raise UsageError(f"{file} has no requests")
+        which = f" of {' or '.join(alg)}" if alg else ""
+        raise UsageError(f"{file} has no requests{which}")
     players = replay.all_players(entries, drivers or None, speed)
     recorded = replay.recorded(entries)
     if as_json:

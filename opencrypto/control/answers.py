@@ -123,6 +123,27 @@ _OPTION: Final[dict[str, Check]] = {
 }
 
 
+_SESSION: Final[dict[str, Check]] = {
+    "sid": integer,
+    "chain": _list(_is_name, 64),
+    "drivers": _list(_is_name, 64),
+    "state": _is_name,
+    "age": _number,
+    "inflight": integer,
+    "profile": _is_name,
+    "idle": lambda value: value is None or _number(value),
+    "requests": lambda value: value is None or integer(value),
+    "bytes": lambda value: value is None or integer(value),
+    "opened": _list(_is_text, 64),
+}
+_PAGE: Final[dict[str, Check]] = {
+    "open": integer,
+    "matching": integer,
+    "sessions": lambda value: isinstance(value, list),
+    "next": lambda value: value is None or _list(_number, 2)(value),
+}
+
+
 class Wrong(CryptoError):
     """An answer is not what the protocol says."""
 
@@ -185,6 +206,17 @@ def options(result: object) -> list[dict[str, Any]]:
         Wrong: that cannot be.
     """
     return _each(result, _OPTION)
+
+
+def sessions(result: object) -> dict[str, Any]:
+    """
+    Return a page of sessions.
+
+    Raises:
+        Wrong: that cannot be.
+    """
+    page = _fields(result, _PAGE)
+    return {**page, "sessions": _each(page["sessions"], _SESSION)}
 
 
 def nodes(result: object) -> list[dict[str, Any]]:

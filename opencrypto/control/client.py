@@ -196,6 +196,28 @@ class Client:
         """List what can be set of its drivers, and what is."""
         return self._seen(answers.options, self.call("options"))
 
+    def sessions(
+        self,
+        *,
+        idle: float = 0.0,
+        sort: str = "age",
+        most: int | None = None,
+        after: Sequence[float] | None = None,
+    ) -> dict[str, Any]:
+        """
+        List open sessions: a page of those asked for, and where the next one begins.
+
+        Args:
+            idle: Those idle for so many seconds, or more.
+            sort: ``age``, ``idle`` or ``requests``.
+            most: How many at most; as many as a page has, if not given.
+            after: What ``next`` of the page before was.
+        """
+        asked: dict[str, Any] = {"idle": idle, "sort": sort}
+        asked |= {} if most is None else {"most": most}
+        asked |= {} if after is None else {"after": list(after)}
+        return self._seen(answers.sessions, self.call("sessions", **asked))
+
     def trace(self, action: str) -> dict[str, Any]:
         """Start, read or stop a trace."""
         return self._seen(partial(answers.trace, action), self.call("trace", action=action))

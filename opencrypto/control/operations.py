@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
+from opencrypto._core.listing import PAGE, SORTS, SessionInfo, Wanted
 from opencrypto._log import log
 from opencrypto.control import protocol
 from opencrypto.control.protocol import Message
@@ -173,6 +174,43 @@ def drivers(framework: Subject, message: Message) -> Iterator[str]:
     )
 
 
+def sessions(framework: Subject, message: Message) -> Iterator[str]:
+    """List open sessions: one page, of those and in the order that are asked for."""
+    return protocol.object_of(_page(framework, _sessions_wanted(message)))
+
+
+def _sessions_wanted(message: Message) -> Wanted:
+    """Read which sessions a client asks for; what the fields may be the listing says."""
+    idle = message.get("idle", 0)
+    most = message.get("most", PAGE)
+    sort = protocol.text(message, "sort", 16) if "sort" in message else SORTS[0]
+    after = message.get("after")
+    if not protocol.is_number(idle):
+        raise UsageError('"idle" is a number of seconds')
+    if type(most) is not int or not 1 <= most <= PAGE:
+        raise UsageError(f'"most" is a number from 1 to {PAGE}')
+    if after is not None and not (
+        isinstance(after, list) and len(after) == 2 and all(map(protocol.is_number, after))
+    ):
+        raise UsageError('"after" is what "next" of the page before was')
+    return Wanted(idle, sort, most, None if after is None else (after[0], after[1]))
+
+
+def _page(framework: Subject, wanted: Wanted) -> Iterator[tuple[str, object] | None]:
+    for page in framework.session_page(wanted):
+        if page is None:
+            yield None
+            continue
+        yield "open", page.open
+        yield "matching", page.matching
+        yield "sessions", [_bounded_row(row) for row in page.rows]
+        yield "next", page.next
+
+
+def _bounded_row(row: SessionInfo) -> dict[str, object]:
+    return {name: _bounded(value) for name, value in row._asdict().items()}
+
+
 def options(framework: Subject, message: Message) -> Iterator[str]:
     """List what is set of the drivers' options; of a secret, only whether it is."""
     return protocol.array_of(
@@ -215,6 +253,7 @@ OPERATIONS: Final[Mapping[str, Callable[[Subject, Message], Iterator[str]]]] = {
     "set": set_,
     "drivers": drivers,
     "options": options,
+    "sessions": sessions,
 }
 """What is answered piece by piece, since with many drivers or sessions it takes long."""
 

@@ -32,6 +32,9 @@ MAX_WORDS: Final = 1000
 MAX_ENTRIES: Final = 2000
 """How many entries of a trace one answer holds."""
 
+LARGEST: Final = 1 << 64
+"""No number that is asked for is as large."""
+
 Message = dict[str, Any]
 
 
@@ -123,6 +126,13 @@ def text(message: Message, name: str, longest: int = 256) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= longest:
         raise UsageError(f'"{name}" is a string of 1 to {longest} characters')
     return value
+
+
+def is_number(value: object) -> bool:
+    """Tell whether it is a number that one can count with."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) < LARGEST  # which neither an infinity nor a NaN is
 
 
 def texts(message: Message, name: str) -> list[str]:

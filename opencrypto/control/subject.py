@@ -4,8 +4,10 @@ Whom a control server speaks for: a framework, as far as it is asked from outsid
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Protocol
 
+from opencrypto._core.listing import SessionPage, Wanted
 from opencrypto._core.views import DriverInfo
 from opencrypto._measure.trace import Trace
 from opencrypto.driver import Driver
@@ -36,6 +38,9 @@ class Subject(Protocol):
 
     def detach(self, which: str, *, timeout: float) -> None:
         """Detach a driver by name."""
+
+    def session_page(self, wanted: Wanted) -> Iterator[SessionPage | None]:
+        """List some of the open sessions, step by step."""
 
     def start_trace(self) -> Trace:
         """Record requests from now on."""

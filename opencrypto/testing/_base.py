@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import unittest
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
@@ -73,13 +73,13 @@ class _Turns:
 _turns: Final = _Turns()
 
 
-def _claims(driver: Driver) -> Claimed:
-    capabilities = driver.capabilities.items()
+def _claims(driver: Driver, only: Collection[int]) -> Claimed:
+    wanted = [pair for pair in driver.capabilities.items() if not only or pair[0] in only]
     bounds = driver.keyops if isinstance(driver.keyops, Mapping) else {}
     return Claimed(
-        {alg: each for alg, each in capabilities if not each.direction},
-        {alg: each for alg, each in capabilities if each.direction},
-        {op: bounds.get(op) or KeyCapability() for op in driver.keyops},
+        {alg: each for alg, each in wanted if not each.direction},
+        {alg: each for alg, each in wanted if each.direction},
+        {op: bounds.get(op) or KeyCapability() for op in ([] if only else driver.keyops)},
         exclusive=driver.exclusive,
         max_sessions=driver.max_sessions or None,
     )
@@ -91,6 +91,7 @@ class ContractBase:
     driver_class: type[Driver]
     deviations: ClassVar[Mapping[str, str]] = {}
     may_be_absent: str = ""
+    algorithms: Collection[int] = ()
     patience: float = 5.0
     soak: float = 0.0
     quick: bool = False
@@ -111,7 +112,7 @@ class ContractBase:
         cls = type(self)
         if "_read" not in vars(cls):
             with self.bare() as driver:
-                cls._read = _claims(driver)
+                cls._read = _claims(driver, self.algorithms)
         assert cls._read is not None
         return cls._read
 

@@ -50,6 +50,7 @@ class Options(TypedDict, total=False):
     """How the contract is run: the arguments that `check_driver` and `check_isolated` share."""
 
     clauses: Collection[str]
+    algorithms: Collection[int]
     patience: float
     quick: bool
     soak: float
@@ -61,6 +62,7 @@ def check_driver(
     make_driver: Callable[[], Driver] | None = None,
     deviations: Mapping[str, str] | None = None,
     clauses: Collection[str] = (),
+    algorithms: Collection[int] = (),
     patience: float = PATIENCE,
     quick: bool = False,
     soak: float = 0.0,
@@ -77,6 +79,7 @@ def check_driver(
         make_driver: What makes one, if the class itself, called without arguments, does not.
         deviations: As those of `DriverContract`.
         clauses: Run only the tests of these; all if empty.
+        algorithms: Try only these of the driver's, and no key operation; everything if empty.
         patience: Seconds to wait for anything, before it counts as never.
         quick: Try each clause with few of its trials, in seconds.
         soak: Seconds that each long run goes on for.
@@ -84,7 +87,10 @@ def check_driver(
     Raises:
         UsageError: a clause named does not exist.
     """
-    contract = contract_of(driver_class, make_driver, deviations, patience, quick=quick, soak=soak)
+    contract = contract_of(
+        driver_class, make_driver, deviations, patience,
+        quick=quick, soak=soak, algorithms=algorithms,
+    )  # fmt: skip
     tally = Tally(driver_class.name)
     for one in run(contract, clauses, tally.leave_out):
         if isinstance(one, Tried):
@@ -100,6 +106,7 @@ def contract_of(
     *,
     quick: bool = False,
     soak: float = 0.0,
+    algorithms: Collection[int] = (),
 ) -> type[DriverContract]:
     """Make the contract of a driver, as a subclass in a test file would be."""
     make = make_driver or driver_class
@@ -112,6 +119,7 @@ def contract_of(
             "patience": patience,
             "quick": quick,
             "soak": soak,
+            "algorithms": frozenset(algorithms),
             "make_driver": lambda self: make(),
         },
     )
@@ -183,6 +191,8 @@ def _absence(contract: type[DriverContract]) -> str | None:
     except ContractBroken:
         return None  # its own clause says more of it
     if not (claimed.capabilities or claimed.one_way or claimed.keyops):
+        if contract.algorithms:
+            return "not tried: the driver has none of the algorithms asked for"
         return "not tried: the driver claims no algorithm and no key operation"
     return None
 

@@ -51,6 +51,7 @@ def check_isolated(
     text: str,
     *,
     clauses: Collection[str] = (),
+    algorithms: Collection[int] = (),
     patience: float = PATIENCE,
     quick: bool = False,
     soak: float = 0.0,
@@ -62,6 +63,7 @@ def check_isolated(
         text: ``package`` or ``package:what_makes_it``, as `opencrypto.testing.target` has it. The
             children import it: it must be found there.
         clauses: Run only the tests of these; all if empty.
+        algorithms: Try only these of a driver's, and no key operation; everything if empty.
         patience: Seconds to wait for anything, before it counts as never.
         quick: Try each clause with few of its trials.
         soak: Seconds that each long run goes on for.
@@ -74,6 +76,7 @@ def check_isolated(
     if unknown:
         raise UsageError(f"no clauses {', '.join(unknown)}; there are {', '.join(CLAUSES)}")
     order = {"text": text, "patience": patience, "quick": quick, "soak": soak}
+    order["algorithms"] = [int(alg) for alg in algorithms]
     still = STILL * patience + soak
     reports = []
     for number, name in enumerate(_names(order, still)):
@@ -252,6 +255,7 @@ def _try_all(order: dict[str, Any], say: Callable[[dict[str, Any]], object]) -> 
         patience=order["patience"],
         quick=order["quick"],
         soak=order["soak"],
+        algorithms=order["algorithms"],
     )
 
     def leave_out(clause: str, count: int) -> None:

@@ -335,7 +335,7 @@ def test_a_request_is_counted_in_the_class_of_its_size(size: int, known: bool) -
         fw.dispatch(crp)
         session = the_session(fw, sid) if known else None
         counts = session.slot.counts if session else fw._dispatcher.without_session
-        ((key, number),) = counts.total().sizes.items()
+        ((key, number),) = counts.total().by_key().items()
         bits = key - (session.kind if session else 0)
         assert number == 1
         assert 1 << bits >= size > (1 << bits) // 2

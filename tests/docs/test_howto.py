@@ -1,4 +1,4 @@
-"""The Python on the pages of howto/ is run, as a reader would."""
+"""The Python on the pages of howto/ about drivers is run, as a reader would."""
 
 from __future__ import annotations
 
@@ -80,13 +80,6 @@ def test_the_driver_without_the_ready_base_keeps_the_contract(folder: Path) -> N
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_write_a_consumer_runs(tmp_path: Path) -> None:
-    """All blocks together are one program."""
-    (tmp_path / "consumer.py").write_text("\n".join(blocks("write-a-consumer.md")))
-    done = run(tmp_path, "consumer.py")
-    assert done.returncode == 0, done.stderr
-
-
 TESTING = blocks("test-your-driver.md")
 
 
@@ -106,10 +99,3 @@ def test_test_your_driver_runs(number: int, tmp_path: Path) -> None:
         assert "take the deviation away" in done.stdout, done.stdout
     else:
         assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_compression_runs(tmp_path: Path) -> None:
-    """All blocks together are one program."""
-    (tmp_path / "compression.py").write_text("\n".join(blocks("compression.md")))
-    done = run(tmp_path, "compression.py")
-    assert done.returncode == 0, done.stderr

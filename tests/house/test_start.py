@@ -162,9 +162,9 @@ print(json.dumps(list(sys.modules)))
             ("ps --json", "live ps"),
             ("--help", ""),
             ("--version", ""),
-            ("drivers", "live drivers"),
+            ("drivers", "algorithms drivers live sample"),
             ("sysctl x --socket x", "live sysctl"),
-            ("trace show x", "live trace"),
+            ("trace show x", "algorithms live trace"),
             ("speed no-such-thing", "keyrates live rates speed"),
         ]
     ),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 
-from opencrypto._measure.counters import Counts, LocalCounts, LockedCount
+from opencrypto._measure.counters import SIZE_BITS, Counts, LocalCounts, LockedCount
 from tests.toy import Log, Toy, newsession, request, stepped
 
 
@@ -15,7 +16,7 @@ def test_no_count_is_lost_between_threads() -> None:
 
     def work() -> None:
         for _ in range(200):
-            local.counts.errs += 1
+            local.counts.failed(1 << SIZE_BITS, errno.EIO, "")
             count.add()
 
     for _ in range(20):

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from opencrypto import CRYPTO_NULL_CBC, Cryptoini, Framework, UsageError
-from opencrypto._core.tree import STEP
+from opencrypto._core.census import STEP
 from opencrypto.control import Client, operations, peer, work
 from opencrypto.sysctl import Node
 from tests.operators.over_socket import client, framework, raw
