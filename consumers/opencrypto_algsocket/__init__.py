@@ -8,7 +8,6 @@ the kernel's sockets get these, unchanged: ``python -m opencrypto_algsocket PROG
 from opencrypto_algsocket.installing import installed
 from opencrypto_algsocket.keys import authenc_key
 from opencrypto_algsocket.names import unique
-from opencrypto_algsocket.numbers import *
 from opencrypto_algsocket.sockets import AlgSocket
 
 __all__ = ["AlgSocket", "authenc_key", "installed", "unique"]

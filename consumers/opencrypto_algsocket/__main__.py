@@ -14,11 +14,11 @@ USAGE = "usage: python -m opencrypto_algsocket PROGRAM [ARGUMENT ...]"
 def main(arguments: list[str]) -> int:
     """Run the program that the arguments name, with the others as its own."""
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(USAGE, file=sys.stderr if not arguments else sys.stdout)
-        return 2 if not arguments else 0
+        (sys.stdout if arguments else sys.stderr).write(f"{USAGE}\n")
+        return 0 if arguments else 2
     program = Path(arguments[0])
     if not program.is_file():
-        print(f"no such program: {program}", file=sys.stderr)
+        sys.stderr.write(f"no such program: {program}\n")
         return 2
     sys.argv = arguments
     sys.path[0] = str(program.resolve().parent)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 
-from opencrypto import Alg, Cryptodesc, Cryptoini, CryptoError
+from opencrypto import Alg, Cryptodesc, CryptoError, Cryptoini
 from opencrypto.constants import (
     CRD_F_ENCRYPT,
     CRD_F_IV_EXPLICIT,
@@ -130,7 +130,7 @@ class AeadOperation(Buffered):
         return bytes(message[:end])
 
     def _authenticated(self, aad: int) -> int:
-        """Return how much of the associated data is authenticated: not the IV that IPsec puts last."""
+        """Return how much of the associated data counts: not the IV that IPsec puts last."""
         if not self._bound.with_iv_behind:
             return aad
         if aad < self._ivlen:

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from opencrypto import (
     CRYPTO_F_CBIMM,
     Cryptodesc,
+    CryptoError,
     Cryptoini,
     Cryptop,
-    CryptoError,
     Framework,
     UnknownSession,
 )

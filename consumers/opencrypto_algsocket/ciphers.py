@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 
-from opencrypto import Alg, Cryptodesc, Cryptoini, CryptoError
+from opencrypto import Alg, Cryptodesc, CryptoError, Cryptoini
 from opencrypto.constants import CRD_F_ENCRYPT, CRD_F_IV_EXPLICIT, CRD_F_IV_PRESENT
 from opencrypto_algsocket.asking import Asked
 from opencrypto_algsocket.control import Control

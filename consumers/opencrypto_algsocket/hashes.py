@@ -1,8 +1,8 @@
 """
 Operation sockets of type hash: digests, and MACs under a transform's key.
 
-A read ends the message, if nothing has; a socket that was written nothing answers with the digest of
-the empty message. Accepting on one clones the message as far as it has come.
+A read ends the message, if nothing has; a socket that was written nothing answers with the digest
+of the empty message. Accepting on one clones the message as far as it has come.
 """
 
 from __future__ import annotations

@@ -36,13 +36,13 @@ def installed(framework: Framework | None = None) -> Iterator[None]:
         def __instancecheck__(cls, instance: object) -> bool:
             return isinstance(instance, real | AlgSocket)
 
-    class Installed(real, metaclass=Kind):  # type: ignore[misc, valid-type]
+    class Installed(real, metaclass=Kind):  # type: ignore[misc]
         """`socket.socket`, but for the family AF_ALG."""
 
         def __new__(
             cls,
             family: int = -1,
-            type: int = -1,  # noqa: A002 - socket's own name of it
+            type: int = -1,
             proto: int = -1,
             fileno: int | None = None,
         ) -> Any:

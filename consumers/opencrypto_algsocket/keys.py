@@ -9,7 +9,8 @@ import struct
 from collections.abc import Sequence
 from typing import Final
 
-from opencrypto import Cryptoini, CryptoError
+from opencrypto import CryptoError, Cryptoini, KeySerial
+from opencrypto.chain import BytesLike
 from opencrypto_algsocket.errors import as_kernel, refused
 from opencrypto_algsocket.names import Bound
 
@@ -20,7 +21,7 @@ _KEYA_PARAM: Final = 1
 """CRYPTO_AUTHENC_KEYA_PARAM of crypto/authenc.h: one number, the cipher key's length."""
 
 
-def chain_of(bound: Bound, key: bytes | bytearray, taglen: int) -> list[Cryptoini]:
+def chain_of(bound: Bound, key: BytesLike | KeySerial, taglen: int) -> list[Cryptoini]:
     """
     Make a session's parameters of a key.
 
@@ -32,7 +33,11 @@ def chain_of(bound: Bound, key: bytes | bytearray, taglen: int) -> list[Cryptoin
     Raises:
         OSError: the key has a wrong length, or is no such blob (EINVAL).
     """
-    keys = authenc_keys(key) if bound.is_authenc else [key]
+    keys: Sequence[BytesLike | KeySerial] = [key]
+    if bound.is_authenc:
+        if isinstance(key, KeySerial):
+            raise refused(errno.EINVAL, "authenc has two keys, and no serial number for both")
+        keys = authenc_keys(bytes(key))
     parts = list(bound.parts)
     try:
         return [

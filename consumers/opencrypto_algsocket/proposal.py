@@ -1,8 +1,8 @@
 """
 The interface as it was proposed in 2010 ("RFC: Crypto API User-interface"): what differs of it.
 
-A transform of type SOCK_STREAM listens. Of an AEAD the second ``accept`` gives the descriptor of the
-associated data; direction and IV are set by ``setsockopt`` on the operation's; the first read
+A transform of type SOCK_STREAM listens. Of an AEAD the second ``accept`` gives the descriptor of
+the associated data; direction and IV are set by ``setsockopt`` on the operation's; the first read
 triggers the operation, and what is left of an answer waits for the next one.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 
-from opencrypto_algsocket.aead import AeadOperation
 from opencrypto_algsocket.control import Control
 from opencrypto_algsocket.errors import refused
 from opencrypto_algsocket.waiting import Buffered, Deadline, Operation
@@ -97,13 +96,14 @@ class Streamed(Operation):
         control = self._control._replace(assoclen=len(associated))
         self._control = self._control._replace(iv=None)
         operation = self._operation
-        operation.write(associated + bytes(given), control, more=False, deadline=deadline)
-        room = len(associated) + len(given) + 64
-        answer = operation.recv(
-            room if isinstance(operation, AeadOperation) else len(given), deadline
-        )
-        given[:] = bytes(len(given))
-        return answer[0][len(associated) :]
+        room = len(associated) + len(given) + (64 if self._associated is not None else 0)
+        try:
+            with operation.lock:
+                operation.write(associated + bytes(given), control, more=False, deadline=deadline)
+                answer, _ = operation.recv(room, deadline)
+        finally:
+            given[:] = bytes(len(given))
+        return answer[len(associated) :]
 
     def close(self) -> None:
         """Wipe what waits."""

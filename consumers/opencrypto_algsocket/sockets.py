@@ -41,6 +41,7 @@ from opencrypto_algsocket.transform import Transform, Use
 from opencrypto_algsocket.waiting import Buffered, Deadline, Operation
 
 Address: TypeAlias = "tuple[Any, ...]"
+Kind: TypeAlias = "type[BaseException] | None"
 Ancillary: TypeAlias = "Iterable[tuple[int, int, Any]]"
 
 STREAM_OPTIONS: Final = frozenset({2, 3})
@@ -69,7 +70,7 @@ class AlgSocket:
     def __init__(
         self,
         family: int = AF_ALG,
-        type: int = socket.SOCK_SEQPACKET,  # noqa: A002 - socket's own name of it
+        type: int = socket.SOCK_SEQPACKET,
         proto: int = 0,
         *,
         framework: Framework | None = None,
@@ -501,7 +502,7 @@ class AlgSocket:
         """Return how many seconds calls wait."""
         return self._timeout
 
-    def setblocking(self, flag: bool) -> None:  # noqa: FBT001 - socket's own signature
+    def setblocking(self, flag: bool) -> None:
         """Wait for ever, or not at all."""
         self._timeout = None if flag else 0.0
 
@@ -554,7 +555,7 @@ class AlgSocket:
 
     def __exit__(
         self,
-        kind: type[BaseException] | None,
+        kind: Kind,
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:

@@ -12,6 +12,7 @@ import sys
 import threading
 
 from opencrypto import Alg, CryptoError, Framework, KeySerial
+from opencrypto.chain import BytesLike
 from opencrypto.client import Hasher, Session
 from opencrypto.xform import AEAD_PARTNERS, FACTS
 from opencrypto_algsocket.aead import AeadOperation
@@ -29,7 +30,6 @@ from opencrypto_algsocket.numbers import (
 )
 from opencrypto_algsocket.rngs import RngOperation, Source
 from opencrypto_algsocket.waiting import Operation
-
 
 _ORDER = sys.byteorder
 
@@ -83,7 +83,7 @@ class Transform:
         with self._lock:
             if self._operations:
                 raise refused(errno.EBUSY, "an operation socket is open; close it first")
-            setter(value)  # type: ignore[operator]  # each checks its own
+            setter(value)
 
     def _set_key(self, value: bytes | int) -> None:
         key = _bytes(value)
@@ -123,7 +123,7 @@ class Transform:
     def _set_taglen(self, value: bytes | int) -> None:
         if self.bound.type != "aead":
             raise refused(errno.ENOPROTOOPT, f"{self.bound.name} has no tag")
-        # The size is the option's length; of a number the kernel makes four, which is that of an int.
+        # The size is the option's length; of a number the kernel makes 4, the length of an int.
         if isinstance(value, int):
             raise refused(errno.EINVAL, "the size of a tag is the option's length: give None, size")
         size = len(value)
@@ -168,7 +168,7 @@ class Transform:
         if before is not None:
             before.close()
 
-    def _key_bytes(self):  # type: ignore[no-untyped-def]
+    def _key_bytes(self) -> BytesLike | KeySerial:
         return b"" if self._key is None else self._key
 
     def operation(self, room: int) -> tuple[Operation, Use]:

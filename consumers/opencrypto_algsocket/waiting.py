@@ -118,7 +118,7 @@ class Buffered(Operation):
         """Work on what waits, and return up to `count` bytes."""
 
     def write(self, data: bytes, control: Control | None, *, more: bool, deadline: Deadline) -> int:
-        """Let a piece of a message wait; one longer than the room waits for readers, piece by piece."""
+        """Let a piece of a message wait; a longer one than there is room for waits for readers."""
         self.check_key()
         if self._begun and not self.more and self._buffer:
             raise refused(errno.EINVAL, "a whole message waits here already; read its answer first")
