@@ -30,8 +30,9 @@ from opencrypto._rules.chain import Chain
 from opencrypto._rules.check import Plan, Step, check, is_kept, settle
 from opencrypto._rules.iv import GIVEN, READ, WRITTEN, iv_way
 from opencrypto._rules.lending import Loan, lend
+from opencrypto._rules.messages import UNVERIFIED
 from opencrypto._rules.quick import at_once
-from opencrypto._rules.shapes import OF_MALFORMED, UNVERIFIED
+from opencrypto._rules.shapes import OF_MALFORMED
 from opencrypto.constants import CRD_F_COMP, CRD_F_ENCRYPT, CRD_F_VERIFY
 from opencrypto.exceptions import CryptoError, OutputTooSmall
 from opencrypto.xform import Kind

@@ -17,7 +17,7 @@ from opencrypto._carrying import ChainSession, request_iv
 from opencrypto._request.buffer import Segments, byteview, gather, region, scatter, total
 from opencrypto._request.symmetric import Cryptop
 from opencrypto._rules.check import Plan, Step
-from opencrypto._rules.shapes import UNVERIFIED
+from opencrypto._rules.messages import UNVERIFIED
 from opencrypto.constants import CRD_F_ENCRYPT, CRD_F_VERIFY, Alg
 from opencrypto.exceptions import CryptoError, UsageError
 from opencrypto.xform import Kind

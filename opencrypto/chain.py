@@ -44,9 +44,9 @@ from opencrypto._request.symmetric import (
 from opencrypto._rules.chain import Chain
 from opencrypto._rules.check import Plan, Step, check, refuse_pieces, settle
 from opencrypto._rules.lending import Loan, lend
+from opencrypto._rules.messages import UNVERIFIED
 from opencrypto._rules.quick import compile_quick, with_messages
 from opencrypto._rules.shapes import (
-    UNVERIFIED,
     AeadExchange,
     CipherExchange,
     CipherMacExchange,

@@ -15,8 +15,7 @@ from opencrypto._client.written import LARGE, written
 from opencrypto._core.short import NOT_TAKEN, ShortWay
 from opencrypto._request.buffer import BytesLike
 from opencrypto._rules.message import Layout, own_bytes, too_short
-from opencrypto._rules.messages import Bytes
-from opencrypto._rules.shapes import UNVERIFIED
+from opencrypto._rules.messages import UNVERIFIED, Bytes
 from opencrypto.exceptions import AuthenticationError
 
 Call = Callable[..., Any]

@@ -13,7 +13,7 @@ from opencrypto._client.futures import Submits, new_future
 from opencrypto._core.short import NOT_TAKEN
 from opencrypto._request.buffer import BytesLike
 from opencrypto._rules.message import own_bytes
-from opencrypto._rules.shapes import UNVERIFIED
+from opencrypto._rules.messages import UNVERIFIED
 from opencrypto.exceptions import AuthenticationError, CryptoError, UsageError
 
 if TYPE_CHECKING:

@@ -5,19 +5,20 @@ How a user program opens a session: as far as the operator lets it, by a name or
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, TypeAlias
 
 from opencrypto._client.subject import Subject
-from opencrypto._request.buffer import BytesLike
 from opencrypto._request.symmetric import Cryptoini
 from opencrypto._rules.profile import Profile
 from opencrypto.driver import Driver
 from opencrypto.exceptions import UsageError
-from opencrypto.xform import FACTS, Kind
+from opencrypto.xform import FACTS, Kind, Named
+from opencrypto.xform import Keys as Key
+from opencrypto.xform import chain as chain_of_name
 
-Keys = BytesLike | Sequence[BytesLike] | None
-"""One key, or one for each algorithm of a chain: ``(cipher key, MAC key)``."""
+Keys: TypeAlias = "Key | tuple[Key, ...] | list[Key]"
+"""One key, or one for each algorithm of a chain that takes one: ``(cipher key, MAC key)``."""
 
 
 def open_session(
@@ -64,7 +65,7 @@ class Recipe:
         driver: int | str | Driver | None,
         profile: Profile | None,
     ) -> None:
-        self._parts = [(cri.alg, cri.mlen, cri.limit) for cri in inis]
+        self._parts = [(_what(cri), cri.mlen, cri.limit) for cri in inis]
         self._hard = hard
         self._driver = driver
         self.profile = profile
@@ -76,23 +77,20 @@ class Recipe:
         Raises:
             UsageError: there are too few keys, or too many.
         """
-        keys = list(key) if isinstance(key, (list, tuple)) else [key]
-        wanted = [alg for alg, _, _ in self._parts if _has_own_key(alg)]
-        if len(keys) != len(wanted):
-            raise UsageError(
-                f"{len(keys)} keys for {len(wanted)} algorithms that have one; give one for each"
-            )
-        given: dict[int, Any] = dict(zip(wanted, keys, strict=True))
-        shared = next((given[alg] for alg in wanted if FACTS[alg].kind is Kind.AEAD), None)
-        given |= {alg: shared for alg, _, _ in self._parts if FACTS[alg].kind is Kind.AEAD_AUTH}
+        keys = [*key] if isinstance(key, tuple | list) else [key]
+        takers = [what for what, _, _ in self._parts if _takes_key(what)]
+        if len(keys) != len(takers):
+            raise UsageError(f"{len(keys)} keys for {len(takers)} algorithms; give one for each")
+        given: dict[int | Named, Any] = dict(zip(takers, keys, strict=True))
+        shared = next((given[what] for what in takers if _kind(what) is Kind.AEAD), None)
         return [
             Cryptoini(
-                alg,
-                shared if FACTS[alg].kind is Kind.AEAD_AUTH else given.get(alg),
+                what,
+                shared if _kind(what) is Kind.AEAD_AUTH else given.get(what),
                 mlen=mlen,
                 limit=limit,
             )
-            for alg, mlen, limit in self._parts
+            for what, mlen, limit in self._parts
         ]
 
     def open(self, framework: Subject, inis: list[Cryptoini]) -> int:
@@ -100,25 +98,40 @@ class Recipe:
         return open_session(framework, inis, self._hard, self._driver, self.profile)
 
 
-def _has_own_key(alg: int) -> bool:
-    return FACTS[alg].kind in (Kind.CIPHER, Kind.MAC, Kind.AEAD)
+def _what(cri: Cryptoini) -> int | Named:
+    """Return what parameters are of: by name, if they were given by one and still are."""
+    return cri.named if cri.named is not None and cri.named.alg == cri.alg else cri.alg
 
 
-def as_chain(chain: int | Cryptoini | Iterable[Cryptoini], key: Keys) -> list[Cryptoini]:
+def _kind(what: int | Named) -> Kind:
+    return FACTS[what.alg if isinstance(what, Named) else what].kind
+
+
+def _takes_key(what: int | Named) -> bool:
+    if isinstance(what, Named):
+        return what.takes_key
+    return _kind(what) in (Kind.CIPHER, Kind.MAC, Kind.AEAD)
+
+
+def as_chain(chain: str | int | Cryptoini | Iterable[Cryptoini], key: Keys) -> list[Cryptoini]:
     """
     Return the parameters that a session is opened with.
 
     Args:
-        chain: An algorithm, or parameters.
-        key: The algorithm's; parameters have theirs in them.
+        chain: The name of an algorithm or a chain (see `opencrypto.xform.chain`), or the number of
+            an algorithm, or parameters.
+        key: Its key or keys; parameters have theirs in them.
 
     Raises:
-        UsageError: parameters, and a key beside them.
+        UsageError: a name is unknown, there are too few keys or too many, or there is one beside
+            parameters.
     """
+    if isinstance(chain, str):
+        return chain_of_name(chain, key)
     if isinstance(chain, int):
-        if isinstance(key, (list, tuple)):
-            raise UsageError("one algorithm has one key; give several with a chain of algorithms")
-        return [Cryptoini(chain, key)]  # type: ignore[arg-type]  # no sequence of them, as seen
+        if isinstance(key, tuple | list):
+            raise UsageError("one algorithm has one key; name the chain that has several")
+        return [Cryptoini(chain, key)]
     if key is not None:
         raise UsageError("parameters have their keys in them; give a key with a name only")
     return [chain] if isinstance(chain, Cryptoini) else list(chain)

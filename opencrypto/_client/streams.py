@@ -69,8 +69,9 @@ class Stream:
 
     def _ask(self, buf: BytesLike, desc: list[Cryptodesc], mac: bytearray | None = None) -> None:
         """Send a piece and wait until it is done; raise what became of it if it failed."""
-        self._require_open()
-        deadline = Deadline(self._timeout)
+        if self._ended or not self._sid:
+            self._require_open()
+        deadline = None if self._timeout is None else Deadline(self._timeout)
         crp = self._crp
         crp.buf, crp.desc, crp.mac = buf, desc, mac
         crp.ilen = len(buf)
@@ -90,7 +91,8 @@ class Stream:
             crp.check()
         self._begun = True
 
-    def _wait(self, deadline: Deadline) -> None:
+    def _wait(self, deadline: Deadline | None) -> None:
+        deadline = deadline or Deadline(None)
         bell = threading.Lock()
         bell.acquire()
         self._bell = bell
@@ -188,6 +190,7 @@ class _CipherStream(Stream):
         self._held = bytearray()  # of a block that is not whole yet
         if self._aad:
             self._require_authenticator()
+        self._more = self._descriptors(self._cipher(0, 0, self._encrypts | CRD_F_MORE), (0, 0))
 
     @property
     def iv(self) -> bytes:
@@ -294,8 +297,9 @@ class _CipherStream(Stream):
     def _crypt(self, view: memoryview) -> None:
         self._begin()
         size = len(view)
-        auth = (0, size if self._layout.auth_covers_all else 0)
-        self._send(view, self._cipher(0, size, self._encrypts | CRD_F_MORE), auth)
+        for crd in self._more:
+            crd.len = size if crd.alg == self._layout.cipher or self._layout.auth_covers_all else 0
+        self._ask(view, self._more)
 
     def _last(self, mac: bytearray | None, verify: int = 0) -> None:
         if self._held:
@@ -321,13 +325,17 @@ class _CipherStream(Stream):
         verify: int = 0,
     ) -> None:
         """Send a piece; `region` is what its authenticator covers, if there is one."""
-        desc = [cipher]
-        if self._layout.auth is not None:
-            flags = verify | cipher.flags & CRD_F_MORE
-            start, length = region
-            auth = Cryptodesc(start, length, 0, flags, alg=self._layout.auth)
-            desc = [cipher, auth] if self._encrypts else [auth, cipher]
-        self._ask(buf, desc, mac)
+        self._ask(buf, self._descriptors(cipher, region, verify), mac)
+
+    def _descriptors(
+        self, cipher: Cryptodesc, region: tuple[int, int], verify: int = 0
+    ) -> list[Cryptodesc]:
+        if self._layout.auth is None:
+            return [cipher]
+        flags = verify | cipher.flags & CRD_F_MORE
+        start, length = region
+        auth = Cryptodesc(start, length, 0, flags, alg=self._layout.auth)
+        return [cipher, auth] if self._encrypts else [auth, cipher]
 
     def _require_authenticator(self) -> None:
         if not self._layout.keyed:
@@ -430,6 +438,10 @@ class Hasher(Stream):
     _result: bytes | None = None
     _looked = False
 
+    def __init__(self, framework: Subject, sid: int, layout: Layout, timeout: float | None) -> None:
+        super().__init__(framework, sid, layout, timeout)
+        self._more = [self._auth(0, CRD_F_MORE)]
+
     @property
     def name(self) -> str:
         """What it makes, as `hashlib` and `hmac` call it."""
@@ -459,7 +471,8 @@ class Hasher(Stream):
         view = flat(data, "data")
         if self._timeout is not None:
             view = bytes(view)  # a driver that is late reads it still
-        self._ask(view, [self._auth(len(view), CRD_F_MORE)])
+        self._more[0].len = len(view)
+        self._ask(view, self._more)
 
     def copy(self) -> Hasher:
         """

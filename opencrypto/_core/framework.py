@@ -474,7 +474,7 @@ class Framework(KeyOperations):
 
     def session(
         self,
-        chain: int | Cryptoini | Iterable[Cryptoini],
+        chain: str | int | Cryptoini | Iterable[Cryptoini],
         key: Keys = None,
         *,
         hard: int | None = 0,
@@ -486,8 +486,11 @@ class Framework(KeyOperations):
         Open a session with methods, answers and exceptions: `opencrypto.client.Session`.
 
         Args:
-            chain: An algorithm, or the parameters of one or of a chain.
-            key: The key of an algorithm; parameters have theirs in them.
+            chain: The name of an algorithm or of a chain of them, such as ``aes-128-gcm`` or
+                ``aes-256-cbc+hmac-sha2-256`` (see `opencrypto.xform.chain`); or the number of an
+                algorithm; or the parameters of one or of a chain.
+            key: The key; of a chain that takes several a tuple of them, such as
+                ``(cipher key, MAC key)``. Parameters have theirs in them.
             hard: As for `opencrypto.client.Session`.
             driver: As for `newsession`.
             profile: As for `newsession`.

@@ -36,6 +36,10 @@ class Lane(Generic[R]):
         kick: Has the request interrupt run.
         observers: Who is told that a driver is blocked, or is no more.
         blocked: Hears that a driver is blocked.
+
+    Attributes:
+        tell: Notes a driver that has work (`RequestQueue.schedule`). ``kick`` comes after it.
+        kick: Has the request interrupt run.
     """
 
     def __init__(
@@ -52,18 +56,19 @@ class Lane(Generic[R]):
         self._turn = turn
         self._queue_of = queue_of
         self._hand_over = hand_over
-        self._kick = kick
+        self.kick = kick
         self._observers = observers
         self._blocked = blocked
         self._ready: deque[Slot] = deque()  # appending and taking are atomic
+        self.tell = self._ready.append
 
     def see_to(self, slot: Slot) -> None:
         """Have the request interrupt come to a driver, if something waits that it can take."""
         queue = self._queue_of(slot)
         with slot.lock:
-            due = queue.schedule(self._ready.append, slot)
+            due = queue.schedule(self.tell, slot)
         if due:
-            self._kick()
+            self.kick()
 
     def surely_see_to(self, slot: Slot) -> None:
         """Do that after a step that an exception may have cut short of it."""
@@ -71,7 +76,7 @@ class Lane(Generic[R]):
             self.see_to(slot)
         finally:
             if self._ready:
-                self._kick()
+                self.kick()
 
     def refused(self, slot: Slot) -> None:
         """Tell of a driver that it refused a request, which is at the head of its queue again."""
@@ -109,7 +114,7 @@ class Lane(Generic[R]):
             runnable = None
             try:
                 with slot.lock:
-                    runnable = queue.take(last=not left)
+                    runnable = queue.take(left)
                     unblocks = queue.unblocks
                     if runnable is None:
                         self._leave(slot)
@@ -119,9 +124,10 @@ class Lane(Generic[R]):
                 raise
             if runnable is None:
                 return True
-            due = [runnable[0]]
+            request, hint = runnable
+            due = [request]
             try:
-                self._hand_over(slot, *runnable, unblocks, due)
+                self._hand_over(slot, request, hint, unblocks, due)
             except BaseException:
                 if due:
                     queue.put_back(due[0])

@@ -82,12 +82,12 @@ class RequestQueue(Generic[R]):
         tell(owner)
         return True
 
-    def take(self, *, last: bool = False) -> tuple[R, int] | None:
+    def take(self, more: int = 1) -> tuple[R, int] | None:
         """
         Take the next request and its hint, or None if there is nothing to do for now.
 
         ``CRYPTO_HINT_MORE`` is given if another request for this driver follows at once: it is
-        queued, and this is not the `last` that the caller will take in this turn.
+        queued, and the caller takes that too, since he takes `more` in this turn.
         """
         items = self.items
         if self.blocked or not items:
@@ -96,7 +96,7 @@ class RequestQueue(Generic[R]):
         request = items[0]
         request.state = SUBMITTED
         del items[0]
-        return request, CRYPTO_HINT_MORE if items and not last else 0
+        return request, CRYPTO_HINT_MORE if items and more else 0
 
     def put_back(self, request: R) -> None:
         """Undo `take`: the request did not reach its driver."""

@@ -43,6 +43,7 @@ from opencrypto._request.sid import sid_text
 from opencrypto._request.symmetric import Cryptop
 from opencrypto._rules.check import IsPiece
 from opencrypto._state import RequestState, SessionState, SlotState
+from opencrypto._threads import HAS_GIL
 from opencrypto.constants import (
     CRYPTO_F_BATCH,
     CRYPTO_F_CBIFSYNC,
@@ -275,9 +276,10 @@ class Dispatcher:
             crp.holder = session
             crp.since = monotonic()
             session.inflight.add(crp)
-            self.watcher.sees_queued(crp)
+            if self.watcher.watch is not None:
+                self.watcher.sees_queued(crp)
             with slot.lock:
-                # One step, with nothing called but the last: it is queued altogether, or not.
+                # One step, with nothing called but the append: it is queued altogether, or not.
                 if session.state is LIVE and (
                     slot.state is ACTIVE or session.lineage.stream is not None
                 ):
@@ -289,14 +291,15 @@ class Dispatcher:
                     counts.bytes += size
                     session.queued += 1
                     session.straight = False
-                    # Who has been told of this queue comes to this request too.
-                    due = not queue.scheduled
                     queued = True
                     items.append(crp)
+                    # Who has been told of this queue comes to this request too.
+                    due = not queue.scheduled and queue.schedule(self.lane.tell, slot)
             if queued:
-                self.watcher.tally(crp, session)
+                if self.watcher.watch is not None:
+                    self.watcher.tally(crp, session)
                 if due:
-                    self.lane.see_to(slot)
+                    self.lane.kick()
                 return
             # It met a session that has moved, or whose driver has gone: that is no driver's.
             self._local.counts.count(kind, size)
@@ -551,23 +554,26 @@ class Dispatcher:
     ) -> None:
         """Give a driver a request that was queued."""
         session: Session = crp.holder
-        receipt = [crp]
+        receipt: list[Cryptop] | None = None
         try:
             del due[:]
             if self.watcher.watch is not None:
                 self.watcher.invoked(crp)
+            process = session.process
             try:
-                answer = session.process(crp, hint)
+                answer = process(crp, hint)
             except IsPiece:
                 answer = self.streams.take(crp, session, hint)
-            if answer == ERESTART and crp in session.inflight:
-                self._requeue(crp, session, unblocks, receipt, queued=True)
-                if not receipt:
-                    return  # it is in the queue again
-            elif answer:
-                self._not_taken(crp, session, answer, unblocks, receipt)
+            if answer:
+                receipt = [crp]  # empty once it is in the queue again
+                if answer == ERESTART and crp in session.inflight:
+                    self._requeue(crp, session, unblocks, receipt, queued=True)
+                    if not receipt:
+                        return
+                else:
+                    self._not_taken(crp, session, answer, unblocks, receipt)
         except BaseException as error:
-            if not receipt:
+            if receipt == []:
                 raise
             try:
                 self._escaped(crp, session, error)
@@ -578,6 +584,9 @@ class Dispatcher:
 
     def _leave_queue(self, session: Session) -> None:
         """Note that a request is queued no more; with the last one the way is straight again."""
+        if HAS_GIL and session.queued > 1:
+            session.queued -= 1  # one step with the look, since nothing is called
+            return
         watched = self._sessions.watched
         with session.slot.lock:
             session.queued -= 1

@@ -24,6 +24,7 @@ from opencrypto._core.queues import SUBMITTED
 from opencrypto._core.requests import Dispatcher
 from opencrypto._core.slots import Session
 from opencrypto._request.symmetric import Cryptop
+from opencrypto._rules.messages import UNVERIFIED
 from opencrypto._rules.template import compile_function, fill, indented
 from opencrypto._state import RequestState
 from opencrypto.constants import CRYPTO_F_CBIMM
@@ -170,7 +171,7 @@ except BaseException as error:
     raise failure(crp, session, dispatcher, error) from None
 counts.depth = depth
 if answer is None:
-    counts.failed(kind, EBADMSG, "")
+    counts.failed(kind, EBADMSG, UNVERIFIED)
 crp.state = IDLE
 give(crp)
 """
@@ -218,13 +219,14 @@ def _failure(
         return error_from_errno(
             errno.EIO, f"driver {name} was given up while it worked on this message"
         )
-    counts = session.slot.local.counts
     if isinstance(error, CryptoError):
-        counts.failed(session.kind, error.errno, error.strerror or "")
-        return error
-    counts.failed(session.kind, errno.EIO, "")
-    dispatcher.bugs.report(Rule.PROCESS_RAISED, name, error)
-    return error_from_errno(errno.EIO, f"driver {name} raised {type(error).__name__}")
+        answer = error
+    else:
+        dispatcher.bugs.report(Rule.PROCESS_RAISED, name, error)
+        answer = error_from_errno(errno.EIO, f"driver {name} raised {type(error).__name__}")
+    counts = session.slot.local.counts
+    counts.failed(session.kind, answer.errno or errno.EINVAL, answer.strerror or "")
+    return answer
 
 
 _NAMES: Final = {
@@ -233,6 +235,7 @@ _NAMES: Final = {
     "IDLE": IDLE,
     "NOT_TAKEN": NOT_TAKEN,
     "SUBMITTED": SUBMITTED,
+    "UNVERIFIED": UNVERIFIED,
     "failure": _failure,
     "stand_in": _stand_in,
 }

@@ -27,6 +27,7 @@ from opencrypto._core.returns import HANDED_BACK
 from opencrypto._core.sessions import Sessions
 from opencrypto._core.slots import Session
 from opencrypto._request.symmetric import Cryptop
+from opencrypto._rules.check import Plan
 from opencrypto._rules.lending import Borrowed, lend
 from opencrypto._rules.pieces import OPEN, Message, begins, is_last, more_follows
 from opencrypto._state import RequestState, SessionState, SlotState
@@ -177,8 +178,14 @@ class Stream:
             self._answer(piece, crp)
             return
         try:
+            message = self._message
+            if message is not None and message.pieces and self._broken is None:
+                plan = message.again(crp)
+                if plan is not None:
+                    self._to_driver(piece, crp, plan)
+                    return
             piece.last = is_last(crp)
-            if self._message is None and piece.last:
+            if message is None and piece.last:
                 self._pass_on(piece, crp)
             elif self._admits(piece, crp):
                 self._hand_over(piece, crp)
@@ -236,17 +243,20 @@ class Stream:
 
     def _hand_over(self, piece: _Waiting, crp: Cryptop) -> None:
         """Check a piece, and have the driver take it."""
-        session = self._session
         message = self._message or self._open()
         if not self._is_served():
             self._close()
             crp.fail(errno.EAGAIN)  # its driver left just now, and nothing was done
             self._answer(piece, crp)
             return
-        stream = self._driver_stream
-        if stream is None:
-            stream = self._driver_stream = self._begin()
-        plan = message.plan(crp, last=piece.last)
+        if self._driver_stream is None:
+            self._driver_stream = self._begin()
+        self._to_driver(piece, crp, message.plan(crp, last=piece.last))
+
+    def _to_driver(self, piece: _Waiting, crp: Cryptop, plan: Plan) -> None:
+        """Have the driver take a piece that is sound."""
+        session, stream = self._session, self._driver_stream
+        assert stream is not None
         driver: Driver | None = session.slot.driver
         loan = lend(plan, session.chain, 1 if driver is None else driver.alignment)
         if loan is not None:
@@ -311,7 +321,8 @@ class Stream:
         finally:
             if self._current is piece:
                 self._current = None
-            self._retire()
+            if self._message is None:
+                self._retire()
 
     def _done(self, crp: Cryptop) -> None:
         slot = self._session.slot

@@ -79,6 +79,13 @@ def _key_bits(key: BytesLike | KeySerial) -> int:
         return 0
 
 
+def _called(alg: object) -> Named | None:
+    """Look a name up; what is none is for the session to refuse."""
+    if isinstance(alg, str):
+        return algorithm(alg)
+    return alg if isinstance(alg, Named) else None
+
+
 def _mac_bytes(named: Named, asked: int) -> int:
     """Return how many bytes of MAC a session by name has; one may ask for fewer than it says."""
     if named.mlen and asked > named.mlen:
@@ -126,11 +133,13 @@ class Cryptoini(CryptoiniNames):
         mlen: int = 0,
         limit: int = 0,
     ) -> None:
-        self.named: Named | None = None
-        if isinstance(alg, str | Named):
-            self.named = algorithm(alg) if isinstance(alg, str) else alg
-            alg, mlen = int(self.named.alg), _mac_bytes(self.named, mlen)
-        self.alg = alg
+        named = None
+        if not isinstance(alg, int):
+            named = _called(alg)
+            if named is not None:
+                alg, mlen = int(named.alg), _mac_bytes(named, mlen)
+        self.named: Named | None = named
+        self.alg: int = alg  # type: ignore[assignment]  # or what the session refuses
         # Drivers that take no serial numbers, nearly all, are never given one.
         self.key: BytesLike | None = key  # type: ignore[assignment]  # as if there were none
         self.klen = klen or (0 if key is None else _key_bits(key))
@@ -140,8 +149,8 @@ class Cryptoini(CryptoiniNames):
         self.limit = limit
         self._next: Cryptoini | None = None
         self.ivs: FreshIvs | None = None  # of a session's own parameters
-        if self.named is not None and self.klen:
-            self.named.check_key(self.klen // 8)
+        if named is not None and self.klen:
+            named.check_key(self.klen // 8)
 
     def reset(self) -> None:
         """Set every field to its zero."""

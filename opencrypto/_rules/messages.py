@@ -5,7 +5,10 @@ What a session's driver does with whole messages, without a request.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
+
+UNVERIFIED: Final = "the MAC does not verify; discard the data"
+"""The sentence that goes with EBADMSG."""
 
 Bytes: TypeAlias = bytes | memoryview
 
@@ -37,4 +40,4 @@ class Messages(NamedTuple):
     open: Callable[[bytes, Bytes, Bytes], bytes | None] | None = None
     open_into: Callable[[bytes, Bytes, Bytes, memoryview], object] | None = None
     mac: Callable[[Bytes], bytes] | None = None
-    longest: int = 1 << 30
+    longest: int = (1 << 30) - 1

@@ -44,12 +44,16 @@ from opencrypto.constants import (
     CRD_F_IV_EXPLICIT,
     CRD_F_IV_PRESENT,
     CRD_F_MORE,
+    CRYPTO_F_IMBUF,
+    CRYPTO_F_IOV,
 )
 from opencrypto.exceptions import LimitError, UsageError
 from opencrypto.xform import Kind
 
 if TYPE_CHECKING:
     from opencrypto._request.symmetric import Cryptodesc, Cryptop
+
+_SEGMENTED: Final = CRYPTO_F_IOV | CRYPTO_F_IMBUF
 
 _BRINGS_IV: Final = CRD_F_IV_EXPLICIT | CRD_F_IV_PRESENT
 
@@ -111,6 +115,66 @@ class PieceStep(Step):
         self.given = step.crd
 
 
+class _Usual:
+    """
+    A piece in the midst of a message, to be looked for again: nothing changes but its lengths.
+
+    Whatever has the same algorithms and flags in the same order has been found sound in all else.
+    """
+
+    __slots__ = ("_bounds", "_plan", "_reads_only", "_steps")
+
+    def __init__(self, chain: Chain, steps: list[Step]) -> None:
+        self._steps = [(step, step.crd, step.given.flags) for step in steps]  # type: ignore[attr-defined]  # pieces' own
+        facts = [chain.facts[step.position] for step in steps]
+        self._bounds = [
+            (step, each.granule, 0 if each.kind is not Kind.AEAD_AUTH else 1, chain.longest[at])
+            for step, each in zip(steps, facts, strict=True)
+            for at in (step.position,)
+        ]
+        self._reads_only = all(each.kind in (Kind.MAC, Kind.HASH) for each in facts)
+        self._plan = Plan([], pair(chain, list(steps)))
+
+    def plan(self, crp: Cryptop) -> Plan | None:
+        """Resolve a piece, if it is a usual one, in memory that is in one piece."""
+        desc, buf = crp.desc, crp.buf
+        if len(desc) != len(self._steps) or crp.mac is not None or crp.flags & _SEGMENTED:
+            return None
+        kind = type(buf)
+        if kind is not bytearray and kind is not memoryview and kind is not bytes:
+            return None
+        view = memoryview(buf)
+        if view.format != "B" or view.ndim != 1 or not view.c_contiguous:
+            return None
+        if view.readonly and not self._reads_only:
+            return None
+        size = len(view)
+        for crd, (step, described, flags), (_, granule, empty, _) in zip(
+            desc, self._steps, self._bounds, strict=True
+        ):
+            ini, start, length = crd.ini, crd.skip, crd.len
+            if ini.alg != described.ini.alg or crd.flags != flags or ini.iv is not None:
+                return None
+            if ini.mlen or ini.limit or not 0 <= start <= start + length <= size:
+                return None
+            if length % granule or (empty and length):
+                return None
+            described.skip, described.len, step.length = start, length, length
+            step.crd, step.given = described, crd  # type: ignore[attr-defined]  # pieces' own
+        plan = self._plan
+        plan.parts = [view]
+        return plan
+
+    def adds_up(self, lengths: list[int]) -> bool:
+        """Add the lengths of the piece resolved to a message's; False if that is too long."""
+        for step, _, _, longest in self._bounds:
+            if longest and lengths[step.position] + step.length > longest:
+                return False
+        for step, _, _, _ in self._bounds:
+            lengths[step.position] += step.length
+        return True
+
+
 class Message:
     """
     One message in pieces, as far as it has come.
@@ -122,12 +186,13 @@ class Message:
         pieces: How many pieces of it are done.
     """
 
-    __slots__ = ("_chain", "_lengths", "_way", "pieces")
+    __slots__ = ("_chain", "_lengths", "_usual", "_way", "pieces")
 
     def __init__(self, chain: Chain) -> None:
         self._chain = chain
         self._lengths = [0] * len(chain.inis)
         self._way: tuple[tuple[int, int], ...] = ()
+        self._usual: _Usual | None = None
         self.pieces = 0
 
     def copy(self) -> Message:
@@ -135,6 +200,20 @@ class Message:
         twin = Message(self._chain)
         twin._lengths, twin._way, twin.pieces = list(self._lengths), self._way, self.pieces
         return twin
+
+    def again(self, crp: Cryptop) -> Plan | None:
+        """
+        Resolve a piece that is like the one before it, as most are; None if it is not.
+
+        What it finds is what `plan` would; the plan is the same object for all of them.
+        """
+        usual = self._usual
+        if usual is None:
+            return None
+        plan = usual.plan(crp)
+        if plan is None or not usual.adds_up(self._lengths):
+            return None
+        return plan
 
     def plan(self, crp: Cryptop, *, last: bool) -> Plan:
         """
@@ -179,6 +258,8 @@ class Message:
         for step in steps:
             mac_at += self._check(crp, step, size, mac_at, last=last)
         self._add_up(steps)
+        usual = not first and not last and len(chain.positions) == len(chain.inis)
+        self._usual = _Usual(chain, steps) if usual else None
         return Plan(parts, pair(chain, steps))
 
     def _described(self, step: Step, *, first: bool) -> Cryptodesc:

@@ -12,9 +12,8 @@ from hmac import compare_digest
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from opencrypto._rules.chain import Chain
-from opencrypto._rules.messages import Messages
+from opencrypto._rules.messages import UNVERIFIED, Messages
 from opencrypto._rules.shapes import (
-    UNVERIFIED,
     Quick,
     Shape,
     places_of,

@@ -24,6 +24,7 @@ from opencrypto._request.buffer import is_private
 from opencrypto._rules.chain import Chain
 from opencrypto._rules.check import Plan, Step
 from opencrypto._rules.iv import IV_NAMES, IV_RULE, IV_TAKE
+from opencrypto._rules.messages import UNVERIFIED
 from opencrypto._rules.template import choose, compile_function, fill, mute
 from opencrypto.constants import (
     CRD_F_ENCRYPT,
@@ -37,9 +38,6 @@ from opencrypto.xform import Kind
 
 if TYPE_CHECKING:
     from opencrypto._request.symmetric import Cryptodesc, Cryptop
-
-UNVERIFIED: Final = "the MAC does not verify; discard the data"
-"""The sentence that goes with EBADMSG."""
 
 OF_MALFORMED: Final = (AttributeError, LookupError, TypeError, ValueError)
 """What a quick way raises where a field of the request has a wrong type."""

@@ -8,6 +8,7 @@ imports, is loaded when it is called, so that none waits for what the others nee
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -22,7 +23,6 @@ from opencrypto.exceptions import CryptoError, UsageError
 
 FAILED = 1
 USAGE = 2
-INTERRUPTED = 130
 
 COMMANDS: Final = {
     "drivers": (
@@ -126,7 +126,7 @@ def _in_our_words() -> Iterator[None]:
     except ending.Ended as error:
         error.end()
     except KeyboardInterrupt:
-        _end(INTERRUPTED, "interrupted; nothing was written")
+        _end(130, "interrupted; nothing was written")
     except Exception as error:
         if hasattr(error, "format_message"):  # a wrong word, which the message repeats
             error.message = show.clean(error.message)  # type: ignore[attr-defined]  # a ClickException
@@ -174,6 +174,8 @@ def main() -> NoReturn:
     """Run the command. Every failure ends in one sentence, never in a traceback."""
     try:
         ending.heed()
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")  # a terminal that has no more than ASCII
         app()
     except UsageError as error:
         _end(USAGE, error.strerror or str(error))

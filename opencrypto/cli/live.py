@@ -6,13 +6,15 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple, TypeAlias
 
 import typer
 
+from opencrypto.cli import ending
 from opencrypto.control import Client, ProcessGone, look
 from opencrypto.exceptions import CryptoError, DriverGone, UsageError
 
@@ -36,6 +38,21 @@ AT_ONCE: Final = 32
 """How many are asked at the same time."""
 
 HINT = "start the program with OPENCRYPTO_CONTROL=1, or name its socket with --socket"
+
+
+INTERRUPTED: Final = 130
+"""The exit status of who was ended by Ctrl-C."""
+
+
+@contextmanager
+def watching() -> Iterator[None]:
+    """Ctrl-C is the usual end of a command that watches, and wants no sentence."""
+    try:
+        yield
+    except ending.Ended:
+        raise
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
 
 
 class Found(NamedTuple):

@@ -8,9 +8,10 @@ drivers and programs are from outside, and whoever looks at them may be root.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 
 import typer
 
@@ -62,6 +63,19 @@ def as_line(document: object) -> None:
     """Print a document as one line of JSON, at once: who reads it may wait for it."""
     typer.echo(json.dumps(document))
     sys.stdout.flush()
+
+
+COERCED: Final = {"C.UTF-8", "C.utf8", "UTF-8"}
+"""What the interpreter sets LC_CTYPE to, where the locale is C (PEP 538)."""
+
+
+def is_ascii() -> bool:
+    """Tell whether the terminal may have no more than ASCII: by its encoding, or LANG=C."""
+    of_all, of_characters, lang = (os.environ.get(x) for x in ("LC_ALL", "LC_CTYPE", "LANG"))
+    if of_characters in COERCED:
+        of_characters = None
+    locale = of_all or of_characters or lang or "C"
+    return locale in {"C", "POSIX"} or not (sys.stdout.encoding or "").lower().startswith("utf")
 
 
 def is_plain(asked: bool, *, err: bool = False) -> bool:

@@ -84,7 +84,7 @@ def stat(
     if wait is None and count is not None:
         wait = 1.0
     wanted = 1 if wait is None else count
-    with live.connect(pid, socket) as client:
+    with live.watching(), live.connect(pid, socket) as client:
         if whole:
             _print_totals(client, as_json=as_json, plain=plain)
             return

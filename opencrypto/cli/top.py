@@ -55,7 +55,7 @@ def top(
     --plain, into a pipe, and on a terminal that cannot be drawn on (TERM=dumb), each look is a
     listing below the one before. --json prints one look at -w seconds and ends.
     """
-    with live.connect(pid, socket) as client:
+    with live.watching(), live.connect(pid, socket) as client:
         if as_json:
             first = sample.read(client)
             time.sleep(wait)
@@ -163,7 +163,12 @@ class Screen:
         if self._chosen not in names:
             self._chosen = names[0] if names else ""
         return View(
-            f"{self._title}, up {up}", self._change, self._sort, self._chosen, self._message
+            f"{self._title}, up {up}",
+            self._change,
+            self._sort,
+            self._chosen,
+            self._message,
+            is_ascii=show.is_ascii(),
         )
 
     def press(self, key: str) -> bool:

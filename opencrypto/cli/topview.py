@@ -4,7 +4,7 @@ The picture that ``opencrypto top`` draws, for any size of terminal. Pure: a cha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
@@ -22,6 +22,12 @@ KEYS: Final = "q quit  ? help  s sort  up/down choose  l sessions  d detach  a a
 
 FRAME: Final = 4
 """Lines that are there in any case: title, a blank one, the table's heading, the keys."""
+
+NARROWEST: Final = 5
+"""How many characters a column of numbers has at least, so that it stands still."""
+
+BESIDE: Final = 3
+"""How many a row has beside its name and its numbers: the mark, and blanks."""
 
 SICK: Final = 1.0
 """Seconds for which a driver is blocked, or owes an answer, when it comes first."""
@@ -156,6 +162,7 @@ class View:
         title: Who is watched.
         chosen: The driver that the keys act on.
         message: A question, or what came of the last key; in place of the help.
+        is_ascii: What does not fit is cut off, with no character to say so.
     """
 
     title: str
@@ -163,6 +170,7 @@ class View:
     sort: str = SORTS[0]
     chosen: str = ""
     message: str = ""
+    is_ascii: bool = False
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width = options.max_width
@@ -174,7 +182,7 @@ class View:
         room = height - len(lines) - 2
         room = max(1, room if len(drivers) <= room else room - 1)
         for line in lines:
-            line.truncate(width, overflow="ellipsis")
+            line.truncate(width, overflow=self._overflow)
             yield line
         yield self._table(drivers[:room], width)
         hidden = len(drivers) - room
@@ -186,8 +194,12 @@ class View:
         for _ in range(max(0, height - used - 1)):
             yield Text("")
         foot = Text(clean(self.message or KEYS), style="reverse" if self.message else "dim")
-        foot.truncate(width, overflow="ellipsis")
+        foot.truncate(width, overflow=self._overflow)
         yield foot
+
+    @property
+    def _overflow(self) -> Literal["crop", "ellipsis"]:
+        return "crop" if self.is_ascii else "ellipsis"
 
     def _head(self, room: int) -> list[Text]:
         """Return the lines above the drivers: all, or three where the drivers need the rest."""
@@ -199,17 +211,25 @@ class View:
     def _table(self, drivers: list[Row], width: int) -> Table:
         table = Table(box=None, pad_edge=False, expand=True, header_style="reverse")
         table.add_column("", width=1)
-        table.add_column("driver", no_wrap=True, ratio=1, min_width=16)
-        columns = [each for each in COLUMNS if width >= each.from_width]
+        table.add_column("driver", no_wrap=True, ratio=1, min_width=16, overflow=self._overflow)
+        labels = [
+            clean(f"{row.name} {_state(row)}" if row.blocked else row.name) for row in drivers
+        ]
+        columns = _columns(drivers, width - BESIDE - max(map(len, labels), default=0), width)
         for column in columns:
             justify: Literal["left", "right"] = "left" if column.heading == "class" else "right"
-            table.add_column(column.heading, justify=justify, no_wrap=True, min_width=5)
-        for row in drivers:
+            table.add_column(
+                column.heading,
+                justify=justify,
+                no_wrap=True,
+                min_width=NARROWEST,
+                overflow=self._overflow,
+            )
+        for row, label in zip(drivers, labels, strict=True):
             # Not by colour alone: a mark for the chosen one, a word for the blocked one.
             mark = ">" if row.name == self.chosen else ""
-            name = Text(clean(f"{row.name} {_state(row)}" if row.blocked else row.name))
             cells = [Text(clean(column.show(row))) for column in columns]
-            table.add_row(mark, name, *cells, style="bold" if mark else "")
+            table.add_row(mark, Text(label), *cells, style="bold" if mark else "")
         return table
 
 
@@ -219,6 +239,10 @@ class Column(NamedTuple):
     heading: str
     show: Callable[[Row], str]
     from_width: int = 0
+
+    def width(self, drivers: Sequence[Row]) -> int:
+        """Return how many characters it takes, with the blank before it."""
+        return 1 + max([NARROWEST, len(self.heading), *(len(self.show(row)) for row in drivers)])
 
 
 def _age(seconds: float) -> str:
@@ -231,18 +255,30 @@ def _time(ns: float | None) -> str:
 
 COLUMNS: Final = (
     Column("class", lambda row: row.tier, 100),
-    Column("sess", lambda row: short(row.sessions), 70),
+    Column("sess", lambda row: short(row.sessions), 75),
     Column("infl", lambda row: short(row.inflight)),
     Column("keys", lambda row: short(row.keys), 110),
     Column("queue", lambda row: short(row.queued), 80),
-    Column("oldest", lambda row: _age(row.oldest) or "-", 80),
+    Column("oldest", lambda row: _age(row.oldest) or "-", 70),
     Column("rate/s", lambda row: short(row.rate)),
-    Column("B/s", lambda row: short(row.bytes), 80),
+    Column("B/s", lambda row: short(row.bytes), 85),
     Column("err/s", lambda row: short(row.errors)),
     Column("p50", lambda row: _time(row.p50), 90),
     Column("p99", lambda row: _time(row.p99)),
 )
 """What is shown of each driver. On a narrow screen the names and the worst stay."""
+
+
+def _columns(drivers: Sequence[Row], room: int, width: int) -> list[Column]:
+    """Choose what is shown, so that each name is whole: what wide screens alone have goes first."""
+    columns = [each for each in COLUMNS if width >= each.from_width]
+    while sum(each.width(drivers) for each in columns) > room:
+        widest = max(columns, key=lambda each: each.from_width)
+        if not widest.from_width:
+            break
+        columns.remove(widest)
+    return columns
+
 
 LISTED: Final = ("driver", "state", *(column.heading for column in COLUMNS))
 """The columns of a listing: it has no width, and so all."""
@@ -254,6 +290,10 @@ def listing(change: Change, sort: str) -> list[tuple[str, ...]]:
         (row.name, _state(row), *(column.show(row) for column in COLUMNS))
         for row in rows(change, sort)
     ]
+
+
+def _label(row: Row) -> str:
+    return clean(f"{row.name} {_state(row)}" if row.blocked else row.name)
 
 
 def _state(row: Row) -> str:

@@ -38,7 +38,7 @@ def test_more_is_hinted_exactly_when_another_follows_at_once() -> None:
 
 def test_the_last_of_a_turn_has_no_hint() -> None:
     """If the caller goes to another driver next, nothing follows at once."""
-    assert queue_of("a", "b").take(last=True) == ("a", 0)
+    assert queue_of("a", "b").take(0) == ("a", 0)
 
 
 def test_the_interrupt_is_told_once() -> None:

@@ -23,6 +23,16 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert not missing
 
 
+def test_every_howto_is_found_from_the_index() -> None:
+    links = LINK.findall((DOCS / "index.md").read_text())
+    missing = [
+        page.name
+        for page in (DOCS / "howto").glob("*.md")
+        if str(page.relative_to(DOCS)) not in links
+    ]
+    assert not missing
+
+
 def test_every_error_is_on_its_page() -> None:
     text = (DOCS / "errors.md").read_text()
     errors = [

@@ -38,12 +38,12 @@ class Loaded(NamedTuple):
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
 
-    def rate(self, seconds: float) -> float:
-        """Return how many requests a second it does, over so many."""
-        ops, at = self.ask("ops")
+    def rates(self, seconds: float) -> tuple[float, float]:
+        """Return how many requests it does in a second, and in a second of its processor's."""
+        ops, at, used = self.ask("ops")
         time.sleep(seconds)
-        more, then = self.ask("ops")
-        return float(more - ops) / float(then - at)
+        more, then, using = self.ask("ops")
+        return (more - ops) / (then - at), (more - ops) / (using - used)
 
 
 @contextlib.contextmanager
@@ -97,7 +97,8 @@ def main() -> None:
             print(json.dumps(port), flush=True)
             for line in sys.stdin:
                 if line == "ops\n":
-                    print(json.dumps([framework.stats.ops, time.perf_counter()]), flush=True)
+                    clocks = time.perf_counter(), time.process_time()
+                    print(json.dumps([framework.stats.ops, *clocks]), flush=True)
                 elif line == "detach\n":
                     framework.detach("hw")  # and the load goes on with the others
                     print("true", flush=True)

@@ -129,6 +129,68 @@ def test_encrypt_left_three_quarters_of_a_wide_view_in_the_clear(name: str, form
 
 @each_driver
 @every_shape
+def test_each_call_of_a_session_takes_all_bytes(name: str, form: str) -> None:
+    """Tokens, buffers of one's own, many at once, and futures."""
+    make = SHAPES[form]
+    iv = make(IV)
+    for called, keys in (("aes-128-gcm", bytes(16)), ("aes-128-cbc+hmac-sha2-256", (IV, KEY))):
+        with attached(name) as fw, fw.session(called, keys) as session:
+            nonce = IV[:12] if called == "aes-128-gcm" else iv
+            right = session.seal(DATA, KEY, IV[: session.ivlen])
+            assert session.seal(make(DATA), make(KEY), nonce) == right
+            assert session.open(padded(make, right), make(KEY)) == DATA
+            assert session.submit_seal(make(DATA), make(KEY), nonce).result() == right
+            assert session.submit_open(padded(make, right), make(KEY)).result() == DATA
+            out = bytearray(len(right))
+            assert session.seal_into(make(DATA), out, make(KEY), nonce) == len(right)
+            assert out == right
+            assert session.open_into(padded(make, right), out, make(KEY)) == len(DATA)
+            assert out[: len(DATA)] == DATA
+            parts = session.encrypt_into(make(DATA), out, iv=nonce, aad=make(KEY))
+            assert parts.iv + out[: len(DATA)] + parts.mac == right
+            cipher = make(bytes(out[: len(DATA)]))
+            mac = padded(make, parts.mac)
+            session.decrypt_into(cipher, out, iv=nonce, mac=mac, aad=make(KEY))
+            assert out[: len(DATA)] == DATA
+            sealed = session.submit_encrypt(make(DATA), iv=nonce, aad=make(KEY)).result()
+            assert sealed.to_bytes() == right
+            assert Sealed.from_bytes(padded(make, right), session.ivlen, session.maclen) == sealed
+            assert session.submit_decrypt(sealed, aad=make(KEY)).result() == DATA
+            tokens = list(session.seal_many([make(DATA), DATA], aad=make(KEY)))
+            again = [padded(make, token) for token in tokens]
+            assert list(session.open_many(again, aad=make(KEY))) == [DATA, DATA]
+
+
+def padded(make: Callable[[bytes], Value], data: bytes) -> Value:
+    """In a shape, if the data can have it: some have items of several bytes."""
+    return make(data) if len(data) % 16 == 0 else memoryview(bytearray(data))
+
+
+@each_driver
+@every_shape
+def test_macs_digests_and_compression_take_all_bytes(name: str, form: str) -> None:
+    """Without waiting too."""
+    make = SHAPES[form]
+    with attached(name) as fw:
+        with fw.session("hmac-sha2-256", KEY) as session:
+            right = session.mac(DATA)
+            assert session.submit_mac(make(DATA)).result() == right
+            assert list(session.mac_many([make(DATA)])) == [right]
+            session.submit_verify(make(DATA), make(right)).result()
+        with fw.session("sha2-256") as session:
+            right = session.digest(DATA)
+            assert session.digest(make(DATA)) == right
+            assert session.submit_digest(make(DATA)).result() == right
+    with attached("swcrypto") as fw, fw.session("deflate") as session:
+        right = session.compress(DATA)
+        assert session.compress(make(DATA)) == right
+        assert session.submit_compress(make(DATA)).result() == right
+        assert session.decompress(padded(make, right)) == DATA
+        assert session.submit_decompress(padded(make, right)).result() == DATA
+
+
+@each_driver
+@every_shape
 def test_a_mac_was_that_of_a_quarter(name: str, form: str) -> None:
     """A MAC is that of all bytes; to verify takes the message and the MAC in any shape."""
     make = SHAPES[form]
@@ -303,6 +365,20 @@ KNOWN = {
         "encrypt(data)", "encrypt(iv)", "encrypt(aad)", "decrypt(aad)", "mac(data)",
         "verify(data)", "verify(mac)",
     )),
+    *(f"Session.{method}" for method in (
+        "seal(data)", "seal(aad)", "seal(iv)", "open(token)", "open(aad)",
+        "seal_into(data)", "seal_into(aad)", "seal_into(iv)", "open_into(token)", "open_into(aad)",
+        "encrypt_into(data)", "encrypt_into(iv)", "encrypt_into(aad)",
+        "decrypt_into(data)", "decrypt_into(iv)", "decrypt_into(mac)", "decrypt_into(aad)",
+        "seal_many(messages)", "seal_many(aad)", "open_many(tokens)", "open_many(aad)",
+        "mac_many(messages)", "digest(data)", "compress(data)", "decompress(data)",
+        "submit_seal(data)", "submit_seal(aad)", "submit_seal(iv)",
+        "submit_open(token)", "submit_open(aad)",
+        "submit_encrypt(data)", "submit_encrypt(aad)", "submit_encrypt(iv)", "submit_decrypt(aad)",
+        "submit_mac(data)", "submit_digest(data)", "submit_verify(data)", "submit_verify(mac)",
+        "submit_compress(data)", "submit_decompress(data)",
+    )),
+    "Sealed.from_bytes(token)",
     "scatter(data)",
 }  # fmt: skip
 """Every public parameter that takes bytes; each is tried above in all shapes."""
@@ -316,15 +392,24 @@ def test_each_public_parameter_that_takes_bytes_is_tried() -> None:
     for module in (opencrypto, client, aio, chain, driver):
         for name in module.__all__:
             thing = getattr(module, name)
-            members = vars(thing) if inspect.isclass(thing) else {"": thing}
-            for member, function in members.items():
+            for member, function in members_of(thing).items():
                 function = getattr(function, "__func__", function)
                 if not inspect.isfunction(function) or member[:1] == "_" != member[1:2]:
                     continue
                 for parameter in inspect.signature(function).parameters.values():
                     if "BytesLike" in str(parameter.annotation):
-                        found.add(f"{function.__qualname__}({parameter.name})")
+                        owner = name if inspect.isclass(thing) else ""
+                        full = f"{owner}.{function.__name__}" if owner else function.__qualname__
+                        found.add(f"{full}({parameter.name})")
     assert found == KNOWN
+
+
+def members_of(thing: Value) -> dict[str, Value]:
+    """What a class has of its own; a session also what its parts have."""
+    if not inspect.isclass(thing):
+        return {"": thing}
+    parts = thing.__mro__[:-1] if issubclass(thing, Session) else (thing,)
+    return {name: member for part in reversed(parts) for name, member in vars(part).items()}
 
 
 # What the tests share.
