@@ -297,6 +297,14 @@ def unknown(name: str) -> UsageError:
 
 def _near(name: str) -> list[str]:
     """Return up to three spellings like one, of different things, the likest first."""
+    squeezed = _letters(name)
+    same: dict[Named, str] = {}
+    for spelling, entry in _spellings().items():
+        if _letters(spelling) == squeezed:
+            same.setdefault(entry, _shown(spelling))
+    if same:
+        ours = [shown for entry, shown in same.items() if entry in named()]
+        return (ours or [*same.values()])[:3]
     import difflib  # for a mistake alone
 
     def unlike(spelling: str) -> tuple[float, int]:
@@ -309,6 +317,11 @@ def _near(name: str) -> list[str]:
     for spelling in sorted(found, key=unlike):
         likest.setdefault(_spellings()[spelling], _shown(spelling))
     return [*likest.values()][:3]
+
+
+def _letters(spelling: str) -> str:
+    """Leave out what stands between letters and digits, which people remember least."""
+    return re.sub(r"[\W_]", "", spelling)
 
 
 def _shown(spelling: str) -> str:

@@ -7,8 +7,9 @@ place on buffers of their own, dispatch requests themselves; coroutines use `ope
 
 from __future__ import annotations
 
+from opencrypto._client.asking import MIGRATIONS
 from opencrypto._client.opening import open_session
-from opencrypto._client.session import MIGRATIONS, Session
+from opencrypto._client.session import Session
 from opencrypto._client.streams import Decryptor, Encryptor, Hasher
 from opencrypto._client.subject import HOME
 from opencrypto._core.default import default_framework

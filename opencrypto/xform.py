@@ -58,10 +58,15 @@ def chain(name: str, keys: Keys | tuple[Keys, ...] | list[Keys] = None) -> list[
     parts = algorithms(name)
     takers = [part for part in parts if part.takes_key]
     given = _given(keys)
-    if len(given) != len(takers) and not (len(takers) == 1 and not given):
+    if len(given) != len(takers) and not (len(takers) == 1 and not given and _goes_bare(takers[0])):
         raise UsageError(_keys_needed(parts, takers, given))
     left = iter(given)
     return [Cryptoini(part, _none_or(left) if part.takes_key else None) for part in parts]
+
+
+def _goes_bare(part: Named) -> bool:
+    """Tell whether a key may be left out: of BLAKE2, which is then a digest."""
+    return part.keys is not None and 0 in part.keys
 
 
 def _given(keys: Keys | tuple[Keys, ...] | list[Keys]) -> list[Keys]:
@@ -79,7 +84,7 @@ def _keys_needed(parts: Iterable[Named], takers: list[Named], given: list[Keys])
     if not takers:
         return f"{name} takes no key"
     if len(takers) == 1:
-        return f"{name} takes one key, not {len(given)}"
+        return f"{name} takes one key, not {len(given) or 'none'}"
     wanted = ", ".join(f"key of {part.name}" for part in takers)
     return f"{name} takes {len(takers)} keys, not {len(given)}; give a tuple: ({wanted})"
 

@@ -54,7 +54,7 @@ class Many(Submits):
         extra = bytes(self._layout.aad(aad))
         return _answers(
             messages,
-            _checked(depth),
+            checked_depth(depth),
             lambda batch, tokens: self._calls.seal_some(batch, extra, tokens),
             lambda data: self.submit_seal(data, extra),
         )
@@ -72,7 +72,7 @@ class Many(Submits):
         extra = bytes(self._layout.aad(aad))
         return _answers(
             tokens,
-            _checked(depth),
+            checked_depth(depth),
             lambda batch, messages: self._calls.open_some(batch, extra, messages),
             lambda token: self.submit_open(token, extra),
         )
@@ -88,13 +88,14 @@ class Many(Submits):
         self._layout.require_no_cipher()
         return _answers(
             messages,
-            _checked(depth),
+            checked_depth(depth),
             lambda batch, macs: self._calls.mac_some(batch, macs),  # noqa: PLW0108 - it may move
             self.submit_mac,
         )
 
 
-def _checked(depth: int) -> int:
+def checked_depth(depth: int) -> int:
+    """Return how many messages may be drawn at a time; UsageError if that is no such number."""
     if isinstance(depth, bool) or not isinstance(depth, int) or depth < 1:
         raise UsageError(f"depth is a number of messages, 1 or more, not {depth!r}")
     return depth

@@ -123,8 +123,8 @@ def as_chain(chain: str | int | Cryptoini | Iterable[Cryptoini], key: Keys) -> l
         key: Its key or keys; parameters have theirs in them.
 
     Raises:
-        UsageError: a name is unknown, there are too few keys or too many, or there is one beside
-            parameters.
+        UsageError: `chain` is none of these, a name is unknown, there are too few keys or too
+            many, or there is one beside parameters.
     """
     if isinstance(chain, str):
         return chain_of_name(chain, key)
@@ -132,6 +132,14 @@ def as_chain(chain: str | int | Cryptoini | Iterable[Cryptoini], key: Keys) -> l
         if isinstance(key, tuple | list):
             raise UsageError("one algorithm has one key; name the chain that has several")
         return [Cryptoini(chain, key)]
+    if not isinstance(chain, Cryptoini) and not _is_several(chain):
+        raise UsageError(
+            f"a session is opened by a name or by Cryptoini, not by {type(chain).__name__}"
+        )
     if key is not None:
         raise UsageError("parameters have their keys in them; give a key with a name only")
     return [chain] if isinstance(chain, Cryptoini) else list(chain)
+
+
+def _is_several(chain: object) -> bool:
+    return isinstance(chain, Iterable) and not isinstance(chain, bytes | bytearray | memoryview)

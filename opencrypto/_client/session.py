@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from opencrypto._client.asking import MIGRATIONS
 from opencrypto._client.calls import NONE
@@ -24,6 +24,9 @@ from opencrypto._rules.profile import Profile
 from opencrypto._rules.seconds import check_seconds
 from opencrypto.driver import Driver
 from opencrypto.exceptions import CryptoError, UnknownSession, UsageError
+
+if TYPE_CHECKING:
+    from opencrypto._client.aio_session import AsyncSession
 
 __all__ = ["MIGRATIONS", "Session"]
 
@@ -52,6 +55,8 @@ class Session(Whole, Many):
     A session that is dropped unclosed is freed, with a ResourceWarning.
     """
 
+    _aio: AsyncSession | None = None
+
     def __init__(
         self,
         ini: Cryptoini | Iterable[Cryptoini],
@@ -73,6 +78,15 @@ class Session(Whole, Many):
     def sid(self) -> int:
         """The session's identifier as it is now; it changes when the session migrates."""
         return self._sid
+
+    @property
+    def aio(self) -> AsyncSession:
+        """The same for coroutines: its methods are awaited."""
+        if self._aio is None:
+            from opencrypto._client.aio_session import AsyncSession
+
+            self._aio = AsyncSession(self)
+        return self._aio
 
     @property
     def ivlen(self) -> int:
@@ -190,6 +204,7 @@ class Session(Whole, Many):
 
     def close(self) -> None:
         """Free the session. Closing again does nothing."""
+        self._aio = None  # which would keep this alive
         sid, self._sid = self._sid, 0
         self._calls = NONE
         self._free(sid)

@@ -7,12 +7,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from opencrypto._client.crew import Crew
 from opencrypto._core.short import ShortWay
 from opencrypto._request.symmetric import Cryptoini, Cryptop
 from opencrypto._rules.profile import Profile
 from opencrypto.driver import Driver
 from opencrypto.exceptions import UsageError
 from opencrypto.sysctl import Sysctl
+
+
+class Aio(Protocol):
+    """What the sessions of coroutines share."""
+
+    @property
+    def crew(self) -> Crew:
+        """The threads for large work."""
 
 
 class Subject(Protocol):
@@ -55,6 +64,10 @@ class Subject(Protocol):
     @property
     def closed(self) -> bool:
         """Whether it was closed."""
+
+    @property
+    def aio(self) -> Aio:
+        """What is for coroutines."""
 
     @property
     def sysctl(self) -> Sysctl:

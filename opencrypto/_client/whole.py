@@ -8,7 +8,7 @@ from opencrypto._client.asking import Asking
 from opencrypto._core.short import NOT_TAKEN
 from opencrypto._request.buffer import BytesLike, byteview, flat, is_private
 from opencrypto._rules.message import Detached, Sealed, own_bytes
-from opencrypto.exceptions import OutputTooSmall
+from opencrypto.exceptions import OutputTooSmall, UsageError
 
 
 class Whole(Asking):
@@ -86,6 +86,11 @@ class Whole(Asking):
             UsageError, DriverGone, DriverTimeout, CryptoError: as `encrypt`.
         """
         self._layout.require_cipher()
+        if not isinstance(sealed, Sealed):
+            raise UsageError(
+                f"decrypt takes what encrypt returns, a Sealed, not {type(sealed).__name__}; "
+                "open takes the tokens of seal"
+            )
         return self._decrypted(sealed, aad)
 
     def seal_into(
@@ -113,12 +118,12 @@ class Whole(Asking):
         text = own_bytes(data, "data")
         if self._layout.comp is None:
             size = len(text) + self._layout.ivlen + self._layout.maclen
-            _require_room(place, size)
+            require_room(place, size)
             if _apart(text, place):
                 taken = self._calls.seal_into(text, aad, iv, place[:size])
                 if taken is not NOT_TAKEN:
                     return size
-        return _put(self.seal(text, aad, iv), place)
+        return put(self.seal(text, aad, iv), place)
 
     def open_into(self, token: BytesLike, out: bytearray | memoryview, aad: BytesLike = b"") -> int:
         """
@@ -140,12 +145,12 @@ class Whole(Asking):
         text = own_bytes(token, "a token")
         size = len(text) - self._layout.ivlen - self._layout.maclen
         if self._layout.comp is None and size >= 0:
-            _require_room(place, size)
+            require_room(place, size)
             if _apart(text, place):
                 taken = self._calls.open_into(text, aad, place[:size])
                 if taken is not NOT_TAKEN:
                     return size
-        return _put(self.open(text, aad), place)
+        return put(self.open(text, aad), place)
 
     def encrypt_into(
         self,
@@ -173,9 +178,9 @@ class Whole(Asking):
         self._layout.require_cipher()
         place = byteview(out, what="buffer for the ciphertext")
         if self._layout.comp is None:
-            _require_room(place, len(flat(data, "data")))
+            require_room(place, len(flat(data, "data")))
         sealed = self.encrypt(data, iv=iv, aad=aad)
-        _put(sealed.data, place)
+        put(sealed.data, place)
         return Detached(sealed.iv, sealed.mac)
 
     def decrypt_into(
@@ -212,8 +217,8 @@ class Whole(Asking):
             text = bytes(flat(data, "data"))
             data = Sealed(self._layout.iv(iv), text, bytes(flat(mac, "a MAC")))
         if self._layout.comp is None:
-            _require_room(place, len(data.data))
-        return _put(self.decrypt(data, aad=aad), place)
+            require_room(place, len(data.data))
+        return put(self.decrypt(data, aad=aad), place)
 
     def mac(self, data: BytesLike) -> bytes:
         """
@@ -268,7 +273,8 @@ class Whole(Asking):
         Return what was compressed.
 
         Raises:
-            OperationError: it is damaged, or would become longer than the session's `limit`.
+            OperationError: it is damaged.
+            LimitError: it would become longer than the session's `limit`.
             UsageError: the session has no compression, or `data` is not bytes-like.
             DriverGone, DriverTimeout, CryptoError: as `encrypt`.
         """
@@ -287,13 +293,15 @@ class Whole(Asking):
         return data if self._layout.comp is None else self.decompress(data)
 
 
-def _require_room(place: memoryview, size: int) -> None:
+def require_room(place: memoryview, size: int) -> None:
+    """Refuse a buffer of the program's that is too short (OutputTooSmall)."""
     if len(place) < size:
         raise OutputTooSmall(f"the result has {size} bytes, the buffer {len(place)}; give a longer")
 
 
-def _put(result: bytes, place: memoryview) -> int:
-    _require_room(place, len(result))
+def put(result: bytes, place: memoryview) -> int:
+    """Write a result to the beginning of a program's buffer; return how many **bytes** it has."""
+    require_room(place, len(result))
     place[: len(result)] = result
     return len(result)
 

@@ -63,6 +63,7 @@ from opencrypto.sysctl import Sysctl
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from opencrypto._client.aio_framework import AsyncFramework
     from opencrypto._client.opening import Keys
     from opencrypto._client.session import Session as ClientSession
     from opencrypto.control.server import Server
@@ -99,6 +100,7 @@ class Framework(KeyOperations):
     """
 
     _ended = True  # until there is something to end
+    _aio: AsyncFramework | None = None
 
     def __init__(
         self,
@@ -512,6 +514,17 @@ class Framework(KeyOperations):
             timeout=timeout,
         )
 
+    @property
+    def aio(self) -> AsyncFramework:
+        """What is for coroutines: key operations, drivers and sessions, awaited."""
+        if self._aio is None:
+            from opencrypto._client.aio_framework import AsyncFramework
+
+            # One step: of two threads, both get the first one's.
+            made: AsyncFramework = self.__dict__.setdefault("_aio", AsyncFramework(self))
+            return made
+        return self._aio
+
     def clonesession(self, sid: int) -> int:
         """
         Open another session like one that is there: with its keys, its class of drivers, its pin.
@@ -903,6 +916,8 @@ class Framework(KeyOperations):
         if not self._attachments.detach_all(time.monotonic() + DETACH_TIMEOUT):
             self._end_later()
             return
+        if self._aio is not None:
+            self._aio.crew.close()
         self._requests.stop()
         self._returns.stop()
         self._sessions.close()

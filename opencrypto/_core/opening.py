@@ -71,7 +71,8 @@ class Opening:
     ) -> Session:
         """Open a session on the best driver that takes its chain, or on several together."""
         if isinstance(hard, bool) or not isinstance(hard, int):
-            raise UsageError(f"hard is a number, > 0 for hardware only, not {hard!r}")
+            # It may be a key, put where `Framework.session` has one: no word of it.
+            raise UsageError(f"hard is a number, > 0 for hardware only, not {type(hard).__name__}")
         chain = Chain(as_inis(ini), profile=profile)
         return self._begin(Lineage(chain, hard, self._pin(driver)))
 

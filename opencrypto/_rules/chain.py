@@ -201,7 +201,10 @@ def as_inis(ini: Cryptoini | Iterable[Cryptoini]) -> list[Cryptoini]:
         raise UsageError("a session needs at least one algorithm; give a Cryptoini")
     for cri in inis:
         if not isinstance(cri, Cryptoini):
-            raise UsageError(f"a session is made of Cryptoini, not {type(cri).__name__}")
+            raise UsageError(
+                f"a session is made of Cryptoini, not {type(cri).__name__}; "
+                "Cryptoini(name, key) makes one"
+            )
     return inis
 
 

@@ -4,12 +4,14 @@ Which algorithms a command is asked for: names in any spelling, and what they ch
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Iterable, Sequence
 from typing import Annotated, TypeAlias
 
 import typer
 
-from opencrypto.xform import AEAD_CIPHERS, AEAD_PARTNERS, FACTS, Named, algorithms
+from opencrypto import Cryptoini
+from opencrypto.xform import AEAD_CIPHERS, AEAD_PARTNERS, FACTS, Named, algorithms, chain_name
 
 Only: TypeAlias = Annotated[
     list[str] | None,
@@ -22,6 +24,12 @@ Only: TypeAlias = Annotated[
 
 Spec: TypeAlias = tuple[int, int, int]
 """An algorithm of a recorded chain: its number, the key's bits, the MAC's bytes."""
+
+
+@functools.lru_cache(1024)
+def spec_name(chain: tuple[Spec, ...]) -> str:
+    """Name a recorded chain, by a name that may be asked for; an unknown number says so."""
+    return chain_name([Cryptoini(alg, klen=klen, mlen=mlen) for alg, klen, mlen in chain])
 
 
 def chains(names: Iterable[str] | None) -> list[tuple[Named, ...]]:

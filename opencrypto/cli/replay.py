@@ -28,7 +28,7 @@ from opencrypto import (
     UsageError,
 )
 from opencrypto._measure.trace import Entry
-from opencrypto._request.symmetric import alg_name
+from opencrypto.cli import algorithms
 from opencrypto.xform import FACTS
 
 COLUMNS: Final = ("requests", "errors", "seconds", "rate", "megabytes", "p50", "p99")
@@ -157,7 +157,7 @@ class _Player:
             ]
             return self._framework.newsession(inis)
         except CryptoError as error:
-            name = "+".join(alg_name(alg) for alg, _, _ in entry.chain)
+            name = algorithms.spec_name(entry.chain)
             self.refused[name] = error.strerror or ""
             return 0
 

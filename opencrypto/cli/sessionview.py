@@ -14,7 +14,7 @@ from rich.text import Text
 
 from opencrypto._core.listing import SORTS
 from opencrypto.cli.sessions import OPENED, Session, columns
-from opencrypto.cli.show import clean
+from opencrypto.cli.show import clean, overflow
 
 KEYS: Final = "q quit  l drivers  s sort  up/down choose  o where opened  w watch"
 
@@ -48,13 +48,13 @@ class SessionsView:
         )
         room = max(1, height - len(head) - 2)
         for line in head:
-            line.truncate(width, overflow="ellipsis")
+            line.truncate(width, overflow=overflow())
             yield line
         yield self._table(rows[:room], width)
         for _ in range(height - len(head) - 2 - min(len(rows), room)):
             yield Text("")
         foot = Text(clean(self.message or KEYS), style="reverse" if self.message else "dim")
-        foot.truncate(width, overflow="ellipsis")
+        foot.truncate(width, overflow=overflow())
         yield foot
 
     def _table(self, rows: Sequence[Session], width: int) -> Table:
@@ -66,6 +66,7 @@ class SessionsView:
                 column.heading,
                 justify="left" if column.left else "right",
                 no_wrap=True,
+                overflow=overflow(),
                 ratio=1 if column.heading in {"chain", "driver"} else None,
             )
         for row in rows:

@@ -11,7 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias
 
 import typer
 
@@ -76,6 +76,11 @@ def is_ascii() -> bool:
         of_characters = None
     locale = of_all or of_characters or lang or "C"
     return locale in {"C", "POSIX"} or not (sys.stdout.encoding or "").lower().startswith("utf")
+
+
+def overflow() -> Literal["crop", "ellipsis"]:
+    """Tell how what does not fit is cut off: with the character for that, if there is one."""
+    return "crop" if is_ascii() else "ellipsis"
 
 
 def is_plain(asked: bool, *, err: bool = False) -> bool:

@@ -51,9 +51,9 @@ def top(
 
     Keys: s changes the order, up and down (or k and j) choose a driver, d detaches it and a
     attaches one, each after a question; l shows sessions instead, and again drivers; t turns timing
-    on and off, ? explains, q quits. With -c or
-    --plain, into a pipe, and on a terminal that cannot be drawn on (TERM=dumb), each look is a
-    listing below the one before. --json prints one look at -w seconds and ends.
+    on and off, ? explains, q quits. With -c or --plain, into a pipe, and on a terminal that cannot
+    be drawn on (TERM=dumb), each look is a listing below the one before. --json prints one look at
+    -w seconds and ends.
     """
     with live.watching(), live.connect(pid, socket) as client:
         if as_json:
@@ -163,12 +163,7 @@ class Screen:
         if self._chosen not in names:
             self._chosen = names[0] if names else ""
         return View(
-            f"{self._title}, up {up}",
-            self._change,
-            self._sort,
-            self._chosen,
-            self._message,
-            is_ascii=show.is_ascii(),
+            f"{self._title}, up {up}", self._change, self._sort, self._chosen, self._message
         )
 
     def press(self, key: str) -> bool:

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from opencrypto.cli.live import duration, short, since
 from opencrypto.cli.sample import GONE, STRAYS, Change
-from opencrypto.cli.show import clean
+from opencrypto.cli.show import clean, overflow
 from opencrypto.cli.sums import queues, refused, totals
 
 SORTS: Final = ("sick", "rate", "inflight", "sessions", "errors", "p99", "name")
@@ -162,7 +162,6 @@ class View:
         title: Who is watched.
         chosen: The driver that the keys act on.
         message: A question, or what came of the last key; in place of the help.
-        is_ascii: What does not fit is cut off, with no character to say so.
     """
 
     title: str
@@ -170,7 +169,6 @@ class View:
     sort: str = SORTS[0]
     chosen: str = ""
     message: str = ""
-    is_ascii: bool = False
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width = options.max_width
@@ -182,7 +180,7 @@ class View:
         room = height - len(lines) - 2
         room = max(1, room if len(drivers) <= room else room - 1)
         for line in lines:
-            line.truncate(width, overflow=self._overflow)
+            line.truncate(width, overflow=overflow())
             yield line
         yield self._table(drivers[:room], width)
         hidden = len(drivers) - room
@@ -194,12 +192,8 @@ class View:
         for _ in range(max(0, height - used - 1)):
             yield Text("")
         foot = Text(clean(self.message or KEYS), style="reverse" if self.message else "dim")
-        foot.truncate(width, overflow=self._overflow)
+        foot.truncate(width, overflow=overflow())
         yield foot
-
-    @property
-    def _overflow(self) -> Literal["crop", "ellipsis"]:
-        return "crop" if self.is_ascii else "ellipsis"
 
     def _head(self, room: int) -> list[Text]:
         """Return the lines above the drivers: all, or three where the drivers need the rest."""
@@ -211,7 +205,7 @@ class View:
     def _table(self, drivers: list[Row], width: int) -> Table:
         table = Table(box=None, pad_edge=False, expand=True, header_style="reverse")
         table.add_column("", width=1)
-        table.add_column("driver", no_wrap=True, ratio=1, min_width=16, overflow=self._overflow)
+        table.add_column("driver", no_wrap=True, ratio=1, min_width=16, overflow=overflow())
         labels = [
             clean(f"{row.name} {_state(row)}" if row.blocked else row.name) for row in drivers
         ]
@@ -223,7 +217,7 @@ class View:
                 justify=justify,
                 no_wrap=True,
                 min_width=NARROWEST,
-                overflow=self._overflow,
+                overflow=overflow(),
             )
         for row, label in zip(drivers, labels, strict=True):
             # Not by colour alone: a mark for the chosen one, a word for the blocked one.

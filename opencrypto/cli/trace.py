@@ -19,7 +19,6 @@ import typer
 
 from opencrypto import files
 from opencrypto._measure.trace import Entry
-from opencrypto._request.symmetric import alg_name
 from opencrypto.cli import algorithms, live, show
 from opencrypto.control import Client
 from opencrypto.exceptions import DriverGone, UsageError, sentence
@@ -200,7 +199,7 @@ def _only(entries: list[Entry], names: list[str] | None) -> list[Entry]:
 
 def chain_name(entry: Entry) -> str:
     """Name the algorithms of an entry's session."""
-    return "+".join(alg_name(alg) for alg, _, _ in entry.chain)
+    return algorithms.spec_name(entry.chain)
 
 
 def result_name(etype: int) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from opencrypto import Alg, UsageError
 from opencrypto._measure.trace import Entry
-from opencrypto.cli.algorithms import are_among, carries, chains, numbers
+from opencrypto.cli.algorithms import are_among, carries, chains, numbers, spec_name
 from tests.cli.commands import ask
 
 GCM = ((29, 128, 0), (30, 128, 0))
@@ -57,10 +57,18 @@ def test_what_a_name_chooses_of_a_trace(name: str, which: set[object]) -> None:
     assert {chain for chain in EVERY if carries(chain, parts)} == which
 
 
+def test_what_is_shown_can_be_asked_for() -> None:
+    for spec in EVERY:
+        (parts,) = chains([spec_name(spec)])
+        assert [each for each in EVERY if carries(each, parts)] == [spec]
+    assert spec_name(((9999, 0, 0), (11, 7, 3))) == "algorithm 9999+AES_CBC"
+
+
 def test_a_trace_is_shown_and_played_in_part(trace: Path) -> None:
     _, shown, _ = ask("trace", "show", trace, "--alg", "aes-128-gcm", "--alg", "CTR(AES)")
     assert [each["sid"] for each in shown["requests"]] == [0, 4]
     assert shown["count"] == 2
+    assert shown["algorithms"] == {"aes-128-gcm": 1, "aes-128-ctr": 1}
     status, played, _ = ask("trace", "replay", trace, "--alg", "ctr(aes)", "-D", "swcrypto")
     assert (status, played["recorded"]["requests"]) == (0, 1)
     with pytest.raises(UsageError, match="has no requests of aes-256-gcm"):

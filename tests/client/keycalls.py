@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -20,4 +21,11 @@ def submits(fw: Framework, name: str, *values: Any) -> Any:
     return getattr(fw, f"submit_{name}")(*values).result(PATIENCE)
 
 
-ways = pytest.mark.parametrize("ask", [waits, submits])
+def awaits(fw: Framework, name: str, *values: Any) -> Any:
+    async def main() -> Any:
+        return await getattr(fw.aio, name)(*values, timeout=PATIENCE)
+
+    return asyncio.run(main())
+
+
+ways = pytest.mark.parametrize("ask", [waits, submits, awaits])

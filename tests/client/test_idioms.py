@@ -347,3 +347,48 @@ def test_a_large_file_in_little_memory(framework: Framework, tmp_path: Path) -> 
                 out.write(encryptor.update(piece))
             out.write(encryptor.finalize() + encryptor.tag)
         assert session.open(sealed.read_bytes()) == clear.read_bytes()
+
+
+# What they type wrongly.
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("aes_128_gcm", "did you mean aes-128-gcm?"),
+        ("aes128gcm", "did you mean aes-128-gcm?"),
+        ("hmac_sha256", "did you mean hmac-sha256?"),
+        ("SHA-3-256", "did you mean sha3-256"),
+        ("aes_128_ctr", "did you mean aes-128-ctr or aes128ctr?"),
+        (None, "not by NoneType"),
+        (b"aes-128-gcm", "not by bytes"),
+    ],
+)
+def test_a_name_that_is_none(framework: Framework, name: str, says: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        framework.session(name, bytes(16))
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["hmac-sha2-256", "aes-128-gcm", "aes-128-cbc+hmac-sha2-256"])
+def test_a_key_that_was_forgotten(framework: Framework, name: str) -> None:
+    """An HMAC under no key at all would verify for everybody."""
+    with pytest.raises(UsageError, match="key"):
+        framework.session(name)
+
+
+def test_a_key_in_the_place_of_something_else_is_not_shown(framework: Framework) -> None:
+    key = b"a key that is secret"
+    with pytest.raises(UsageError, match=r"not bytes$") as caught:
+        framework.newsession("aes-128-gcm", key)  # type: ignore[arg-type]
+    assert "secret" not in str(caught.value)
+    with pytest.raises(UsageError, match=r"Cryptoini\(name, key\)"):
+        framework.newsession("aes-128-gcm")  # type: ignore[arg-type]
+
+
+def test_a_token_is_no_message_in_parts(framework: Framework) -> None:
+    with framework.session("aes-128-gcm", bytes(16)) as session:
+        with pytest.raises(UsageError, match="open takes the tokens of seal"):
+            session.decrypt(session.seal(DATA))  # type: ignore[arg-type]
+        with pytest.raises(UsageError, match="not Sealed"):
+            session.open(session.encrypt(DATA))  # type: ignore[arg-type]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import hashlib
+import inspect
 import json
 import time
 from array import array
@@ -29,6 +31,7 @@ from opencrypto import (
     UsageError,
 )
 from opencrypto._request import keycall
+from opencrypto.aio import AsyncFramework
 from opencrypto.driver import KOPS
 from tests.client.keycalls import PATIENCE, ways
 from tests.core.keys.scripted import Scripted, answer, keep, refuse
@@ -179,6 +182,7 @@ def test_every_operation_that_is_a_call_has_three_faces() -> None:
     for name in names.values():
         assert callable(getattr(Framework, name))
         assert callable(getattr(Framework, f"submit_{name}"))
+        assert inspect.iscoroutinefunction(getattr(AsyncFramework, name))
 
 
 @ways
@@ -249,6 +253,30 @@ def test_the_named_driver_does_it(ask: Ask) -> None:
 def test_without_a_driver_there_is_an_error(ask: Ask) -> None:
     with scripted() as fw, pytest.raises(DriverGone, match="no driver for MOD_EXP"):
         ask(fw, "modexp", 3, 5, 7)
+
+
+def test_no_answer_in_time_is_heard_by_who_awaits_it_too() -> None:
+    """And a wait that is cancelled drops the answer, which is wiped."""
+    driver = Scripted("slow", keep)
+    with scripted(driver) as fw:
+
+        async def main() -> None:
+            with pytest.raises(DriverTimeout, match="driver slow within") as caught:
+                await fw.aio.mod(5, 8, timeout=SOON)
+            assert caught.value.drivers == ("slow",)
+            task = asyncio.ensure_future(fw.aio.mod(5, 8))
+            while len(driver.kept) < 2:
+                await asyncio.sleep(0.001)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+        asyncio.run(main())
+        late = list(driver.kept)
+        driver.finish()
+        assert all(wiped(krp.param) for krp in late)
+        with pytest.raises(UsageError, match="no driver 'nobody'"):
+            asyncio.run(fw.aio.mod(5, 8, driver="nobody"))
 
 
 @pytest.mark.parametrize("behaviour", [keep, refuse])

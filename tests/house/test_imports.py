@@ -55,10 +55,13 @@ ORDER = (
     # The control socket is a part of the framework it speaks for, loaded when it is wanted.
     "control",
     # What programs hold; the framework makes them.
-    "_client.subject _client.deadline _client.opening _client.keyops _client.clock",
+    "_client.crew _client.deadline _client.subject _client.opening _client.keyops _client.clock",
     "_client.written _client.calls _client.asking",
     "_client.whole _client.futures _client.many",
-    "_client.streams _client.session",
+    "_client.streams",
+    "_client.pending _client.flight _client.key_flight _client.loops _client.turns",
+    "_client.aio_session _client.aio_framework",
+    "_client.session",
     "_core.framework _core.default",
     # Faces.
     "__init__",

@@ -109,7 +109,8 @@ def test_it_fits(start: Start, size: tuple[int, int], variables: dict[str, str])
     for _ in range(3):
         top.wait_for("q quit")
     lines = top.screen()
-    names = [line.lstrip("> ").split()[0] for line in lines[6 : 6 + len(DRIVERS)]]
+    (head,) = (n for n, line in enumerate(lines) if re.match(r" +driver .*rate/s", line))
+    names = [line.lstrip("> ").split()[0] for line in lines[head + 1 : head + 1 + len(DRIVERS)]]
     assert sorted(names) == sorted(DRIVERS)
     assert len(lines) <= size[1]
     assert max(map(len, lines)) <= size[0]

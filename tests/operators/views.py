@@ -20,7 +20,8 @@ from tests.operators.live_process import ROOT
 from tests.operators.test_commands import COMMAND
 from tests.operators.test_metrics import Server
 
-LOOKS: Final = (("sysctl", "-a"), ("drivers",))
+LOOKS: Final = (("sysctl", "-a"), ("drivers",), ("sessions",))
+"""Commands that show one look and end, called again and again."""
 
 
 class Views:
@@ -68,6 +69,7 @@ def every_view(
         server = stack.enter_context(contextlib.closing(Server(folder, port, f"{again}s", pin)))
         top = _top(pin, socket, env)
         stack.callback(top.close, force=True)
+        top.expect("rate/s")
         reader = threading.Thread(target=_drain, args=(top, stop))
         stat = _started([*pin, *COMMAND, "stat", "-w", "1", "--socket", str(socket)], env)
         stack.callback(_end, stat)
@@ -93,11 +95,9 @@ def every_view(
 
 def _top(pin: Sequence[str], socket: Path, env: dict[str, str]) -> pexpect.spawn[str]:
     call = [*pin, *COMMAND, "top", "--socket", str(socket)]
-    top = pexpect.spawn(
+    return pexpect.spawn(
         call[0], call[1:], env=env, encoding="utf-8", dimensions=(24, 80), timeout=60
     )
-    top.expect("rate/s")
-    return top
 
 
 def _drain(top: pexpect.spawn[str], stop: threading.Event) -> None:

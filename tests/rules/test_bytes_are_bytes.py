@@ -307,6 +307,22 @@ def test_coroutines_take_what_sessions_take(form: str) -> None:
     asyncio.run(both())
 
 
+@every_shape
+def test_a_digest_is_all_bytes_that_are_given(form: str) -> None:
+    """What is signed of one shape is verified of another."""
+    digest: Any = SHAPES[form](DATA)
+    with attached("swcrypto") as fw:
+        r, s = fw.dsa_sign(digest, p=23, q=11, g=4, x=3)
+        fw.dsa_verify(DATA, p=23, q=11, g=4, y=18, r=r, s=s)
+
+        async def both() -> None:
+            r, s = await fw.aio.dsa_sign(digest, p=23, q=11, g=4, x=3)
+            await fw.aio.dsa_verify(digest, p=23, q=11, g=4, y=18, r=r, s=s)
+            fw.dsa_verify(DATA, p=23, q=11, g=4, y=18, r=r, s=s)
+
+        asyncio.run(both())
+
+
 @pytest.mark.parametrize(
     "wrong",
     ["sixteen letters.", [1, 2, 3], 16, object(), None, released(), objects()],
@@ -379,7 +395,7 @@ KNOWN = {
         "submit_compress(data)", "submit_decompress(data)",
     )),
     "Sealed.from_bytes(token)",
-    "scatter(data)",
+    "scatter(data)", "AsyncFramework.dsa_sign(digest)", "AsyncFramework.dsa_verify(digest)",
 }  # fmt: skip
 """Every public parameter that takes bytes; each is tried above in all shapes."""
 

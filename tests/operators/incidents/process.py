@@ -269,7 +269,7 @@ def main() -> None:
     """Be the process."""
     name = sys.argv[1]
     plugins = True if name == "missing-plugin" else ["swcrypto"]
-    with Framework(plugins=plugins) as framework, INCIDENTS[name](framework):
+    with Framework(plugins=plugins, trace_sessions=True) as framework, INCIDENTS[name](framework):
         print(framework.control_path, flush=True)
         sys.stdin.read()
 

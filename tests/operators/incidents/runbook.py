@@ -11,7 +11,7 @@ PAGES: Final = ROOT / "docs" / "runbook"
 SECTIONS: Final = ["What you see", "Where to look", "What it means", "What to do"]
 
 _STEP: Final = re.compile(r"^(\d)\. (?:.|\n)*?```console\n((?:.|\n)*?)```", re.MULTILINE)
-_NUMBER: Final = re.compile(r"-?\d[\d.,:]*([a-zA-Z/%]*)")
+_NUMBER: Final = re.compile(r"(?:0x[0-9a-f]+|-?\d[\d.,:]*[a-zA-Z/%]*)")
 
 
 class Step(NamedTuple):

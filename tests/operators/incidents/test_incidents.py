@@ -26,8 +26,9 @@ CAUSES: Final[Mapping[str, str]] = {
     "silent-driver": r"^opencrypto\.drivers\.card\.oldest_inflight = [1-9]",
     "full-return-queue": r"^opencrypto\.crypto_ret_q\.drops = [1-9]",
     "missing-plugin": r"^card\tModuleNotFoundError: No module named 'libcard'$",
-    "failing-requests": r"^opencrypto\.stats\.driver_bugs = [1-9]",
-    "leaking-sessions": r"^opencrypto\.sessions\.active = [1-9]\d+$",
+    "failing-requests": r"^opencrypto\.drivers\.card\.errors\.EIO\.class = DriverBug$",
+    # The line of the one who opens them: the load's own sessions are not idle.
+    "leaking-sessions": r"^0x\w+\tAES_CBC\tswcrypto\tlive\t.*process\.py:\d+ \S*serve ",
     "starving-keys": r"^opencrypto\.drivers\.card\.oldest_kop = [1-9]",
 }
 """What names the cause of each incident, in what the two steps print."""
