@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from typing import Final
 
 from opencrypto import Alg, Cryptodesc, CryptoError, Cryptoini
 from opencrypto.constants import (
@@ -23,6 +24,9 @@ from opencrypto_algsocket.control import Control
 from opencrypto_algsocket.errors import as_kernel, refused
 from opencrypto_algsocket.names import Bound
 from opencrypto_algsocket.waiting import Buffered
+
+_IPSEC: Final = (16, 20)
+"""SPI, sequence number (of 32 or 64 bits) and IV, in **bytes**: crypto_ipsec_check_assoclen."""
 
 
 class AeadOperation(Buffered):
@@ -125,6 +129,8 @@ class AeadOperation(Buffered):
             cipher.flags |= CRD_F_ENCRYPT
             asked.carry_out(message, [cipher, auth])
             return bytes(message)
+        if self._bound.is_authenc and (end - aad) % self._bound.facts.granule:
+            raise refused(errno.EBADMSG, "it has no whole blocks, so it was never sealed")
         auth.flags |= CRD_F_VERIFY
         asked.carry_out(message, [auth, cipher])
         return bytes(message[:end])
@@ -133,9 +139,10 @@ class AeadOperation(Buffered):
         """Return how much of the associated data counts: not the IV that IPsec puts last."""
         if not self._bound.with_iv_behind:
             return aad
-        if aad < self._ivlen:
+        if aad not in _IPSEC:
             raise refused(
                 errno.EINVAL,
-                f"the associated data of {self._bound.name} end with the IV, {self._ivlen} bytes",
+                f"the associated data of {self._bound.name} are ESP's header and the IV: "
+                f"{' or '.join(map(str, _IPSEC))} bytes, not {aad}",
             )
         return aad - self._ivlen

@@ -24,11 +24,15 @@ class HashOperation(Operation):
     Args:
         size: The digest's length in **bytes**.
         begin: Makes a hasher of a new message; it raises ENOKEY without a key.
+        check_key: Does that alone.
     """
 
-    def __init__(self, size: int, begin: Callable[[], Hasher]) -> None:
+    def __init__(
+        self, size: int, begin: Callable[[], Hasher], check_key: Callable[[], None]
+    ) -> None:
         super().__init__()
         self._size = size
+        self._check_key = check_key
         self._begin = begin
         self._message: Hasher | None = None
         self._result: bytes | None = None
@@ -76,7 +80,8 @@ class HashOperation(Operation):
 
     def clone(self) -> HashOperation:
         """Make another one, whose message has come as far as this one's."""
-        twin = HashOperation(self._size, self._begin)
+        self._check_key()
+        twin = HashOperation(self._size, self._begin, self._check_key)
         if self._message is not None:
             twin._message = self._message.copy()
         return twin

@@ -98,7 +98,3 @@ class RngOperation(Operation):
         """Return up to 128 random bytes."""
         additional, self._additional = self._additional, b""
         return self._source.generate(min(count, BLOCK), additional), False
-
-    def clone(self) -> RngOperation:
-        """Make another one, which reads from the same generator."""
-        return RngOperation(self._source)

@@ -224,9 +224,9 @@ class AlgSocket:
         """
         Open an operation socket [User Space API general remarks].
 
-        On an operation socket of a hash, it clones the message as far as it has come; of a
-        generator, it reads from the same state. On the proposal's AEAD every second one is the
-        descriptor of the associated data.
+        Those of a generator read from the same state. On an operation socket of a hash it clones
+        the message as far as it has come. On the proposal's AEAD every second one is the descriptor
+        of the associated data.
 
         Raises:
             OSError: EINVAL if nothing is bound; EOPNOTSUPP on other operation sockets.
@@ -284,6 +284,7 @@ class AlgSocket:
         """
         if assoclen is not None and assoclen < 0:
             raise TypeError("assoclen must be positive")
+        self._working()
         given = None if iv is None else bytes(flat(iv, "IV"))
         return self._send(_joined(msg), control.given(op, given, assoclen), flags)
 
@@ -311,6 +312,7 @@ class AlgSocket:
                 message before the first one's answer is read; EAGAIN where it would wait;
                 EOPNOTSUPP on a transform's socket.
         """
+        self._working()
         return self._send(_joined(buffers), control.read(ancdata), flags)
 
     def send(self, data: BytesLike, flags: int = 0) -> int:
@@ -353,16 +355,24 @@ class AlgSocket:
             OSError: EBADMSG if it does not verify; EINVAL if the length does not fit the
                 algorithm; ENOKEY, EAGAIN, EOPNOTSUPP as `sendmsg`.
         """
-        return self._recv(bufsize, flags)[0]
+        return self._recv(bufsize, flags)[0] if bufsize else self._nothing()
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         """Read an answer into a buffer; as `recv`. Returns the number of **bytes**."""
         view = byteview(buffer)
         if nbytes < 0 or nbytes > len(view):
             raise ValueError("nbytes is 0, or no more than the buffer has room for")
+        if not view:
+            self._nothing()
+            return 0
         answer = self._recv(nbytes or len(view), flags)[0]
         view[: len(answer)] = answer
         return len(answer)
+
+    def _nothing(self) -> bytes:
+        """Read no bytes, for which CPython does not even ask the kernel."""
+        self._check_open()
+        return b""
 
     def recvfrom(self, bufsize: int, flags: int = 0) -> tuple[bytes, None]:
         """Read as `recv`; nobody has an address."""

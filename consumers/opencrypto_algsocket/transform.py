@@ -180,7 +180,7 @@ class Transform:
         if self._source is not None:
             return RngOperation(self._source)
         if self.bound.type == "hash":
-            return HashOperation(self.digest_size, use.hasher)
+            return HashOperation(self.digest_size, use.hasher, use.check_key)
         if self.bound.type == "skcipher":
             return CipherOperation(self.bound, use.asked, room)
         return AeadOperation(self.bound, use.asked, self._half, self._tag, room)
@@ -197,7 +197,7 @@ class Transform:
             return self._claimed()
 
     def _claimed(self) -> bool:
-        keyed = self._source is None and self._session is not None
+        keyed = self._source is not None or self._session is not None
         self._operations += keyed
         return keyed
 
@@ -252,7 +252,8 @@ class Use:
         self._keyed = transform.enter()
         self._left = False
 
-    def _check_key(self) -> None:
+    def check_key(self) -> None:
+        """Refuse to work without a key (ENOKEY); from now on it stays."""
         if not self._keyed:
             self._keyed = self.transform.claim()
         if not self._keyed:
@@ -260,12 +261,12 @@ class Use:
 
     def asked(self) -> Asked:
         """Return the session to ask (ENOKEY without a key)."""
-        self._check_key()
+        self.check_key()
         return self.transform.asked
 
     def hasher(self) -> Hasher:
         """Begin a message (ENOKEY without a key)."""
-        self._check_key()
+        self.check_key()
         return self.transform.hasher()
 
     def another(self) -> Use:

@@ -43,7 +43,7 @@ class Operation(ABC):
     def clone(self) -> Operation:
         """Make another one in the same state (EOPNOTSUPP where there is none to copy)."""
         raise refused(
-            errno.EOPNOTSUPP, "only operation sockets of hashes and generators are cloned"
+            errno.EOPNOTSUPP, "only operation sockets of hashes are cloned"
         )
 
     def restore(self, state: bytes) -> int:
@@ -155,6 +155,7 @@ class Buffered(Operation):
 
     def recv(self, count: int, deadline: Deadline) -> tuple[bytes, bool]:
         """Wait for what is to be read, and return it."""
+        self.check_key()
         deadline.wait(self.lock, self.is_readable)
         if self.closed:
             raise refused(errno.EBADF, "the socket is closed")
