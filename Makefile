@@ -55,7 +55,7 @@ soak: $(STAMP) ## everything at once for ten minutes (SECONDS=600)
 	OPENCRYPTO_SOAK_SECONDS=$(or $(SECONDS),600) $(PYTEST) -s -o faulthandler_timeout=0 tests/soak
 
 storm: $(STAMP) ## signal handlers and finalizers in the midst of everything (SECONDS=60 each)
-	OPENCRYPTO_STORM_SECONDS=$(or $(SECONDS),60) $(PYTEST) -o faulthandler_timeout=0 -o timeout=0 tests/core/test_interrupted.py
+	OPENCRYPTO_STORM_SECONDS=$(or $(SECONDS),60) $(PYTEST) -o faulthandler_timeout=0 -o timeout=0 tests/core/test_interrupted.py tests/core/test_called_within.py
 
 fuzz: $(STAMP) ## requests and captures made of anything, for some minutes (EXAMPLES=40000)
 	OPENCRYPTO_FUZZ_EXAMPLES=$(or $(EXAMPLES),40000) $(PYTEST) -o faulthandler_timeout=0 tests/fuzz tests/core/keys/test_fuzz.py

@@ -133,10 +133,12 @@ class HashStream:
         Raises:
             UsageError: the library cannot copy its state.
         """
-        copy = getattr(self._state, "copy", None)
-        if copy is None:
-            raise UsageError(f"the library cannot copy a {type(self._state).__name__}")
-        return HashStream(copy(), self._end)
+        try:
+            state = self._state.copy()
+        except (AttributeError, NotImplementedError):
+            words = f"the library cannot copy a {type(self._state).__name__}"
+            raise UsageError(words) from None
+        return HashStream(state, self._end)
 
     def wipe(self) -> None:
         """Drop the state."""

@@ -21,6 +21,7 @@ from opencrypto._request.symmetric import Cryptoini
 from opencrypto._rules.profile import Profile
 from opencrypto._rules.seconds import check_seconds
 from opencrypto.driver import Driver
+from opencrypto.exceptions import UsageError
 
 T = TypeVar("T")
 
@@ -36,7 +37,7 @@ class Host(Calculator, Protocol):
 
     def session(
         self,
-        chain: int | Cryptoini | Iterable[Cryptoini],
+        chain: str | int | Cryptoini | Iterable[Cryptoini],
         key: Keys = None,
         *,
         hard: int | None = 0,
@@ -77,6 +78,8 @@ class AsyncFramework:
 
     @border.setter
     def border(self, nbytes: int) -> None:
+        if isinstance(nbytes, bool) or not isinstance(nbytes, int) or nbytes < 0:
+            raise UsageError(f"border is a number of bytes, 0 or more, not {nbytes!r}")
         self.crew.border = nbytes
 
     @property
@@ -91,11 +94,11 @@ class AsyncFramework:
 
     @budget.setter
     def budget(self, seconds: float) -> None:
-        self.crew.budget = seconds
+        self.crew.budget = check_seconds(seconds, "budget")
 
     async def session(
         self,
-        chain: int | Cryptoini | Iterable[Cryptoini],
+        chain: str | int | Cryptoini | Iterable[Cryptoini],
         key: Keys = None,
         *,
         hard: int | None = 0,

@@ -4,17 +4,20 @@ The awaitable twin of a session: the same names, the same answers, and no thread
 
 from __future__ import annotations
 
-import sys
 from asyncio import _get_running_loop
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
-from typing import Protocol, Self, TypeAlias, TypeVar, cast
+from functools import partial
+from time import monotonic
+from typing import Final, Protocol, Self, TypeAlias, TypeVar, cast
 
+from opencrypto._client.aio_streams import AsyncDecryptor, AsyncEncryptor, AsyncHasher
 from opencrypto._client.flight import Flight, Order
-from opencrypto._client.loops import Waiter
+from opencrypto._client.loops import Waiter, in_trio
 from opencrypto._client.many import DEPTH, checked_depth
 from opencrypto._client.opening import Keys
 from opencrypto._client.pending import Pending, Work
+from opencrypto._client.streams import Decryptor, Encryptor, Hasher, Stream
 from opencrypto._client.turns import Turn, this_turn
 from opencrypto._client.whole import Whole, put, require_room
 from opencrypto._core.short import NOT_TAKEN
@@ -23,14 +26,19 @@ from opencrypto._rules.message import Detached, Maker, Sealed
 from opencrypto._rules.seconds import check_seconds
 from opencrypto.exceptions import UsageError
 
+S = TypeVar("S", bound=Stream)
 T = TypeVar("T")
+
+NEVER: Final = 0
+NOW: Final = 1
+LATER: Final = 2
 
 Messages: TypeAlias = Iterable[BytesLike] | AsyncIterable[BytesLike]
 """Many messages, from an iterable or an asynchronous one."""
 
 
 class Keeper(Protocol):
-    """A `Session`, as far as it is opened and closed."""
+    """A `Session`, as far as others are made of it, and it is closed."""
 
     @property
     def aio(self) -> AsyncSession:
@@ -38,6 +46,17 @@ class Keeper(Protocol):
 
     def rekey(self, key: Keys) -> None:
         """Go on with another key."""
+
+    def encryptor(self, *, iv: BytesLike | None = None, aad: BytesLike = b"") -> Encryptor:
+        """Begin to encrypt a message in pieces."""
+
+    def decryptor(
+        self, iv: BytesLike, *, aad: BytesLike = b"", unverified: bool = False
+    ) -> Decryptor:
+        """Begin to decrypt one."""
+
+    def hasher(self) -> Hasher:
+        """Begin with its MAC or digest."""
 
     def clone(self) -> Keeper:
         """Open another one with the same keys."""
@@ -93,8 +112,12 @@ class AsyncSession:
         Raises:
             UsageError, DriverGone, DriverTimeout, CryptoError: as there.
         """
-        if self._is_due(data):
-            token = self._session._calls.seal(data, aad, iv)
+        if when := self._when(data):
+            calls = self._session._calls
+            if when == NOW:
+                token = calls.seal(data, aad, iv)
+            else:
+                token = await self._this_turn().later(partial(calls.seal, data, aad, iv))
             if token is not NOT_TAKEN:
                 return token  # type: ignore[no-any-return]  # as `Calls` says
         return await self._carry(data, self._sealing(data, aad, iv))
@@ -106,8 +129,12 @@ class AsyncSession:
         Raises:
             AuthenticationError, UsageError, DriverGone, DriverTimeout, CryptoError: as there.
         """
-        if self._is_due(token):
-            data = self._session._calls.open(token, aad)
+        if when := self._when(token):
+            calls = self._session._calls
+            if when == NOW:
+                data = calls.open(token, aad)
+            else:
+                data = await self._this_turn().later(partial(calls.open, token, aad))
             if data is not NOT_TAKEN:
                 return data  # type: ignore[no-any-return]  # as `Calls` says
         return await self._carry(token, self._opening(token, aad))
@@ -201,7 +228,7 @@ class AsyncSession:
             AuthenticationError, OutputTooSmall, UsageError, DriverGone, DriverTimeout, CryptoError:
                 as there.
         """
-        sealed = data if isinstance(data, Sealed) else Sealed(iv, data, mac)  # type: ignore[arg-type]
+        sealed = data if isinstance(data, Sealed) else Sealed(iv, data, mac)  # type: ignore[arg-type]  # it says so itself
         place = self._place(out, "plaintext", sealed.data, 0)
         order = self._decrypting(sealed, aad)
         return await self._carry(sealed.data, order.then(lambda text: put(text, place)))
@@ -213,8 +240,12 @@ class AsyncSession:
         Raises:
             UsageError, DriverGone, DriverTimeout, CryptoError: as there.
         """
-        if self._is_due(data):
-            mac = self._session._calls.mac(data)
+        if when := self._when(data):
+            calls = self._session._calls
+            if when == NOW:
+                mac = calls.mac(data)
+            else:
+                mac = await self._this_turn().later(partial(calls.mac, data))
             if mac is not NOT_TAKEN:
                 return mac  # type: ignore[no-any-return]  # as `Calls` says
         return await self._carry(data, self._authenticating(data))
@@ -273,7 +304,45 @@ class AsyncSession:
             UsageError, NoDriverError: as there.
         """
         work: Work[Keeper] = Work(self._keeper.clone, undo=_close)
-        return (await self._find_turn().carry(work, self._crew, large=True)).aio
+        return (await self._this_turn().carry(work, self._crew, large=True)).aio
+
+    async def encryptor(
+        self, *, iv: BytesLike | None = None, aad: BytesLike = b""
+    ) -> AsyncEncryptor:
+        """
+        Begin to encrypt a message that comes in pieces; as `Session.encryptor`.
+
+        Raises:
+            UsageError, NoDriverError: as there.
+        """
+        return AsyncEncryptor(
+            await self._begun(lambda: self._keeper.encryptor(iv=iv, aad=aad)), self._crew
+        )
+
+    async def decryptor(
+        self, iv: BytesLike, *, aad: BytesLike = b"", unverified: bool = False
+    ) -> AsyncDecryptor:
+        """
+        Begin to decrypt a message that comes in pieces; as `Session.decryptor`.
+
+        What it gives out is not verified before `AsyncDecryptor.finalize` has returned.
+
+        Raises:
+            UsageError, NoDriverError: as there.
+        """
+        return AsyncDecryptor(
+            await self._begun(lambda: self._keeper.decryptor(iv, aad=aad, unverified=unverified)),
+            self._crew,
+        )
+
+    async def hasher(self) -> AsyncHasher:
+        """
+        Begin to make the MAC or digest of a message that comes in pieces; as `Session.hasher`.
+
+        Raises:
+            UsageError, NoDriverError: as there.
+        """
+        return AsyncHasher(await self._begun(self._keeper.hasher), self._crew)
 
     def seal_many(
         self, messages: Messages, depth: int = DEPTH, *, aad: BytesLike = b""
@@ -419,21 +488,33 @@ class AsyncSession:
 
     # How it is done.
 
-    def _is_due(self, data: object) -> bool:
-        """Tell whether a message is small, and this turn of the loop has time for it."""
+    def _when(self, data: object) -> int:
+        """
+        Tell when a message may be worked on in the loop's thread.
+
+        Returns:
+            `NOW`, or `LATER`: the message is small, and this turn of the loop has time for it, or
+            has none; else `NEVER`.
+        """
         crew = self._crew
         size = len(data) if type(data) is bytes else size_of(data)
         if size >= crew.border:
-            return False
+            return NEVER
         turn = self._turn
         if turn is None or turn.known_by() is not _get_running_loop():
-            turn = self._find_turn()
-        return turn.has_time(crew.budget)
+            turn = self._this_turn()
+        until = turn.until  # what `Turn.has_time` tells, without its call
+        if until:
+            return NOW if monotonic() < until and not turn.parked else LATER
+        return NOW if turn.has_time(crew.budget) else LATER
 
-    def _find_turn(self) -> Turn:
-        """Look up what the coroutines of the running loop share."""
+    def _this_turn(self) -> Turn:
+        """Return what the coroutines of the running loop share."""
+        turn = self._turn
+        if turn is not None and turn.known_by() is _get_running_loop():
+            return turn
         turn = this_turn()
-        if "trio" not in sys.modules:  # which may run within a loop of asyncio's
+        if not in_trio():  # which may run within a loop of asyncio's
             self._turn = turn
         return turn
 
@@ -449,7 +530,7 @@ class AsyncSession:
     async def _carry(self, data: object, order: Order[T]) -> T:
         """Carry out what is to be done with a message: here if it is small, else by a thread."""
         pending, large = self._under_way(data, order)
-        return await self._find_turn().carry(pending, self._crew, large=large)
+        return await self._this_turn().carry(pending, self._crew, large=large)
 
     def _under_way(self, data: object, order: Order[T]) -> tuple[Pending[T], bool]:
         """Return what is to be begun, and whether it is no work for the loop's thread."""
@@ -460,7 +541,12 @@ class AsyncSession:
 
     async def _aside(self, function: Callable[[], T]) -> T:
         """Have a thread do what may take its time."""
-        return await self._find_turn().carry(Work(function), self._crew, large=True)
+        return await self._this_turn().carry(Work(function), self._crew, large=True)
+
+    async def _begun(self, begin: Callable[[], S]) -> S:
+        """Have a thread begin with a message in pieces; one that nobody wants is closed."""
+        work: Work[S] = Work(begin, undo=Stream.close)
+        return await self._this_turn().carry(work, self._crew, large=True)
 
     def _many(
         self, messages: Messages, order: Callable[[BytesLike], Order[T]], depth: int
@@ -471,7 +557,7 @@ class AsyncSession:
     async def _answers(
         self, messages: Messages, order: Callable[[BytesLike], Order[T]], depth: int
     ) -> AsyncGenerator[T, None]:
-        turn, crew = self._find_turn(), self._crew
+        turn, crew = self._this_turn(), self._crew
         underway: deque[tuple[Pending[T], Waiter | None]] = deque()
         source = _Source(messages)
         try:

@@ -9,14 +9,12 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-from opencrypto._rules.seconds import check_seconds
 from opencrypto._threads import WorkerPool, started
-from opencrypto.exceptions import UsageError
 
 BORDER: Final = 32 * 1024
 """From how many **bytes** on a message is no work for the loop's thread."""
 
-BUDGET: Final = 0.004
+BUDGET: Final = 0.006
 """For how many seconds in a turn of the loop small work is done before it has to wait."""
 
 THREADS: Final = 4
@@ -31,34 +29,18 @@ class Crew:
     The threads of a framework for the large work of its coroutines, and when they are asked.
 
     They are started when there is work for them, and joined by `close`.
+
+    Attributes:
+        border: From how many **bytes** on a message is worked on by one of them.
+        budget: For how many seconds in a turn of the loop smaller ones are.
     """
 
     def __init__(self) -> None:
         size = max(2, min(os.cpu_count() or 1, THREADS))
         self._pool = WorkerPool("aio", int, size=size, depth=UNBOUNDED)
         self._apart: set[threading.Thread] = set()
-        self._border = BORDER
-        self._budget = BUDGET
-
-    @property
-    def border(self) -> int:
-        """From how many bytes on a message is worked on in a thread of its own; 0 for each."""
-        return self._border
-
-    @border.setter
-    def border(self, nbytes: int) -> None:
-        if isinstance(nbytes, bool) or not isinstance(nbytes, int) or nbytes < 0:
-            raise UsageError(f"border is a number of bytes, 0 or more, not {nbytes!r}")
-        self._border = nbytes
-
-    @property
-    def budget(self) -> float:
-        """For how many seconds in a turn of the loop small work is done; then it has to wait."""
-        return self._budget
-
-    @budget.setter
-    def budget(self, seconds: float) -> None:
-        self._budget = check_seconds(seconds, "budget")
+        self.border = BORDER
+        self.budget = BUDGET
 
     def do(self, job: Callable[[], object]) -> None:
         """Have a job done by a thread; here, where there is none any more."""

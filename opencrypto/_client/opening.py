@@ -78,8 +78,11 @@ class Recipe:
             UsageError: there are too few keys, or too many.
         """
         keys = [*key] if isinstance(key, tuple | list) else [key]
+        if len(keys) == len(self._parts):  # one for each place, None where there is none
+            places = zip(self._parts, keys, strict=True)
+            keys = [each for (what, _, _), each in places if each is not None or _takes_key(what)]
         takers = [what for what, _, _ in self._parts if _takes_key(what)]
-        if len(keys) != len(takers):
+        if len(keys) != len(takers) or None in keys:
             raise UsageError(f"{len(keys)} keys for {len(takers)} algorithms; give one for each")
         given: dict[int | Named, Any] = dict(zip(takers, keys, strict=True))
         shared = next((given[what] for what in takers if _kind(what) is Kind.AEAD), None)

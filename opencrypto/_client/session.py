@@ -7,6 +7,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Iterable
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -192,11 +193,11 @@ class Session(Whole, Many):
         self._layout.require_no_cipher()
         return Hasher(*self._stream())
 
-    def _stream(self) -> tuple[Subject, int, Layout, float | None]:
-        """Open what a message in pieces has of its own."""
+    def _stream(self) -> tuple[Subject, Callable[[], int], Layout, float | None]:
+        """Return what a message in pieces needs, and what opens a session of its own for it."""
         self._require_open()
-        sid = self._framework.streamsession(self._sid)
-        return self._framework, sid, self._layout, self._timeout
+        opened = partial(self._framework.streamsession, self._sid)
+        return self._framework, opened, self._layout, self._timeout
 
     def _require_open(self) -> None:
         if not self._sid:

@@ -9,13 +9,14 @@ a MAC over the same bytes.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import sys
 import threading
 import warnings
 from collections.abc import Callable
 from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from opencrypto._client.deadline import Deadline
 from opencrypto._client.subject import Subject
@@ -33,6 +34,12 @@ from opencrypto.constants import (
 from opencrypto.exceptions import AuthenticationError, CryptoError, UnknownSession, UsageError
 from opencrypto.xform import FACTS
 
+Open = Callable[[], int]
+"""Opens the session of one message, and returns its SID."""
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
 MOVES: Final = 8
 """How often in a row the first piece follows its session to another driver before it gives up."""
 
@@ -46,7 +53,9 @@ class Stream:
 
     _sid = 0  # until it is opened, and after it is closed
 
-    def __init__(self, framework: Subject, sid: int, layout: Layout, timeout: float | None) -> None:
+    def __init__(
+        self, framework: Subject, opened: Open, layout: Layout, timeout: float | None
+    ) -> None:
         self._framework = framework
         self._layout = layout
         self._timeout = timeout
@@ -56,7 +65,7 @@ class Stream:
         self._crp.callback = self._ring
         self._answered = False
         self._bell: threading.Lock | None = None
-        self._sid = sid
+        self._sid = opened()
 
     # Asking.
 
@@ -176,14 +185,14 @@ class _CipherStream(Stream):
     def __init__(
         self,
         framework: Subject,
-        sid: int,
+        opened: Open,
         layout: Layout,
         timeout: float | None,
         iv: BytesLike | None,
         aad: BytesLike,
     ) -> None:
-        super().__init__(framework, sid, layout, timeout)
-        self._iv = None if iv is None else bytes(flat(iv, "an iv"))
+        self._layout = layout
+        self._iv = None if iv is None else _checked(iv, layout.ivlen)
         self._aad = bytearray(flat(aad, "aad"))
         self._aadlen = 0
         self._granule = 1 if layout.cipher is None else FACTS[layout.cipher].granule
@@ -191,6 +200,7 @@ class _CipherStream(Stream):
         if self._aad:
             self._require_authenticator()
         self._more = self._descriptors(self._cipher(0, 0, self._encrypts | CRD_F_MORE), (0, 0))
+        super().__init__(framework, opened, layout, timeout)  # last: it opens what must be freed
 
     @property
     def iv(self) -> bytes:
@@ -243,7 +253,8 @@ class _CipherStream(Stream):
         Args:
             data: What comes next of the message.
             out: Where it goes: as many **bytes** as `data`, and what was left of a block. It may be
-                `data` itself; where they overlap otherwise, nothing is promised.
+                the memory of `data`, which is then changed in place; where they overlap otherwise,
+                nothing is promised.
 
         Returns:
             How many bytes have been written.
@@ -264,7 +275,7 @@ class _CipherStream(Stream):
         size = len(source)
         if size > len(view):
             raise UsageError(f"out has {len(view)} bytes, {size} are needed")
-        if data is not out:
+        if data is not out and not _is_same(source, view):
             view[:size] = source
         if size:
             self._crypt(view[:size])
@@ -350,6 +361,21 @@ class _CipherStream(Stream):
         self._held[:] = bytes(len(self._held))
 
 
+def _is_same(source: bytes | memoryview, view: memoryview) -> bool:
+    """Tell whether two views begin at the same place; False where that cannot be seen."""
+    if type(source) is not memoryview or source.readonly or source.obj is not view.obj:
+        return False
+    place = ctypes.c_char.from_buffer
+    return ctypes.addressof(place(source)) == ctypes.addressof(place(view))
+
+
+def _checked(iv: BytesLike, length: int) -> bytes:
+    given = bytes(flat(iv, "an iv"))
+    if len(given) != length:
+        raise UsageError(f"an iv of {len(given)} bytes; the session takes {length}")
+    return given
+
+
 class Encryptor(_CipherStream):
     """
     Encrypts one message in pieces: `opencrypto.client.Session.encryptor` makes it.
@@ -415,7 +441,9 @@ class Decryptor(_CipherStream):
                 self._last(None)
                 return b""
             words = "a tag, which the session has none of" if maclen == 0 else "no tag"
-            raise UsageError(f"finalize with {words}; compare the session's algorithms")
+            raise UsageError(
+                f"finalize with {words}; give the message's tag where the session has one"
+            )
         theirs = bytearray(flat(tag, "a tag"))
         if len(theirs) != maclen:
             self._end()
@@ -438,8 +466,10 @@ class Hasher(Stream):
     _result: bytes | None = None
     _looked = False
 
-    def __init__(self, framework: Subject, sid: int, layout: Layout, timeout: float | None) -> None:
-        super().__init__(framework, sid, layout, timeout)
+    def __init__(
+        self, framework: Subject, opened: Open, layout: Layout, timeout: float | None
+    ) -> None:
+        super().__init__(framework, opened, layout, timeout)
         self._more = [self._auth(0, CRD_F_MORE)]
 
     @property
@@ -458,7 +488,7 @@ class Hasher(Stream):
         """How many **bytes** the algorithm takes at a time."""
         return FACTS[self._layout.auth or 0].block
 
-    def update(self, data: BytesLike) -> None:
+    def update(self, data: ReadableBuffer, /) -> None:
         """
         Go on with the message.
 
@@ -474,7 +504,7 @@ class Hasher(Stream):
         self._more[0].len = len(view)
         self._ask(view, self._more)
 
-    def copy(self) -> Hasher:
+    def copy(self) -> Self:
         """
         Return another hasher that has come as far; either goes on by itself.
 
@@ -485,7 +515,7 @@ class Hasher(Stream):
         if not self._begun:
             self.update(b"")
         sid = self._framework.copystream(self._sid)
-        twin = Hasher(self._framework, sid, self._layout, self._timeout)
+        twin = type(self)(self._framework, lambda: sid, self._layout, self._timeout)
         twin._begun = True
         return twin
 

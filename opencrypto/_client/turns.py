@@ -12,6 +12,7 @@ from __future__ import annotations
 import weakref
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from time import monotonic
 from typing import Any, Final, TypeVar
 
@@ -22,6 +23,38 @@ from opencrypto._client.pending import Pending
 T = TypeVar("T")
 
 
+class Small:
+    """
+    Small work that waits for a turn of the loop, and who waits for it.
+
+    Attributes:
+        answer: What the work returned.
+        error: What it raised.
+        work: The work; None if nobody wants it any more.
+    """
+
+    __slots__ = ("answer", "error", "waiter", "work")
+
+    def __init__(self, work: Callable[[], Any], waiter: loops.Waiter) -> None:
+        self.work: Callable[[], Any] | None = work
+        self.waiter = waiter
+        self.answer: Any = None
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        """Do the work."""
+        if self.work is None:
+            return
+        try:
+            self.answer = self.work()
+        except BaseException as error:
+            self.error = error
+            if not isinstance(error, Exception):
+                raise  # it is meant for the program
+        finally:
+            self.waiter.wake()
+
+
 class Turn:
     """
     One event loop, as far as our coroutines there share it.
@@ -30,46 +63,70 @@ class Turn:
 
     Attributes:
         known_by: Returns the loop that is meant: what `loops.running` tells.
+        parked: What waits for the next turn.
+        until: When the budget of this turn is spent; 0 before the first work in it.
     """
 
-    __slots__ = ("_is_rung", "_parked", "_until", "_woken", "known_by", "loop")
+    __slots__ = ("_budget", "_is_rung", "_woken", "known_by", "loop", "parked", "until")
 
     def __init__(self, loop: loops.Loop, known_by: Callable[[], object]) -> None:
         self.loop = loop
         self.known_by = known_by
-        self._until = 0.0  # when the budget of this turn is spent; 0 before the first work in it
-        self._parked: deque[tuple[Pending[Any], loops.Waiter, float]] = deque()
+        self.until = 0.0
+        self.parked: deque[Callable[[], object]] = deque()
+        self._budget = 0.0
         self._woken: deque[loops.Waiter] = deque()
         self._is_rung = False
 
     def has_time(self, budget: float) -> bool:
         """Tell whether small work may be done in this turn, whose budget that is in seconds."""
-        until = self._until
+        until = self.until
         if until:
-            return monotonic() < until and not self._parked
+            return monotonic() < until and not self.parked
         self._begin(budget)
-        return not self._parked
+        return not self.parked
 
     def _begin(self, budget: float) -> None:
-        self._until = monotonic() + budget
+        self._budget = budget
+        self.until = monotonic() + budget
         self.loop.soon(self._end)
 
     def _end(self) -> None:
         """Begin a new turn, with what the last one has left."""
-        self._until = 0.0
-        parked = self._parked
+        self.until = 0.0
+        parked = self.parked
         if not parked:
             return
-        self._begin(parked[0][2])
+        self._begin(self._budget)
         while parked:
-            pending, waiter, _ = parked.popleft()
-            pending.start()
-            if not pending.is_over:
-                self._listen(pending, waiter)
-            if pending.is_over:
-                waiter.wake()
-            if monotonic() >= self._until:  # one at least, whatever the budget
+            parked.popleft()()
+            if monotonic() >= self.until:  # one at least, whatever the budget
                 return
+
+    async def later(self, work: Callable[[], Any]) -> Any:
+        """Do small work in one of the next turns, and return its answer."""
+        waiter = self.loop.waiter()
+        small = Small(work, waiter)
+        self.parked.append(small.run)
+        try:
+            await waiter.wait(-1)
+        except BaseException:
+            small.work = None
+            raise
+        if small.error is not None:
+            try:
+                raise small.error
+            finally:
+                small.error = None  # or it and its traceback would keep each other
+        return small.answer
+
+    def _start(self, pending: Pending[Any], waiter: loops.Waiter) -> None:
+        """Begin, in this turn, with what was parked."""
+        pending.start()
+        if not pending.is_over:
+            self._listen(pending, waiter)
+        if pending.is_over:
+            waiter.wake()
 
     def post(self, waiter: loops.Waiter) -> None:
         """Have a coroutine go on; from any thread, and from signal handlers."""
@@ -118,7 +175,7 @@ class Turn:
             self._listen(pending, waiter)
             crew.do(pending.start)
         else:
-            self._parked.append((pending, waiter, crew.budget))
+            self.parked.append(partial(self._start, pending, waiter))
         return waiter
 
     def _listen(self, pending: Pending[Any], waiter: loops.Waiter) -> loops.Waiter:

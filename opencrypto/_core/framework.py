@@ -146,6 +146,7 @@ class Framework(KeyOperations):
             wires.errands,
             wires.leave,
             wires.blocked,
+            wires.owes,
             wires.kick_requests,
             wires.kick_returns,
         )
@@ -165,6 +166,7 @@ class Framework(KeyOperations):
             wires.errands,
             wires.leave,
             wires.blocked,
+            wires.owes,
             wires.kick_requests,
             wires.kick_returns,
             wires.user_class,
@@ -189,6 +191,7 @@ class Framework(KeyOperations):
         self._returns = wires.returns = interrupt(
             "opencrypto-returns", wires.run_returns, wires.returns_wait
         )
+        self._look_around = wires.look_around
         self._listing = Listing(self._sessions, self._dispatcher.watcher, self._virtual.drivers)
         self._tree = self._names()
         self._ending = threading.Lock()  # held by whoever closes; the others wait
@@ -820,6 +823,10 @@ class Framework(KeyOperations):
             UsageError: what is wanted cannot be, or is not known.
         """
         return self._listing.page(wanted)
+
+    def look_around(self) -> None:
+        """Note which drivers do not come back from a call: for who looks now and then anyway."""
+        self._look_around()
 
     @property
     def options(self) -> list[Setting]:

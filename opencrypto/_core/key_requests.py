@@ -86,6 +86,7 @@ class KeyRequests:
         errands: Errands,
         leave: Callable[[Slot, str], None],
         blocked: Callable[[], None],
+        owes: Callable[[Slot], None],
         kick_requests: Callable[[], None],
         kick_returns: Callable[[], None],
         user_class: Callable[[], int | None],
@@ -93,6 +94,7 @@ class KeyRequests:
         self._drivers = drivers
         self._errands = errands
         self._let_leave = leave
+        self._owes = owes
         self.returns: ReturnQueue[Cryptkop] = ReturnQueue(kick_returns)
         self._return = self.returns.append
         self._user_class = user_class  # `hard` for user programs; None if they may do nothing
@@ -249,6 +251,8 @@ class KeyRequests:
             self.bugs.report(Rule.KPROCESS_RAISED, slot.name, error)
             return
         if not answer:
+            if not slot.owes and _holds(slot, krp, routing):
+                self._owes(slot)
             return
         if answer == ERESTART:
             routing.kept = False  # until it is in the queue again

@@ -42,18 +42,25 @@ class RequestQueue(Generic[R]):
         blocked: The driver answered ERESTART and has not unblocked since.
         blocked_at: When it did, the last time, on the clock of `time.monotonic`.
         said_at: When it was last said that it stays so (`opencrypto._core.lasting`).
+        silence: Seconds until it is said again that its driver does not answer; 0.0 while it does.
+        silence_said: When that was said, the last time.
         unblocks: How often it has unblocked, ever. If that has changed since the driver was asked,
             it unblocked while it refused, and is asked again rather than marked as blocked.
         scheduled: The request interrupt knows that there is work here.
     """
 
-    __slots__ = ("blocked", "blocked_at", "items", "said_at", "scheduled", "unblocks")
+    __slots__ = (
+        "blocked", "blocked_at", "items", "said_at", "scheduled", "silence", "silence_said",
+        "unblocks",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.items: deque[R] = deque()
         self.blocked = False
         self.blocked_at = 0.0
         self.said_at = 0.0
+        self.silence = 0.0
+        self.silence_said = 0.0
         self.unblocks = 0
         self.scheduled = False
 

@@ -91,6 +91,7 @@ class Dispatcher:
         errands: Errands,
         leave: Callable[[Slot, str], None],
         blocked: Callable[[], None],
+        owes: Callable[[Slot], None],
         kick_requests: Callable[[], None],
         kick_returns: Callable[[], None],
     ) -> None:
@@ -99,6 +100,7 @@ class Dispatcher:
         self._table = sessions.table
         self._errands = errands
         self._let_leave = leave
+        self._owes = owes
         self.returns: ReturnQueue[Cryptop] = ReturnQueue(kick_returns)
         self._return = self.returns.append
         self.streams = Streams(sessions, bugs, self.done, self._refused)
@@ -122,7 +124,7 @@ class Dispatcher:
             session = self._table[crp.sid]
             size = crp.ilen
             kind = session.kind + (size - 1).bit_length()
-            batch = crp.flags & CRYPTO_F_BATCH
+            waits = crp.flags & CRYPTO_F_BATCH
         except (AttributeError, KeyError, TypeError):
             size = -1  # which is none
         if size >> ILEN_BITS or crp.callback is None:
@@ -131,10 +133,10 @@ class Dispatcher:
         slot = session.slot
         counts = slot.local.counts
         depth = counts.depth
-        if batch or depth >= DEEPEST:
+        if waits or depth >= DEEPEST:
             self._detour(crp, session, kind, size)
             return
-        unblocks = slot.sym.queue.unblocks
+        unblocks = slot.unblocks
         inflight = session.inflight
         if crp.state:
             self._refuse(crp)
@@ -149,17 +151,16 @@ class Dispatcher:
             crp.holder = session
             crp.since = 0.0
             inflight.add(crp)
-            straight = session.straight and slot.straight
-            if not straight:
-                straight = self.watcher.sees_off(crp, session)
-                if not straight:
+            if not (session.straight and slot.straight):
+                if not self.watcher.sees_off(crp, session):
                     crp.state = IDLE
                     inflight.discard(crp)
+                    waits = CRYPTO_F_BATCH
         except BaseException:  # of a signal handler
             counts.depth = depth
             self.let_go(crp, session)
             raise
-        if not straight:
+        if waits:
             counts.depth = depth
             self._detour(crp, session, kind, size)
             return
@@ -170,15 +171,18 @@ class Dispatcher:
             except IndexError:  # the first of its kind in this thread
                 counts.count(kind, size)
             process = session.process  # CPython is slow to call what it finds in a slot
-            answer = process(crp, 0)
-        except IsPiece:
-            self._take_piece(crp, session, unblocks)
+            try:
+                answer = process(crp, 0)
+            except IsPiece:
+                answer = self.streams.take(crp, session, 0)
         except BaseException as error:
             self._escaped(crp, session, error)
         else:
             if not answer:
-                if crp.state == SUBMITTED:
+                if crp.state and crp.state == SUBMITTED:  # the first look is enough for most
                     crp.since = monotonic()  # it was not answered at once
+                    if not slot.owes:
+                        self._owes(slot)
             else:
                 receipt = [crp]  # empty once it is queued again, whatever interrupts us then
                 try:
@@ -190,24 +194,10 @@ class Dispatcher:
         finally:
             counts.depth = depth
 
-    def _take_piece(self, crp: Cryptop, session: Session, unblocks: int) -> None:
-        """Have a request that turned out to be a piece of a stream taken as such."""
-        try:
-            answer = self.streams.take(crp, session, 0)
-        except BaseException as error:
-            self._escaped(crp, session, error)
-            return
-        if answer:
-            self._refused(crp, session, answer, unblocks)
-        elif crp.state == SUBMITTED:
-            crp.since = monotonic()
-
-    def _refused(
-        self, crp: Cryptop, session: Session, answer: int, unblocks: int | None = None
-    ) -> None:
-        """Requeue a request that went straight and was not taken; as `dispatch` does."""
+    def _refused(self, crp: Cryptop, session: Session, answer: int) -> None:
+        """Requeue a request that a stream had, and its driver did not take."""
         receipt = [crp]
-        before = session.slot.sym.queue.unblocks if unblocks is None else unblocks
+        before = session.slot.sym.queue.unblocks
         try:
             self._not_taken(crp, session, answer, before, receipt)
         except BaseException:
@@ -460,6 +450,8 @@ class Dispatcher:
         """Complete a request whose driver raised; interrupts of the program go on upwards."""
         if crp in session.inflight and crp.state == SUBMITTED:
             crp.fail(errno.EIO, f"driver {session.slot.name} raised {type(error).__name__}")
+            if session.stream is not None:
+                session.stream.lose()
             self.done(crp)
         if not isinstance(error, Exception):
             raise error
@@ -572,6 +564,8 @@ class Dispatcher:
                         return
                 else:
                     self._not_taken(crp, session, answer, unblocks, receipt)
+            elif crp.state == SUBMITTED and not slot.owes:
+                self._owes(slot)
         except BaseException as error:
             if receipt == []:
                 raise

@@ -219,6 +219,8 @@ class Slot:
 
     Attributes:
         straight: Requests may go straight to the driver: it is active and not blocked.
+        unblocks: That of its queue of requests, for who has no time to look there. It may lag
+            behind for a moment: a driver that refuses then is asked once more.
         calls: The calls of newsession and freesession that are under way; a driver that leaves is
             not closed before they have returned.
         closing: The thread that detaches the driver, for the second one that tries; 0 for none.
@@ -232,6 +234,8 @@ class Slot:
         is_driver: Whether it is a driver's, and no virtual sessions': one that may leave, and
             whose counts are in the totals, as those of the virtual ones' parts are.
         reason: Why its driver left, if it has said that it does.
+        owes: Whether it has not answered something at once, and nobody has seen since that all is
+            answered (`_core.lasting`).
         depth: The places that its driver has for requests; None if it has any number.
     """
 
@@ -252,6 +256,7 @@ class Slot:
         "lock",
         "name",
         "origin",
+        "owes",
         "reason",
         "seen_off",
         "state",
@@ -259,6 +264,7 @@ class Slot:
         "sym",
         "sync",
         "tier",
+        "unblocks",
     )  # fmt: skip
 
     def __init__(self, hid: int, lock: threading.RLock) -> None:
@@ -271,6 +277,7 @@ class Slot:
         self.tier = 0
         self.sync = False
         self.straight = False
+        self.unblocks = 0
         self.calls: set[Call] = set()
         self.closing = 0
         self.closed = False
@@ -283,6 +290,7 @@ class Slot:
         self.origin = Origin()
         self.is_driver = True
         self.reason = ""
+        self.owes = False
         self.depth: Depth | None = None
         self._announced = False
 
@@ -305,6 +313,7 @@ class Slot:
 
     def refresh(self) -> None:
         """Work out `straight` anew, after a change of state or of blocking."""
+        self.unblocks = self.sym.queue.unblocks
         self.straight = self.state is SlotState.ACTIVE and not self.sym.queue.blocked
 
     def _lacks(self, missing: Iterable[int]) -> str:
@@ -363,6 +372,7 @@ class Slot:
         self.counts.after_fork()
         self.calls.clear()
         self.closing = 0
+        self.owes = False
         self.sym.queue.after_fork()
         self.keys.queue.after_fork()
         for krp in self.keys.inflight:

@@ -128,12 +128,14 @@ class Stream:
         try:
             self._waiting.append(piece)
             self._go_on()
-        except BaseException:  # of a signal handler: who dispatched it answers it
-            if piece.crp is not None:
-                piece.crp = None
-                self._break(errno.EIO, BROKEN)
+        except BaseException:  # of a signal handler: who dispatched it answers it, and tells `lose`
+            piece.crp = None
             raise
         return 0
+
+    def lose(self) -> None:
+        """Note that a piece was lost, by an exception of a signal handler: it leaves a gap."""
+        self._break(errno.EINVAL, BROKEN)
 
     def _is_idle(self) -> bool:
         return self._message is None and self._current is None and not self._waiting
@@ -158,11 +160,14 @@ class Stream:
 
     def _interrupted(self, piece: _Waiting) -> None:
         """End a piece whose giving was broken off: the driver may have worked on it."""
-        self._break(errno.EIO, BROKEN)
         crp = piece.crp
         if crp is None:
             self._current = None
             return
+        if piece.last:
+            self._close()
+        else:
+            self._break(errno.EINVAL, BROKEN)
         crp.fail(errno.EIO, "it was broken off by an exception of a signal handler")
         self._answer(piece, crp)
 
@@ -318,6 +323,10 @@ class Stream:
         piece.crp = None
         try:
             self._done(crp)
+        except BaseException:  # of a signal handler, which may have come before it began
+            if crp.state == SUBMITTED and crp in self._session.inflight:
+                self._done(crp)
+            raise
         finally:
             if self._current is piece:
                 self._current = None
@@ -430,7 +439,17 @@ class Stream:
             self._break(errno.ENODEV, GONE)
         elif self._message is not None:
             self._broken = (errno.ENODEV, GONE)  # the driver works on it; it is wiped later
-        self._go_on()
+        while self._waiting:
+            piece: _Waiting | None = None
+            with self._streams.sessions.one_step():
+                if self._waiting:
+                    piece = self._waiting[0]
+                    del self._waiting[0]
+            crp = None if piece is None else piece.crp
+            if piece is not None and crp is not None and crp in self._session.inflight:
+                piece.crp = None
+                crp.fail(errno.EAGAIN)  # who redirects it says ENODEV
+                self._done(crp)
 
     def abandon(self) -> None:
         """Forget the open message, whose other parts have failed."""

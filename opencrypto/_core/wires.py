@@ -46,10 +46,19 @@ class Wires:
         self.returns.kick()
 
     def blocked(self) -> None:
-        """Have the request interrupt wake up for a driver that stays blocked."""
+        """Have the request interrupt wake up for a driver that may stay blocked, or silent."""
         self.lasting.begin()
         if isinstance(self.requests, ThreadInterrupt):  # no other one wakes up by itself
             self.requests.kick()
+
+    def owes(self, slot: Slot) -> None:
+        """Have the request interrupt look whether a driver answers what it has taken."""
+        slot.owes = True
+        self.blocked()
+
+    def look_around(self) -> None:
+        """Note which drivers do not come back from a call."""
+        self.lasting.look_around(self.owes)
 
     def run_requests(self) -> None:
         """Do what the request interrupt does."""

@@ -375,6 +375,10 @@ class Counts:
         fresh.add(total)
         self._ended = (others.add_to(fresh), ended)
 
+    def running(self) -> list[ThreadCounts]:
+        """Return the counts of each thread apart; some of them may have ended."""
+        return self._counts.copy()
+
     def total(self) -> ThreadCounts:
         """Sum the counts of all threads."""
         return self.add_to(ThreadCounts(_nobody))

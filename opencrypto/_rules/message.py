@@ -112,11 +112,13 @@ class Layout:
         keyed: Whether it has a key, so that a MAC proves something.
         ivlen: **Bytes** of IV.
         maclen: **Bytes** of MAC or tag.
+        granule: **Bytes** of the cipher's block; 1 if it takes any number.
         tail: **Bytes** that tell a MAC where the aad ends.
     """
 
     __slots__ = (
-        "_openers", "_sealers", "auth", "auth_covers_all", "cipher", "comp", "ivlen", "keyed",
+        "_openers", "_sealers", "auth", "auth_covers_all", "cipher", "comp", "granule", "ivlen",
+        "keyed",
         "maclen", "tail",
     )  # fmt: skip
 
@@ -134,6 +136,7 @@ class Layout:
         self.auth_covers_all = True
         self.keyed = False
         self.ivlen = self.maclen = 0
+        self.granule = 1
         for position, facts in enumerate(chain.facts):
             if facts.kind is Kind.COMP:
                 self._once(self.comp, "compression")
@@ -146,6 +149,7 @@ class Layout:
             else:
                 self._once(self.cipher, "cipher")
                 self.cipher, self.ivlen = facts.alg, chain.ivlens[position]
+                self.granule = facts.granule
         if self.comp is not None and self.auth is not None and self.cipher is None:
             raise UsageError("a session compresses for a cipher; or open one for each of the two")
         joins = self.auth is not None and self.cipher is not None and self.auth_covers_all
@@ -344,9 +348,13 @@ class Layout:
         Take a token apart.
 
         Raises:
-            UsageError, AuthenticationError: as `Sealed.from_bytes`.
+            UsageError, AuthenticationError: as `Sealed.from_bytes`; or its length is none that a
+                token of the session has.
         """
-        return Sealed.from_bytes(token, self.ivlen, self.maclen)
+        sealed = Sealed.from_bytes(token, self.ivlen, self.maclen)
+        if len(sealed.data) % self.granule:
+            raise AuthenticationError("a token of whole blocks and a part of one; discard it")
+        return sealed
 
     def sealed(self, crp: Cryptop) -> Sealed:
         """Read a protected message out of its completed request, which is then the session's."""

@@ -210,7 +210,10 @@ class Message:
         usual = self._usual
         if usual is None:
             return None
-        plan = usual.plan(crp)
+        try:
+            plan = usual.plan(crp)
+        except (AttributeError, TypeError, ValueError):
+            return None  # it is malformed, as `plan` says
         if plan is None or not usual.adds_up(self._lengths):
             return None
         return plan

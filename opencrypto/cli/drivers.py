@@ -13,8 +13,7 @@ import typer
 
 from opencrypto import DriverInfo, Framework, UsageError
 from opencrypto.cli import algorithms, live, show
-from opencrypto.cli.sample import GONE, STRAYS
-from opencrypto.control import Client
+from opencrypto.cli.live import GONE, STRAYS
 from opencrypto.options import config_path
 
 
@@ -25,6 +24,7 @@ class Source(NamedTuple):
     infos: Sequence[DriverInfo]
     counts: Sequence[Mapping[str, Any]]
     options: Sequence[Mapping[str, Any]]
+    errors: Sequence[Mapping[str, Any]] = ()
 
 
 def drivers(
@@ -59,7 +59,9 @@ def drivers(
         _show_options(source, as_json=as_json, plain=plain)
     elif as_json:
         listed = [_document(info) for info in source.infos]
-        show.as_json({"of": source.of, "drivers": listed, "counts": source.counts})
+        show.as_json(
+            {"of": source.of, "drivers": listed, "counts": source.counts, "errors": source.errors}
+        )
     else:
         _show(source, plain=plain)
 
@@ -90,7 +92,9 @@ def _in_process(pid: int | None, socket: Path | None) -> Source:
         hello = client.hello()
         of = {"pid": hello["pid"], "program": hello["program"]}
         infos = [_told(each) for each in client.drivers()]
-        return Source(of, infos, list(_counts(client)), client.options())
+        values = client.get("opencrypto.drivers", "opencrypto.rest")
+        counts, errors = list(_counts(values)), list(_errors(values))
+        return Source(of, infos, counts, client.options(), errors)
 
 
 COUNTS: Final = {
@@ -103,15 +107,34 @@ COUNTS: Final = {
 """What is shown of each driver's counts, and in which words."""
 
 
-def _counts(client: Client) -> Iterator[Mapping[str, Any]]:
+def _counting(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield who counts, with the branch of the counts: drivers, those that left, and nobody."""
+    for name in live.driver_names(values):
+        yield name, f"opencrypto.drivers.{name}"
+    for name in live.names_between(values, GONE, ".migrated"):
+        yield f"{name} (left)", f"{GONE}{name}"
+    yield "(no driver)", STRAYS
+
+
+def _errors(values: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield what ended with an error: by whom, how often, and what was said of the last one."""
+    for name, branch in _counting(values):
+        for kind in ("errors", "kerrors"):
+            for code in live.names_between(values, f"{branch}.{kind}.", ".class"):
+                of = f"{branch}.{kind}.{code}"
+                yield {
+                    "driver": name,
+                    "error": code,
+                    "class": values.get(f"{of}.class", ""),
+                    "count": values.get(of, 0),
+                    "last": values.get(f"{of}.last", ""),
+                    "at": values.get(f"{of}.at", 0),
+                }
+
+
+def _counts(values: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Yield what each driver has done, those that left too, and what met none."""
-    values = client.get("opencrypto.drivers", "opencrypto.rest")
-    listed = [
-        *((name, f"opencrypto.drivers.{name}") for name in live.driver_names(values)),
-        *((f"{name} (left)", f"{GONE}{name}") for name in live.names_between(values, GONE, ".ops")),
-        ("(no driver)", STRAYS),
-    ]
-    for name, branch in listed:
+    for name, branch in _counting(values):
         counts = {word: values.get(f"{branch}.{count}", 0) for count, word in COUNTS.items()}
         yield {"driver": name, **counts}
 
@@ -154,6 +177,7 @@ def _show(source: Source, *, plain: bool) -> None:
             [(i.name, i.distribution or "-", i.version or "-", i.file or "-") for i in there],
         ),
         (("driver", *COUNTS.values()), [[*each.values()] for each in source.counts]),
+        (("driver", "error", "count", "when", "last said"), [_told_of(e) for e in source.errors]),
         (("driver", "served by", "algorithms"), [row for info in there for row in _served(info)]),
         (("driver", "fact", ""), [(info.name, *fact) for info in there for fact in info.facts]),
         (("driver", "not trusted with", "reason"), [row for i in infos for row in _failed(i)]),
@@ -167,6 +191,12 @@ def _show(source: Source, *, plain: bool) -> None:
                 show.say()
             show.table(columns, rows, plain=plain)
             between = True
+
+
+def _told_of(error: Mapping[str, Any]) -> tuple[object, ...]:
+    at = error["at"]
+    ago = live.since(time.time() - at) if isinstance(at, int | float) else "?"
+    return error["driver"], error["error"], error["count"], f"{ago} ago", error["last"]
 
 
 def state(info: DriverInfo) -> str:

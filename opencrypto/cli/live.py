@@ -37,6 +37,12 @@ PATIENCE: Final = 5.0
 AT_ONCE: Final = 32
 """How many are asked at the same time."""
 
+GONE: Final = "opencrypto.rest.drivers."
+"""What the names of the counts of drivers that left begin with."""
+
+STRAYS: Final = "opencrypto.rest.strays"
+"""What met no session, or one that had moved."""
+
 HINT = "start the program with OPENCRYPTO_CONTROL=1, or name its socket with --socket"
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from opencrypto._measure.histogram import BUCKETS, quantile
-from opencrypto.cli.live import Values, driver_names, names_between
+from opencrypto.cli.live import GONE, Values, driver_names, names_between
 from opencrypto.control import Client
 
 BRANCHES: Final = (
@@ -22,12 +22,6 @@ BRANCHES: Final = (
     "opencrypto.crypto_ret_kq",
     "opencrypto.timing",
 )
-
-GONE: Final = "opencrypto.rest.drivers."
-"""What the names of the counts of drivers that left begin with."""
-
-STRAYS: Final = "opencrypto.rest.strays"
-"""What met no session, or one that had moved."""
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ def _number(name: str) -> Callable[[Session], str]:
 COLUMNS: Final = (
     Column("sid", lambda row: f"{row['sid']:#x}", left=True),
     Column("chain", lambda row: "+".join(row["chain"]), left=True),
-    Column("driver", lambda row: "+".join(row["drivers"]), left=True),
+    Column("driver", lambda row: "+".join(row["drivers"]), left=True, from_width=70),
     Column("state", lambda row: row["state"], left=True, from_width=90),
     Column("age", lambda row: since(row["age"])),
     Column("infl", lambda row: short(row["inflight"])),

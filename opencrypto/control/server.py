@@ -67,6 +67,7 @@ class Server:
         self._job_runs = False
         self._working: deque[Work] = deque()
         self._finished: deque[tuple[Peer, bytes]] = deque()
+        self._looked = 0.0
         self._stopping = False
         self._closed = False
         self._accept_failed = Limited("control_accept_failed", "error")
@@ -167,7 +168,17 @@ class Server:
         for peer in list(self._peers.values()):
             self._serve(peer, now)
             self._police(peer, now)
+        if now - self._looked >= TICK:
+            self._looked = now
+            self._look_around()
         self._go_on()
+
+    def _look_around(self) -> None:
+        """Have the framework note which drivers do not come back, since we are awake."""
+        try:
+            self._framework.look_around()
+        except ReferenceError:
+            pass  # its program has dropped it, and it ends
 
     def _go_on(self) -> None:
         """Go on with long answers, for a slice in all, so that none keeps the others waiting."""

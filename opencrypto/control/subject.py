@@ -39,6 +39,9 @@ class Subject(Protocol):
     def detach(self, which: str, *, timeout: float) -> None:
         """Detach a driver by name."""
 
+    def look_around(self) -> None:
+        """Note which drivers do not come back from a call."""
+
     def session_page(self, wanted: Wanted) -> Iterator[SessionPage | None]:
         """List some of the open sessions, step by step."""
 

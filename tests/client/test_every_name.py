@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -10,9 +11,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from opencrypto import Alg, AuthenticationError, Cryptoini, Framework, OperationError, Profile
-from opencrypto.client import Session
-from opencrypto.xform import AEAD_PARTNERS, FACTS, Kind, Named, algorithm, chain, chain_name, named
+from opencrypto import (
+    Alg,
+    AuthenticationError,
+    Cryptoini,
+    Framework,
+    NoDriverError,
+    OperationError,
+    Profile,
+    UsageError,
+)
+from opencrypto.xform import AEAD_PARTNERS, FACTS, Kind, Named, algorithm, chain_name, named
 from tests.drivers.independent import DEFINITION, IMPLEMENTATIONS, Implementation
 from tests.drivers.rig import NAMES, attached, make_driver
 from tests.drivers.test_every_algorithm import independent
@@ -114,10 +123,8 @@ def test_ciphers(framework: Framework, data: st.DataObject) -> None:
     plain = data.draw(st.binary(max_size=600).map(lambda d: d[: len(d) - len(d) % granule]))
     ivlen = facts.ivlen(case.keylen)
     iv = data.draw(st.binary(min_size=ivlen, max_size=ivlen))
-    with Session(
-        chain(name, key if case.entry.takes_key else None),
-        framework=framework, driver=case.driver, profile=ANYTHING,
-    ) as session:  # fmt: skip
+    given = key if case.entry.takes_key else None
+    with framework.session(name, given, driver=case.driver, profile=ANYTHING) as session:
         sealed = session.encrypt(plain, iv=iv or None)
         assert (sealed.iv, sealed.mac) == (iv, b"")
         assert sealed.data == case.other.run(key, iv, b"", plain)[0]
@@ -147,9 +154,7 @@ def test_authenticated_ciphers(framework: Framework, data: st.DataObject) -> Non
     wanted, tag = case.other.run(key, iv, aad, plain)
     if facts.name.startswith("AES_CCM") and mlen != 16:
         return  # of which the length is in what is authenticated
-    with Session(
-        Cryptoini(name, key), framework=framework, driver=case.driver, profile=ANYTHING
-    ) as session:
+    with framework.session(name, key, driver=case.driver, profile=ANYTHING) as session:
         sealed = session.encrypt(plain, iv=iv or None, aad=aad)
         assert (sealed.iv, sealed.data, sealed.mac) == (iv, wanted, tag[:mlen])
         assert session.decrypt(sealed, aad=aad) == plain
@@ -178,9 +183,8 @@ def test_authenticators_and_digests(framework: Framework, data: st.DataObject) -
         made, length = int(entry.alg), facts.mac
     elif way == "constant":
         made, length = facts.name, facts.mac
-    cri = Cryptoini(made, key or None)
     whole = case.other.run(key, b"", b"", text)[1]
-    with Session(cri, framework=framework, driver=case.driver, profile=ANYTHING) as session:
+    with framework.session(made, key or None, driver=case.driver, profile=ANYTHING) as session:
         mac = session.mac(text)
         assert mac == whole[:length]
         session.verify(text, mac)
@@ -188,7 +192,7 @@ def test_authenticators_and_digests(framework: Framework, data: st.DataObject) -
             with pytest.raises(OperationError):
                 session.verify(text, nearly(mac, data))
     if made in (facts.name, facts.alg):
-        assert algorithm(chain_name(cri)).mlen == facts.mac
+        assert algorithm(chain_name(Cryptoini(made, key or None))).mlen == facts.mac
 
 
 @examples
@@ -203,12 +207,56 @@ def test_a_cipher_and_an_authenticator(framework: Framework, data: st.DataObject
     granule = FACTS[cipher.entry.alg].granule
     plain = data.draw(st.binary(max_size=300).map(lambda d: d[: len(d) - len(d) % granule]))
     aad = data.draw(st.binary(max_size=40)) if keyed else b""
-    with Session(
-        chain(name, keys), framework=framework, driver=cipher.driver, profile=ANYTHING
-    ) as session:
+    with framework.session(name, keys, driver=cipher.driver, profile=ANYTHING) as session:
         sealed = session.encrypt(plain, aad=aad)
         assert sealed.data == cipher.other.run(keys[0], sealed.iv, b"", plain)[0]
         covered = aad + sealed.iv + sealed.data + (8 * len(aad)).to_bytes(8)
         whole = mac.other.run(keys[1] if keyed else b"", b"", b"", covered)[1]
         assert sealed.mac == whole[: mac.entry.mlen]
         assert session.decrypt(sealed, aad=aad) == plain
+
+
+WHOLE_ONLY = {"AES_XTS", "AES_CCM_16", "AES_SIV", "AES_GMAC"}
+"""What is not taken in pieces, or has no message."""
+
+
+def cut(data: st.DataObject, text: bytes, pieces: int = 6) -> list[bytes]:
+    """Draw places where a text is cut; pieces may be empty."""
+    places = st.lists(st.integers(0, len(text)), max_size=pieces)
+    at = [0, *sorted(data.draw(places)), len(text)]
+    return [text[a:b] for a, b in itertools.pairwise(at)]
+
+
+@examples
+@given(st.data())
+def test_messages_in_pieces(framework: Framework, data: st.DataObject) -> None:
+    """However a message is cut, the pieces come to what the whole does."""
+    case = data.draw(st.sampled_from([*CIPHERS, *AEADS, *MACS]))
+    entry, facts = case.entry, FACTS[case.entry.alg]
+    key = random_key(data, case.keylen)
+    plain = data.draw(st.binary(max_size=900))
+    plain = plain[: len(plain) - len(plain) % facts.granule]
+    ivlen = facts.ivlen(case.keylen)
+    iv, aad = random_key(data, ivlen), b"aad" if facts.kind is Kind.AEAD else b""
+    given = key if entry.takes_key else None
+    with framework.session(entry.name, given, driver=case.driver, profile=ANYTHING) as session:
+        if facts.name in WHOLE_ONLY:
+            refused = pytest.raises((UsageError, NoDriverError))
+            with refused, session.encryptor(iv=iv or None) as stream:
+                stream.update(plain or bytes(16))
+            return
+        wanted, whole = case.other.run(key, iv, aad, plain)
+        if facts.kind in (Kind.MAC, Kind.HASH):
+            with session.hasher() as hasher:
+                for piece in cut(data, plain):
+                    hasher.update(piece)
+                assert hasher.digest() == whole[: entry.mlen]
+            return
+        with session.encryptor(iv=iv or None, aad=aad) as stream:
+            coded = b"".join(map(stream.update, cut(data, plain))) + stream.finalize()
+            assert coded == wanted
+            tag = stream.tag[: entry.mlen] if aad else None
+            assert tag is None or tag == whole[: entry.mlen]
+        with session.decryptor(iv, aad=aad, unverified=True) as back:
+            clear = b"".join(map(back.update, cut(data, coded)))
+            assert clear + back.finalize(*[tag] * (tag is not None)) == plain

@@ -21,7 +21,7 @@ from opencrypto import (
 )
 from opencrypto.chain import ChainDriver, TransformFactory
 from opencrypto.transforms import NULL
-from tests.core.test_interrupted import SECONDS, CToy, Pacer, alarms, until
+from tests.core.storms import SECONDS, CToy, Pacer, alarms, until
 from tests.toy import newsession, nothing_left, request
 
 pytestmark = [pytest.mark.alone, pytest.mark.slow]

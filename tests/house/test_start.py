@@ -162,7 +162,7 @@ print(json.dumps(list(sys.modules)))
             ("ps --json", "live ps"),
             ("--help", ""),
             ("--version", ""),
-            ("drivers", "algorithms drivers live sample"),
+            ("drivers", "algorithms drivers live"),
             ("sysctl x --socket x", "live sysctl"),
             ("trace show x", "algorithms live trace"),
             ("speed no-such-thing", "keyrates live rates speed"),

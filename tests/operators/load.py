@@ -88,6 +88,11 @@ class Load:
         return self.sent.total()
 
     @property
+    def native_ids(self) -> list[int]:
+        """The threads' numbers, as the system has them; while they run."""
+        return [thread.native_id or 0 for thread in self._threads]
+
+    @property
     def bytes(self) -> int:
         """The sum of their sizes."""
         return sum(size * count for size, count in self.sent.items())

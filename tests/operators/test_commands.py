@@ -103,6 +103,15 @@ def test_sysctl_takes_the_options_of_sysctl(socket: Path) -> None:
     assert len(names) > 80
 
 
+def test_sysctl_plain_has_tabs(socket: Path) -> None:
+    """As every command's tables have them: name and value, described or set, and nothing else."""
+    assert run("sysctl", "--plain", "kern.usercrypto", socket=socket) == "kern.usercrypto\t1\n"
+    assert run("sysctl", "--plain", "kern.usercrypto=1", socket=socket) == "kern.usercrypto\t1\n"
+    said = run("sysctl", "--plain", "-d", "kern", socket=socket).splitlines()
+    assert [line.count("\t") for line in said] == [1, 1, 1]
+    assert run("sysctl", "--plain", "-n", "kern.usercrypto", socket=socket) == "1\n"
+
+
 def test_sysctl_n_of_a_branch_prints_the_values(socket: Path) -> None:
     """One a line, in the order of the names; lists as words, as sysctl(8) has them."""
     values = run("sysctl", "-n", "kern", "opencrypto.sizes.bounds", socket=socket).splitlines()
@@ -130,8 +139,18 @@ def test_stat_prints_a_line_each_interval(socket: Path) -> None:
     assert len(run("stat", socket=socket).splitlines()) == 2
 
 
+def test_stat_s_prints_totals_apart(socket: Path) -> None:
+    """A line each, and once: -s takes no numbers."""
+    lines = [line.split("\t") for line in run("stat", "-s", socket=socket).splitlines()]
+    printed = {name: int(number) for number, name in lines}
+    assert printed["requests"] > 0
+    assert {"errors", "refused", "bugs", "moved"} <= set(printed)
+    assert json.loads(run("stat", "-s", "--json", socket=socket))["requests"] > 0
+    assert "leave the numbers out" in run("stat", "-s", "-w", "1", socket=socket, status=2)
+
+
 def test_stat_shows_latency_while_timing_is_on(socket: Path) -> None:
-    """Two more columns, in nanoseconds, under a header of their own when timing is switched."""
+    """More columns, in nanoseconds, under a header of their own when timing is switched."""
     run("sysctl", "opencrypto.timing=1", socket=socket)
     try:
         printed = run("stat", "-w", "0.3", "-c", "3", "--json", socket=socket).splitlines()
@@ -140,8 +159,8 @@ def test_stat_shows_latency_while_timing_is_on(socket: Path) -> None:
         run("sysctl", "opencrypto.timing=0", socket=socket)
     last = json.loads(printed[-1])
     assert 0 < last["p50"] <= last["p99"] < 10e9
-    assert lines[0].split("\t")[-2:] == ["p50", "p99"]
-    assert {len(line.split("\t")) for line in lines} == {15}
+    assert lines[0].split("\t")[-4:] == ["p50", "p99", "cb99", "fin99"]
+    assert {len(line.split("\t")) for line in lines} == {18}
 
 
 def reading(**values: object) -> Reading:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -169,3 +171,120 @@ def test_it_is_said_again_and_again_that_a_driver_stays_blocked(
         driver.unblock(CRYPTO_SYMQ)
         time.sleep(0.5)
         assert len(said()) == 3
+
+
+def test_it_is_said_that_a_driver_stays_silent(
+    moody: tuple[Framework, Moody],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """After a while, after twice that, and so on; no more once it has answered."""
+    for name, seconds_ in (("FIRST", 0.05), ("LOOK", 0.05), ("SILENT", 0.1)):
+        monkeypatch.setattr(lasting, name, seconds_)
+    fw, driver = moody
+
+    def said() -> list[str]:
+        return [r.getMessage() for r in caplog.records if "driver_stays_silent" in r.getMessage()]
+
+    with caplog.at_level(logging.WARNING, "opencrypto"):
+        begun = time.monotonic()
+        driver.mood = "silent"
+        sid = newsession(fw)
+        for _ in range(3):
+            fw.dispatch(request(sid, lambda crp: None))
+        until(lambda: len(said()) == 3)
+        assert time.monotonic() - begun >= 0.4
+        assert all(word in said()[0] for word in ("driver=moody", "what=requests", "inflight=3"))
+        driver.reply()
+        until(lambda: not fw._drivers.find("moody").owes)
+        time.sleep(0.5)
+        assert len(said()) == 3
+
+
+def test_of_a_driver_that_is_blocked_it_is_not_said_that_it_is_silent(
+    moody: tuple[Framework, Moody],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for name, seconds_ in (("FIRST", 0.05), ("LOOK", 0.05), ("SILENT", 0.1)):
+        monkeypatch.setattr(lasting, name, seconds_)
+    fw, driver = moody
+    sid = newsession(fw)
+    with caplog.at_level(logging.WARNING, "opencrypto"):
+        driver.mood = "full"
+        fw.dispatch(request(sid, lambda crp: None))
+        until(lambda: "driver_stays_blocked" in caplog.text)
+        time.sleep(0.3)
+    assert "driver_stays_silent" not in caplog.text
+
+
+def test_a_driver_that_answers_later_is_not_silent(
+    moody: tuple[Framework, Moody],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """However long it goes on: what counts is how long one request waits."""
+    for name, seconds_ in (("FIRST", 0.02), ("LOOK", 0.02), ("SILENT", 1.0)):
+        monkeypatch.setattr(lasting, name, seconds_)
+    fw, driver = moody
+    sid = newsession(fw)
+    with caplog.at_level(logging.WARNING, "opencrypto"):
+        for _ in range(10):
+            driver.mood = "silent"
+            fw.dispatch(request(sid, lambda crp: None))
+            time.sleep(0.05)
+            driver.reply()
+    assert "driver_stays_silent" not in caplog.text
+
+
+def test_a_call_that_does_not_come_back_is_dated() -> None:
+    """By whoever looks now and then; a call that is quick is left alone."""
+    inside, go_on = threading.Event(), threading.Event()
+
+    class Hanging(Toy):
+        def process(self, crp: Cryptop, hint: int) -> int:
+            inside.set()
+            assert go_on.wait(20)
+            return super().process(crp, hint)
+
+    with Framework(plugins=False) as fw:
+        fw.attach(Hanging("hangs"), selftest=False)
+        sid = newsession(fw)
+        crp = request(sid, lambda crp: None)
+        caller = threading.Thread(target=fw.dispatch, args=(crp,))
+        caller.start()
+        try:
+            assert inside.wait(20)
+            fw.look_around()
+            assert crp.since == 0.0  # once is no proof
+            begun = time.monotonic()
+            fw.look_around()
+            assert begun <= crp.since <= time.monotonic()
+            assert fw._drivers.find("hangs").owes
+            time.sleep(0.05)
+            age = fw.sysctl["opencrypto.drivers.hangs.oldest_inflight"]
+            assert isinstance(age, float)
+            assert age >= 0.05
+        finally:
+            go_on.set()
+            caller.join()
+
+
+def test_a_process_with_a_control_socket_dates_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its thread is awake each second anyway."""
+    from opencrypto.control import server
+
+    monkeypatch.setattr(server, "TICK", 0.02)
+    looks = threading.Semaphore(0)
+    with Framework(plugins=[Toy()], control=tmp_path / "it.sock") as fw:
+        look_around = fw._look_around
+
+        def look() -> None:
+            look_around()
+            looks.release()
+
+        monkeypatch.setattr(fw, "_look_around", look)
+        assert looks.acquire(timeout=20)
+        assert looks.acquire(timeout=20)

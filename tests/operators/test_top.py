@@ -92,7 +92,9 @@ def test_it_fits_the_terminal(start: Callable[..., Terminal], width: int, height
     lines = screen.split("\n")[:height]
     assert "opencrypto top" in lines[0]
     assert lines[height - 1].startswith("q quit")
-    drivers = [line.lstrip("> ").split()[0] for line in lines[6:14]]
+    head = next(number for number, line in enumerate(lines) if "rate/s" in line)
+    assert any(line.startswith("way back:") for line in lines[:head]) == (height > 15)
+    drivers = [line.lstrip("> ").split()[0] for line in lines[head + 1 : head + 9]]
     assert sorted(drivers) == sorted(["hw", "sw", *"abcdef"])
     assert all(len(line) <= width for line in lines)
     assert ("hardware" in screen) == (width >= 100)
@@ -143,6 +145,29 @@ def test_detach_asks_first(start: Callable[..., Terminal]) -> None:
     terminal.wait_for("Attach hw? (y/n)")
     terminal.keys("y")
     terminal.wait_for("hw: attached.")
+
+
+def test_l_shows_the_sessions(start: Callable[..., Terminal]) -> None:
+    """l lists them, and drivers again; idle times once they are watched, which w turns on."""
+    terminal = start(80, 24)
+    terminal.wait_for("rate/s")
+    terminal.keys("l")
+    screen = terminal.wait_for("NULL_CBC")
+    assert "reqs" not in screen
+    assert screen.rstrip().split("\n")[-1].startswith("q quit  l drivers")
+    terminal.keys("s")
+    terminal.wait_for("w turns it on")
+    terminal.keys("w")
+    terminal.wait_for("reqs")
+    terminal.keys("s")
+    terminal.wait_for("sorted by idle")
+    terminal.keys("o")
+    terminal.wait_for("trace_sessions=True")
+    terminal.keys("j")
+    terminal.keys("l")
+    terminal.wait_for("rate/s")
+    terminal.keys("q")
+    terminal.wait_for("ended")
 
 
 def test_it_follows_a_change_of_size(start: Callable[..., Terminal]) -> None:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import operator
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,12 +39,27 @@ class Loaded(NamedTuple):
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
 
-    def rates(self, seconds: float) -> tuple[float, float]:
-        """Return how many requests it does in a second, and in a second of its processor's."""
-        ops, at, used = self.ask("ops")
+    def rates(self, seconds: float) -> Rates:
+        """Measure it for so long."""
+        before = self.ask("ops")
         time.sleep(seconds)
-        more, then, using = self.ask("ops")
-        return (more - ops) / (then - at), (more - ops) / (using - used)
+        ops, wall, load, all_threads = map(operator.sub, self.ask("ops"), before)
+        return Rates(ops / wall, ops / load, (all_threads - load) / wall)
+
+
+class Rates(NamedTuple):
+    """
+    What it does.
+
+    Attributes:
+        wall: Requests a second.
+        load: Requests a second of processor time of the threads that dispatch them.
+        views: Seconds of processor time a second that its other threads take: those that answer.
+    """
+
+    wall: float
+    load: float
+    views: float
 
 
 @contextlib.contextmanager
@@ -80,6 +96,12 @@ def check_sums(sums: dict[str, Any]) -> None:
     assert tree["opencrypto.sessions.active"] == sums["idle"]
 
 
+def processor_time(threads: Iterable[int]) -> float:
+    """Return how many seconds of a processor these threads have used: proc(5), schedstat."""
+    files = (Path(f"/proc/self/task/{thread}/schedstat") for thread in threads)
+    return sum(int(file.read_text().split()[0]) for file in files) / 1e9
+
+
 def main() -> None:
     """Be the process."""
     from opencrypto import CRYPTO_NULL_CBC, Cryptoini, Framework
@@ -97,7 +119,8 @@ def main() -> None:
             print(json.dumps(port), flush=True)
             for line in sys.stdin:
                 if line == "ops\n":
-                    clocks = time.perf_counter(), time.process_time()
+                    used = processor_time(load.native_ids)
+                    clocks = time.perf_counter(), used, time.process_time()
                     print(json.dumps([framework.stats.ops, *clocks]), flush=True)
                 elif line == "detach\n":
                     framework.detach("hw")  # and the load goes on with the others

@@ -37,6 +37,12 @@ AEADS: Final = {
     "CHACHA20-POLY1305": Alg.CHACHA20_POLY1305,
 }
 
+DETERMINISTIC: Final = {"AES-SIV-CMAC": Alg.AES_SIV}
+"""Authenticated ciphers without a nonce, whose tag stands before the ciphertext."""
+
+TAG: Final = 16
+"""The **bytes** of that tag."""
+
 CIPHERS: Final = {
     "AES-XTS": Alg.AES_XTS,
     "AES-CBC-PKCS5": Alg.AES_CBC,
@@ -122,9 +128,20 @@ def _known(table: dict[str, Alg], algorithm: str) -> Alg:
 
 
 def _try_aead(algorithm: str, _: Fields, test: Fields, subject: Subject) -> Says:
-    alg = _known(AEADS, algorithm)
-    key, nonce, aad = hexes(test, "key"), hexes(test, "iv"), hexes(test, "aad")
-    plain, coded, tag = hexes(test, "msg"), hexes(test, "ct"), hexes(test, "tag")
+    nonce, coded, tag = hexes(test, "iv"), hexes(test, "ct"), hexes(test, "tag")
+    return _try_sealed(_known(AEADS, algorithm), nonce, coded, tag, test, subject)
+
+
+def _try_daead(algorithm: str, _: Fields, test: Fields, subject: Subject) -> Says:
+    whole = hexes(test, "ct")
+    alg = _known(DETERMINISTIC, algorithm)
+    return _try_sealed(alg, b"", whole[TAG:], whole[:TAG], test, subject)
+
+
+def _try_sealed(
+    alg: Alg, nonce: bytes, coded: bytes, tag: bytes, test: Fields, subject: Subject
+) -> Says:
+    key, aad, plain = hexes(test, "key"), hexes(test, "aad"), hexes(test, "msg")
     opened = subject.open(alg, key, nonce, aad, coded, tag)
     if opened is None:
         return False
@@ -326,6 +343,7 @@ def _rsa_public(group: Fields) -> tuple[int, int]:
 
 TYPES: Final[dict[str, Try]] = {
     "AeadTest": _try_aead,
+    "DaeadTest": _try_daead,
     "MacTest": _try_mac,
     "MacWithIvTest": _try_mac_with_iv,
     "IndCpaTest": _try_cipher,

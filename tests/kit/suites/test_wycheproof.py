@@ -69,6 +69,7 @@ def test_swcrypto_answers_all_there_is() -> None:
     found = {name: row for report in reports for name, row in rows(report).items()}
     least = {
         "aes_gcm_test": 190, "aes_ccm_test": 390, "aes_xts_test": 40, "aes_cmac_test": 300,
+        "aes_siv_cmac_test": 440,
         "chacha20_poly1305_test": 310, "dsa_2048_224_sha224_test": 120,
         "dsa_3072_256_sha256_p1363_test": 100, "rsa_signature_8192_sha512_test": 250,
         "rsa_pkcs1_4096_sig_gen_test": 24, "rsa_pkcs1_2048_test": 60,
@@ -258,3 +259,13 @@ def test_a_case_with_a_field_missing_is_refused(tmp_path: Path) -> None:
 
 def test_all_that_swcrypto_offers_is_one_driver() -> None:
     assert [type(driver) for driver in swcrypto_drivers()] == [SwcryptoDriver]
+
+
+@pytest.mark.parametrize("make", [SwcryptoDriver, lambda: openssl_drivers()[0]])
+def test_the_cipher_without_a_nonce(make: Callable[[], Driver], tmp_path: Path) -> None:
+    """AES-SIV: every case, valid or not, and those whose synthetic IV would overflow a counter."""
+    report = asked(
+        folder_with(tmp_path / "siv", [published("Cipher") / "aes_siv_cmac_test.json"]), make
+    )
+    assert report.ok, str(report)
+    assert report.right == 442
