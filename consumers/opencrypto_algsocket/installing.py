@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from opencrypto import Framework
+from opencrypto import Framework, default_framework
 from opencrypto_algsocket import numbers
 from opencrypto_algsocket.sockets import AlgSocket
 
@@ -28,6 +28,8 @@ def installed(framework: Framework | None = None) -> Iterator[None]:
     Args:
         framework: Whose drivers serve; the default one's, if not given.
     """
+    # Before: the kernel's own driver takes its sockets from the module as it is when it is loaded.
+    framework = framework or default_framework()
     real: Any = socket.socket
 
     class Kind(type(real)):  # type: ignore[misc]  # the class of a class

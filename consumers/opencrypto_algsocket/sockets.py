@@ -172,7 +172,7 @@ class AlgSocket:
             self._set_of_operation(optname, value)
             return
         if self._transform is None:
-            raise refused(errno.EINVAL, "bind the socket first")
+            raise refused(errno.ENOPROTOOPT, "bind the socket first")
         if value is None:
             self._transform.set(optname, bytes(optlen or 0))
         elif isinstance(value, int):

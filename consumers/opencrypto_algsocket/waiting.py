@@ -42,9 +42,7 @@ class Operation(ABC):
 
     def clone(self) -> Operation:
         """Make another one in the same state (EOPNOTSUPP where there is none to copy)."""
-        raise refused(
-            errno.EOPNOTSUPP, "only operation sockets of hashes are cloned"
-        )
+        raise refused(errno.EOPNOTSUPP, "only operation sockets of hashes are cloned")
 
     def restore(self, state: bytes) -> int:
         """Go on from a partial state of the proposal's (EOPNOTSUPP where there is none)."""

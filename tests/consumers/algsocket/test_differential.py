@@ -17,7 +17,7 @@ from tests.consumers.algsocket.pairs import Call
 
 pytestmark = pytest.mark.kernel
 
-EXAMPLES = int(os.environ.get("OPENCRYPTO_ALG_EXAMPLES", "150"))
+EXAMPLES = int(os.environ.get("OPENCRYPTO_ALG_EXAMPLES", "60"))
 """How many programs of each kind; 10 000 calls and more in all."""
 
 
