@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from opencrypto import Framework
-from opencrypto_algsocket import authenc_key
+from opencrypto_algsocket import AlgSocket, authenc_key
 from tests.consumers.algsocket import pairs
 from tests.consumers.algsocket.pairs import Call
 
@@ -159,7 +159,7 @@ def test_aead(framework: Framework, draw: st.DataObject, name: str) -> None:
     program += draw.draw(st.lists(st.builds(pairs.recv, st.just(1)), max_size=1))
     program += [pairs.send(1, message[split:]), pairs.recv(1)]
     pairs.compare(framework, program)
-    ours = pairs.Side(lambda: pairs.AlgSocket(framework=framework))
+    ours = pairs.Side(lambda: AlgSocket(framework=framework))
     try:
         sealed = [ours.call(call) for call in program][-1][1]
     finally:
@@ -189,7 +189,7 @@ def test_rng(framework: Framework, draw: st.DataObject, name: str) -> None:
     )
     program = [pairs.bind("rng", name), pairs.accept(), *draw.draw(st.lists(calls, max_size=8))]
     theirs = pairs.Side(pairs.kernels)
-    ours = pairs.Side(lambda: pairs.AlgSocket(framework=framework))
+    ours = pairs.Side(lambda: AlgSocket(framework=framework))
     try:
         for call in program:
             wanted, got = theirs.call(call), ours.call(call)
