@@ -480,7 +480,8 @@ def test_each_public_parameter_that_takes_bytes_is_tried() -> None:
                 if not inspect.isfunction(function) or member[:1] == "_" != member[1:2]:
                     continue
                 for parameter in inspect.signature(function).parameters.values():
-                    if "BytesLike" in str(parameter.annotation):
+                    said = str(parameter.annotation)
+                    if "BytesLike" in said or "ReadableBuffer" in said:
                         owner = name if inspect.isclass(thing) else ""
                         full = f"{owner}.{function.__name__}" if owner else function.__qualname__
                         found.add(f"{full}({parameter.name})")
