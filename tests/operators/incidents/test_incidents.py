@@ -18,10 +18,10 @@ from tests.operators.incidents.process import INCIDENTS, in_trouble
 from tests.operators.incidents.runbook import PAGES, ROOT, SECTIONS, has, sections, steps
 
 CAUSES: Final[Mapping[str, str]] = {
-    # 20 ms and what waking up takes, and the other driver in microseconds.
-    "slow-driver": r"^card\t.*\t(19\.\d|[2-3]\d\.\d)ms\t\d+(\.\d)?ms$",
+    # 20 ms and what waking up takes, which is much on a busy machine.
+    "slow-driver": r"^card\t.*\t(19|[2-9]\d)\.\dms\t\S+$",
     "failed-selftest": r"^card\tAES_CBC\tits known answer is wrong$",
-    "slow-callbacks": r"^opencrypto\.timing\.finis\.p50 = (29|3\d|4\d)\d{6}$",
+    "slow-callbacks": r"^opencrypto\.timing\.finis\.p50 = (29|[3-9]\d)\d{6}$",
     "blocked-driver": r"^opencrypto\.drivers\.card\.blocked_for = [1-9]",
     "silent-driver": r"^opencrypto\.drivers\.card\.oldest_inflight = [1-9]",
     "full-return-queue": r"^opencrypto\.crypto_ret_q\.drops = [1-9]",
@@ -62,7 +62,6 @@ def run(command: str, env: Mapping[str, str], folder: Path) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 @pytest.mark.parametrize("incident", INCIDENTS)
 def test_two_steps_find_the_cause(incident: str, tmp_path: Path) -> None:
     """What the page shows is what is printed, and the cause is in it."""
