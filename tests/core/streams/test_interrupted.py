@@ -10,8 +10,8 @@ from collections import Counter
 import pytest
 
 from opencrypto import CRYPTO_F_CBIMM, Cryptop
-from tests.core.streams.support import Piecewise, toy_piece
 from tests.core.storms import MARKS, SECONDS, Pacer, alarms, say, until
+from tests.core.streams.support import Piecewise, toy_piece
 from tests.toy import newsession, nothing_left, threaded
 
 pytestmark = MARKS
