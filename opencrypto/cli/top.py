@@ -206,7 +206,7 @@ class Screen:
                 self._typed = ""
                 self._ask("name", "Attach which driver? ")
             case "?":
-                self._message = HELP
+                self._message = f"{HELP}\n{topview.KEYS}"
             case _:
                 self._message = topview.KEYS
 
