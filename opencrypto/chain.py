@@ -42,7 +42,7 @@ from opencrypto._request.symmetric import (
     Cryptop,
 )
 from opencrypto._rules.chain import Chain
-from opencrypto._rules.check import Plan, Step, check, refuse_pieces, settle
+from opencrypto._rules.check import Plan, Step, check, settle
 from opencrypto._rules.lending import Loan, lend
 from opencrypto._rules.messages import UNVERIFIED
 from opencrypto._rules.quick import compile_quick, with_messages
@@ -262,7 +262,6 @@ class ChainDriver(Driver):
                 line.answer(place)
 
         def process(crp: Cryptop, hint: int) -> int:
-            refuse_piece(crp)
             if threads_from and line.is_empty() and _reach(crp) < threads_from:
                 carry_out(crp)
                 self.done(crp)
@@ -280,8 +279,6 @@ class ChainDriver(Driver):
         pool, threads_from = self._pool, self.threads_from
 
         def process(crp: Cryptop, hint: int) -> int:
-            refuse_piece(crp)
-
             def give(place: Place) -> bool:
                 end = partial(line.answer, place)
                 passage = Passage(crp, session.run_later(crp), self, end)
@@ -381,14 +378,6 @@ class _DriverStream:
     def wipe(self) -> None:
         """Drop what was kept of the message."""
         self._stream.wipe()
-
-
-def refuse_piece(crp: Cryptop) -> None:
-    """Refuse a piece of a stream before it waits for anybody."""
-    try:
-        refuse_pieces(crp)
-    except (AttributeError, TypeError):
-        pass  # it is malformed, which is said when its turn comes
 
 
 def _reach(crp: Cryptop) -> int:

@@ -9,13 +9,14 @@ a MAC over the same bytes.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import sys
 import threading
 import warnings
 from collections.abc import Callable
 from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from opencrypto._client.deadline import Deadline
 from opencrypto._client.subject import Subject
@@ -35,6 +36,9 @@ from opencrypto.xform import FACTS
 
 Open = Callable[[], int]
 """Opens the session of one message, and returns its SID."""
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 MOVES: Final = 8
 """How often in a row the first piece follows its session to another driver before it gives up."""
@@ -249,7 +253,8 @@ class _CipherStream(Stream):
         Args:
             data: What comes next of the message.
             out: Where it goes: as many **bytes** as `data`, and what was left of a block. It may be
-                `data` itself; where they overlap otherwise, nothing is promised.
+                the memory of `data`, which is then changed in place; where they overlap otherwise,
+                nothing is promised.
 
         Returns:
             How many bytes have been written.
@@ -270,7 +275,7 @@ class _CipherStream(Stream):
         size = len(source)
         if size > len(view):
             raise UsageError(f"out has {len(view)} bytes, {size} are needed")
-        if data is not out:
+        if data is not out and not _is_same(source, view):
             view[:size] = source
         if size:
             self._crypt(view[:size])
@@ -356,6 +361,14 @@ class _CipherStream(Stream):
         self._held[:] = bytes(len(self._held))
 
 
+def _is_same(source: bytes | memoryview, view: memoryview) -> bool:
+    """Tell whether two views begin at the same place; False where that cannot be seen."""
+    if type(source) is not memoryview or source.readonly or source.obj is not view.obj:
+        return False
+    place = ctypes.c_char.from_buffer
+    return ctypes.addressof(place(source)) == ctypes.addressof(place(view))
+
+
 def _checked(iv: BytesLike, length: int) -> bytes:
     given = bytes(flat(iv, "an iv"))
     if len(given) != length:
@@ -428,7 +441,9 @@ class Decryptor(_CipherStream):
                 self._last(None)
                 return b""
             words = "a tag, which the session has none of" if maclen == 0 else "no tag"
-            raise UsageError(f"finalize with {words}; compare the session's algorithms")
+            raise UsageError(
+                f"finalize with {words}; give the message's tag where the session has one"
+            )
         theirs = bytearray(flat(tag, "a tag"))
         if len(theirs) != maclen:
             self._end()
@@ -473,7 +488,7 @@ class Hasher(Stream):
         """How many **bytes** the algorithm takes at a time."""
         return FACTS[self._layout.auth or 0].block
 
-    def update(self, data: BytesLike) -> None:
+    def update(self, data: ReadableBuffer, /) -> None:
         """
         Go on with the message.
 
@@ -489,7 +504,7 @@ class Hasher(Stream):
         self._more[0].len = len(view)
         self._ask(view, self._more)
 
-    def copy(self) -> Hasher:
+    def copy(self) -> Self:
         """
         Return another hasher that has come as far; either goes on by itself.
 
@@ -500,7 +515,7 @@ class Hasher(Stream):
         if not self._begun:
             self.update(b"")
         sid = self._framework.copystream(self._sid)
-        twin = Hasher(self._framework, lambda: sid, self._layout, self._timeout)
+        twin = type(self)(self._framework, lambda: sid, self._layout, self._timeout)
         twin._begun = True
         return twin
 

@@ -58,6 +58,23 @@ def checked(chain: Chain, process: Process, done: Done, alignment: int = 1) -> P
     return quick
 
 
+def without_pieces(process: Process) -> Process:
+    """
+    Find pieces of streams before they come to a ``process`` that hands requests to other threads.
+
+    There nobody would hear that it is one. A driver that answers at once finds that out by itself.
+    """
+
+    def guarded(crp: Cryptop, hint: int) -> int:
+        try:
+            refuse_pieces(crp)
+        except (AttributeError, TypeError):
+            pass  # it is malformed, which the driver says
+        return process(crp, hint)
+
+    return guarded
+
+
 def promised(chain: Chain, process: Process, done: Done) -> Process:
     """Hold requests to the session's profile, if that says anything of them."""
     if chain.profile.shared:

@@ -14,7 +14,7 @@ from opencrypto._core import selection as _select
 from opencrypto._core.bugs import DriverBugs
 from opencrypto._core.driver_table import DriverTable
 from opencrypto._core.errands import Errands
-from opencrypto._core.guard import checked, promised
+from opencrypto._core.guard import checked, promised, without_pieces
 from opencrypto._core.lineage import Lineage, Pin
 from opencrypto._core.plugins import Observers
 from opencrypto._core.sessions import Sessions
@@ -290,6 +290,8 @@ class Opening:
         alignment = slot.driver.alignment if slot.driver is not None else 1
         if slot.depth is not None:
             process = slot.depth.of_requests(process)
+        if compiled and not slot.sync:
+            process = without_pieces(process)
         if alignment > 1 or not compiled:
             process = checked(chain, process, self._done, alignment)
         return promised(chain, process, self._done)

@@ -44,6 +44,7 @@ CLAUSES: Final[Mapping[str, str]] = {
     "D23": "a batch, of whatever sizes and sessions, gives what its requests give one by one",
     "D24": "in the long run: the five-thousandth answer is as right as the first",
     "D25": "of a request only data, MAC and outcome change: opaque, desc, flags, olen stay",
+    "D26": "a message in pieces, however cut, comes to what it is; or its first piece is refused",
     "K1": "a key operation takes its parameters in NetBSD's order, and its answer is right",
     "K2": "lengths are in bits: none beyond is read or written; too little room is ERANGE",
     "K3": "0, 1, m - 1, an even m have their answers; what has none ends with an errno",

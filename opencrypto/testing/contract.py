@@ -10,10 +10,11 @@ from opencrypto.testing._completion import Completion
 from opencrypto.testing._endurance import Endurance
 from opencrypto.testing._key_clauses import KeyOperations
 from opencrypto.testing._life import Life
+from opencrypto.testing._pieces import Pieces
 from opencrypto.testing._places import Places
 
 
-class DriverContract(Claims, Answers, Completion, Places, Life, Endurance, KeyOperations):
+class DriverContract(Claims, Answers, Completion, Places, Pieces, Life, Endurance, KeyOperations):
     """
     Every clause of `opencrypto.testing.CLAUSES`, tried on one driver. Subclass it::
 

@@ -66,7 +66,7 @@ def test_no_other_clause_is_blamed(fault: type[Fault]) -> None:
     assert report.broken <= {fault.clause}, str(report)
 
 
-QUICK_CLAUSES = {"D1", "D3", "D4", "D13", "D20", "D23", "D25", "K1", "K4"}
+QUICK_CLAUSES = {"D1", "D3", "D4", "D13", "D20", "D23", "D25", "D26", "K1", "K4"}
 
 
 @pytest.mark.parametrize(

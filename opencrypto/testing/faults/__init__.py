@@ -20,6 +20,7 @@ from opencrypto.testing.faults import (
     keys,
     keysafety,
     life,
+    pieces,
     places,
     subtle,
 )
@@ -32,6 +33,7 @@ from opencrypto.testing.faults.hanging import *
 from opencrypto.testing.faults.keys import *
 from opencrypto.testing.faults.keysafety import *
 from opencrypto.testing.faults.life import *
+from opencrypto.testing.faults.pieces import *
 from opencrypto.testing.faults.places import *
 from opencrypto.testing.faults.subtle import *
 
@@ -39,6 +41,7 @@ __all__ = ["FAULTS", "Fault"]
 __all__ += claims.__all__
 __all__ += completion.__all__
 __all__ += places.__all__
+__all__ += pieces.__all__
 __all__ += life.__all__
 __all__ += batches.__all__
 __all__ += hanging.__all__
@@ -53,6 +56,7 @@ FAULTS: Final[tuple[type[Fault], ...]] = tuple(
         claims,
         completion,
         places,
+        pieces,
         life,
         batches,
         hanging,
