@@ -213,14 +213,14 @@ def _sessions(look: Look) -> Iterator[Family]:
         for row in look.between(f"{prefix}.{branch}.", ""):
             points[row,] = look.number(f"{prefix}.{branch}.{row}")
         yield Family(name, "level", text, points, labels=(label,))
-    if look.values[f"{prefix}.watch"]:  # else nobody knows
-        yield Family(
-            "session_oldest_idle",
-            "gauge",
-            "Longest time that an open session was asked nothing, while sessions are watched",
-            {(): look.number(f"{prefix}.oldest_idle")},
-            SECONDS,
-        )
+    watched = look.values[f"{prefix}.watch"]  # else nobody knows
+    yield Family(
+        "session_oldest_idle",
+        "gauge",
+        "Longest time that an open session was asked nothing, while sessions are watched",
+        {(): look.number(f"{prefix}.oldest_idle")} if watched else {},
+        SECONDS,
+    )
 
 
 def _errors(look: Look) -> Iterator[Family]:

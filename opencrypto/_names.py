@@ -267,6 +267,9 @@ def _spellings() -> dict[str, Named]:
 _LONGEST: Final = 80
 """How much of a name an error quotes."""
 
+_MOST: Final = 1000
+"""How many characters any name has; a longer one is not looked at."""
+
 _SHORTENED: Final = re.compile(r"(.+)-([1-9][0-9]*)")
 _COUNTED: Final = re.compile(r"(?:seqiv|echainiv)\((.+)\)")
 
@@ -383,6 +386,8 @@ def algorithms(name: str) -> tuple[Named, ...]:
 def _one(name: str) -> Named | None:
     if not isinstance(name, str):
         raise UsageError(f"the name of an algorithm is a str, not {type(name).__name__}")
+    if len(name) > _MOST:
+        raise unknown(name)
     spelling = name.strip().lower()
     while counted := _COUNTED.fullmatch(spelling):
         spelling = counted[1]  # fresh IVs of counter modes are made so in any case

@@ -8,5 +8,6 @@ of other threads are gathered: the loop is woken once for all of them.
 
 from opencrypto._client.aio_framework import AsyncFramework
 from opencrypto._client.aio_session import AsyncSession
+from opencrypto._client.aio_streams import AsyncDecryptor, AsyncEncryptor, AsyncHasher
 
-__all__ = ["AsyncFramework", "AsyncSession"]
+__all__ = ["AsyncDecryptor", "AsyncEncryptor", "AsyncFramework", "AsyncHasher", "AsyncSession"]

@@ -1,11 +1,14 @@
 """Algorithms by name: every spelling means one thing, and a session is what its name says."""
 
+import contextlib
 import hashlib
 import hmac
 from collections import Counter
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from hypothesis import given
+from hypothesis import strategies as st
 
 from opencrypto import (
     CRYPTO_AES_128_GMAC,
@@ -282,6 +285,37 @@ def test_a_mac_by_name_is_whole_and_by_number_bsds() -> None:
         for given, length in (("hmac-sha2-256", 32), ("SHA2_256_HMAC", 16), (15, 16)):
             with Session(Cryptoini(given, b"key"), framework=framework) as session:
                 assert session.mac(b"text") == whole[:length]
+
+
+WORDS = [
+    "aes",
+    "-128",
+    "-cbc",
+    "gcm",
+    "hmac",
+    "sha",
+    "256",
+    "(",
+    ")",
+    "authenc(",
+    "seqiv(",
+    ",",
+    "+",
+]
+
+
+@given(st.text() | st.lists(st.sampled_from([*WORDS, *(s for _, s in EVERY)])).map("".join))
+def test_whatever_is_asked_for_is_known_or_refused(name: str) -> None:
+    for look_up in (algorithm, algorithms):
+        with contextlib.suppress(UsageError):
+            assert look_up(name)
+
+
+def test_a_name_without_end_is_not_looked_at() -> None:
+    """Its parentheses would be taken off one by one."""
+    for name in ("seqiv(" * 10**6, "aes-cbc+" * 10**6, "authenc(" * 10**6):
+        with pytest.raises(UsageError, match="no algorithm is called"):
+            algorithms(name)
 
 
 def test_a_name_is_a_str() -> None:

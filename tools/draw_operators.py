@@ -1,6 +1,6 @@
 """
-Draw the pictures of docs/operators.md from a live process: ``top`` as tmux has it on its screen,
-and the panels of the dashboard from what a real Prometheus answers to their queries.
+Draw the pictures of docs/operators.md from the installed drivers at work: ``top`` as tmux has it on
+its screen, and the panels of the dashboard from what a real Prometheus answers to their queries.
 
 Usage: tools/draw_operators.py [FOLDER]   (needs tmux and prometheus; takes a minute)
 """
@@ -27,9 +27,8 @@ from prometheus_client import start_http_server
 from rich.console import Console
 from rich.text import Text
 
-from opencrypto import CRYPTO_F_BATCH, Framework
-from tests.operators.live_process import watched
-from tests.operators.load import Hardware, Instant, Load
+from opencrypto import Framework
+from tests.operators.real_load import RealLoad, at_work
 from tests.operators.test_metrics import Server, registry
 from tests.operators.test_top import Terminal
 
@@ -42,7 +41,7 @@ def draw_top(folder: Path, width: int, height: int) -> None:
     """Draw top in a terminal of some size, under load, with timing on."""
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "it.sock"
-        with watched(path, threads=6, more="a b c"):
+        with at_work(path):
             python = f"{sys.executable} -c 'from opencrypto.cli import main; main()'"
             where = f"PYTHONPATH={ROOT}:{ROOT}/drivers:{ROOT}/consumers"
             terminal = Terminal(
@@ -75,11 +74,11 @@ def ask(server: Server, expression: str, start: float, end: float) -> list[dict[
 
 
 def draw_dashboard(folder: Path) -> None:
-    """Draw the dashboard's panels over a load in which a driver leaves and another comes."""
+    """Draw the dashboard's panels over real work, while a driver leaves and comes again."""
     board = json.loads((ROOT / "docs" / "grafana-dashboard.json").read_text())
     with (
         tempfile.TemporaryDirectory() as scratch,
-        Framework(plugins=[Hardware("hw"), Instant("sw")], control=False) as framework,
+        Framework(plugins=["openssl", "swcrypto"], control=False) as framework,
     ):
         framework.sysctl["opencrypto.timing"] = 1
         http, thread = start_http_server(0, addr="127.0.0.1", registry=registry(framework))
@@ -87,13 +86,12 @@ def draw_dashboard(folder: Path) -> None:
         try:
             server.wait_for("up == 1")
             start = time.time()
-            with Load(framework, threads=4, pause=0.002):
+            with RealLoad(framework):
                 time.sleep(SECONDS / 2)
-                framework.detach("hw")
+                framework.detach("openssl")
                 time.sleep(SECONDS / 4)
-                framework.attach(Hardware("hw"))
-                with Load(framework, threads=4, pause=0.001, flags=CRYPTO_F_BATCH):
-                    time.sleep(SECONDS / 4)
+                framework.attach(framework.offered("openssl"))
+                time.sleep(SECONDS / 4)
             drawn = [
                 _panel(panel, n, server, start, time.time())
                 for n, panel in enumerate(board["panels"])

@@ -26,6 +26,7 @@ from opencrypto_openssl._cbc import Cbc
 from opencrypto_openssl._esp import compile_esp
 from opencrypto_openssl._gcm import SCRATCH, Gcm
 from opencrypto_openssl._hmac import Hmac
+from opencrypto_openssl._xts import TWEAKED, Xts, compile_xts
 
 TAG: Final = 16
 LONGEST: Final = 1 << 30
@@ -42,6 +43,8 @@ def compile_session(session: ChainSession) -> Quick | None:
         case Shape.AEAD if isinstance(cipher, Gcm) and session.chain.macs[mac_at] == TAG:
             if cipher.encrypt_into is not None:
                 return _gcm(session, cipher)
+        case Shape.CIPHER if isinstance(cipher, Xts) and TWEAKED:
+            return compile_xts(session.chain, cipher)
     return compile_quick(session.chain, session.transforms)
 
 

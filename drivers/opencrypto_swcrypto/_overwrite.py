@@ -19,8 +19,11 @@ from opencrypto.constants import (
     CRYPTO_AES_CCM_16,
     CRYPTO_AES_CMAC,
     CRYPTO_AES_CTR,
+    CRYPTO_AES_ECB,
     CRYPTO_AES_GCM_16,
     CRYPTO_AES_GMAC,
+    CRYPTO_AES_ICM,
+    CRYPTO_AES_SIV,
     CRYPTO_AES_XCBC_MAC_96,
     CRYPTO_AES_XTS,
     CRYPTO_CHACHA20_POLY1305,
@@ -34,7 +37,8 @@ WORTHLESS: Final = bytes(range(1, 65))
 LEAVING: Final = frozenset(
     {
         CRYPTO_AES_CBC, CRYPTO_AES_CCM_16, CRYPTO_AES_CMAC, CRYPTO_AES_CTR, CRYPTO_AES_GCM_16,
-        CRYPTO_AES_GMAC, CRYPTO_AES_XCBC_MAC_96, CRYPTO_AES_XTS, CRYPTO_CHACHA20_POLY1305,
+        CRYPTO_AES_GMAC, CRYPTO_AES_ICM, CRYPTO_AES_ECB, CRYPTO_AES_SIV, CRYPTO_AES_XCBC_MAC_96,
+        CRYPTO_AES_XTS, CRYPTO_CHACHA20_POLY1305,
     }
 )  # fmt: skip
 """The algorithms that leave something, as tests/drivers/test_keys_in_memory.py finds it."""

@@ -4,7 +4,6 @@ The awaitable twin of a session: the same names, the same answers, and no thread
 
 from __future__ import annotations
 
-import sys
 from asyncio import _get_running_loop
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
@@ -12,11 +11,13 @@ from functools import partial
 from time import monotonic
 from typing import Final, Protocol, Self, TypeAlias, TypeVar, cast
 
+from opencrypto._client.aio_streams import AsyncDecryptor, AsyncEncryptor, AsyncHasher
 from opencrypto._client.flight import Flight, Order
-from opencrypto._client.loops import Waiter
+from opencrypto._client.loops import Waiter, in_trio
 from opencrypto._client.many import DEPTH, checked_depth
 from opencrypto._client.opening import Keys
 from opencrypto._client.pending import Pending, Work
+from opencrypto._client.streams import Decryptor, Encryptor, Hasher, Stream
 from opencrypto._client.turns import Turn, this_turn
 from opencrypto._client.whole import Whole, put, require_room
 from opencrypto._core.short import NOT_TAKEN
@@ -25,6 +26,7 @@ from opencrypto._rules.message import Detached, Maker, Sealed
 from opencrypto._rules.seconds import check_seconds
 from opencrypto.exceptions import UsageError
 
+S = TypeVar("S", bound=Stream)
 T = TypeVar("T")
 
 NEVER: Final = 0
@@ -36,7 +38,7 @@ Messages: TypeAlias = Iterable[BytesLike] | AsyncIterable[BytesLike]
 
 
 class Keeper(Protocol):
-    """A `Session`, as far as it is opened and closed."""
+    """A `Session`, as far as others are made of it, and it is closed."""
 
     @property
     def aio(self) -> AsyncSession:
@@ -44,6 +46,17 @@ class Keeper(Protocol):
 
     def rekey(self, key: Keys) -> None:
         """Go on with another key."""
+
+    def encryptor(self, *, iv: BytesLike | None = None, aad: BytesLike = b"") -> Encryptor:
+        """Begin to encrypt a message in pieces."""
+
+    def decryptor(
+        self, iv: BytesLike, *, aad: BytesLike = b"", unverified: bool = False
+    ) -> Decryptor:
+        """Begin to decrypt one."""
+
+    def hasher(self) -> Hasher:
+        """Begin with its MAC or digest."""
 
     def clone(self) -> Keeper:
         """Open another one with the same keys."""
@@ -215,7 +228,7 @@ class AsyncSession:
             AuthenticationError, OutputTooSmall, UsageError, DriverGone, DriverTimeout, CryptoError:
                 as there.
         """
-        sealed = data if isinstance(data, Sealed) else Sealed(iv, data, mac)  # type: ignore[arg-type]
+        sealed = data if isinstance(data, Sealed) else Sealed(iv, data, mac)  # type: ignore[arg-type]  # it says so itself
         place = self._place(out, "plaintext", sealed.data, 0)
         order = self._decrypting(sealed, aad)
         return await self._carry(sealed.data, order.then(lambda text: put(text, place)))
@@ -292,6 +305,44 @@ class AsyncSession:
         """
         work: Work[Keeper] = Work(self._keeper.clone, undo=_close)
         return (await self._this_turn().carry(work, self._crew, large=True)).aio
+
+    async def encryptor(
+        self, *, iv: BytesLike | None = None, aad: BytesLike = b""
+    ) -> AsyncEncryptor:
+        """
+        Begin to encrypt a message that comes in pieces; as `Session.encryptor`.
+
+        Raises:
+            UsageError, NoDriverError: as there.
+        """
+        return AsyncEncryptor(
+            await self._begun(lambda: self._keeper.encryptor(iv=iv, aad=aad)), self._crew
+        )
+
+    async def decryptor(
+        self, iv: BytesLike, *, aad: BytesLike = b"", unverified: bool = False
+    ) -> AsyncDecryptor:
+        """
+        Begin to decrypt a message that comes in pieces; as `Session.decryptor`.
+
+        What it gives out is not verified before `AsyncDecryptor.finalize` has returned.
+
+        Raises:
+            UsageError, NoDriverError: as there.
+        """
+        return AsyncDecryptor(
+            await self._begun(lambda: self._keeper.decryptor(iv, aad=aad, unverified=unverified)),
+            self._crew,
+        )
+
+    async def hasher(self) -> AsyncHasher:
+        """
+        Begin to make the MAC or digest of a message that comes in pieces; as `Session.hasher`.
+
+        Raises:
+            UsageError, NoDriverError: as there.
+        """
+        return AsyncHasher(await self._begun(self._keeper.hasher), self._crew)
 
     def seal_many(
         self, messages: Messages, depth: int = DEPTH, *, aad: BytesLike = b""
@@ -463,7 +514,7 @@ class AsyncSession:
         if turn is not None and turn.known_by() is _get_running_loop():
             return turn
         turn = this_turn()
-        if "trio" not in sys.modules:  # which may run within a loop of asyncio's
+        if not in_trio():  # which may run within a loop of asyncio's
             self._turn = turn
         return turn
 
@@ -491,6 +542,11 @@ class AsyncSession:
     async def _aside(self, function: Callable[[], T]) -> T:
         """Have a thread do what may take its time."""
         return await self._this_turn().carry(Work(function), self._crew, large=True)
+
+    async def _begun(self, begin: Callable[[], S]) -> S:
+        """Have a thread begin with a message in pieces; one that nobody wants is closed."""
+        work: Work[S] = Work(begin, undo=Stream.close)
+        return await self._this_turn().carry(work, self._crew, large=True)
 
     def _many(
         self, messages: Messages, order: Callable[[BytesLike], Order[T]], depth: int

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from opencrypto._client.asking import MIGRATIONS, Asking
 from opencrypto._client.clock import CLOCK, Alarm
 from opencrypto._client.deadline import Deadline
+from opencrypto._core.short import NOT_TAKEN
 from opencrypto._request.buffer import BytesLike
 from opencrypto._request.symmetric import Cryptop
 from opencrypto._rules.message import Maker, Sealed
 from opencrypto.constants import CRYPTO_F_BATCH
+from opencrypto.exceptions import CryptoError, UsageError
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -33,6 +35,13 @@ def new_future() -> Future[Any]:
 
     future: Made[Any] = Made()
     future.set_running_or_notify_cancel()
+    return future
+
+
+def ended(error: CryptoError) -> Future[Any]:
+    """Make a future of what has gone wrong."""
+    future = new_future()
+    future.set_exception(error)
     return future
 
 
@@ -138,24 +147,40 @@ class Submits(Asking):
     def submit_decrypt(self, sealed: Sealed, *, aad: BytesLike = b"") -> Future[bytes]:
         """As `Session.decrypt`, without waiting."""
         self._layout.require_cipher()
-        return self._submit_opening(sealed, aad)
+        return self._at_once(
+            sealed.data, lambda: NOT_TAKEN, lambda: self._submit_opening(sealed, aad)
+        )
 
     def submit_seal(
         self, data: BytesLike, aad: BytesLike = b"", iv: BytesLike | None = None
     ) -> Future[bytes]:
         """As `Session.seal`, without waiting."""
         self._layout.require_seal()
-        return self._submit_sealing(data, iv, aad, lambda crp: self._layout.sealed(crp).to_bytes())
+        return self._at_once(
+            data,
+            lambda: self._calls.seal(data, aad, iv),
+            lambda: self._submit_sealing(
+                data, iv, aad, lambda crp: self._layout.sealed(crp).to_bytes()
+            ),
+        )
 
     def submit_open(self, token: BytesLike, aad: BytesLike = b"") -> Future[bytes]:
         """As `Session.open`, without waiting."""
         self._layout.require_seal()
-        return self._submit_opening(self._layout.parts(token), aad)
+        return self._at_once(
+            token,
+            lambda: self._calls.open(token, aad),
+            lambda: self._submit_opening(self._layout.parts(token), aad),
+        )
 
     def submit_mac(self, data: BytesLike) -> Future[bytes]:
         """As `Session.mac`, without waiting."""
         self._layout.require_no_cipher()
-        return self._submit_sealing(data, None, b"", lambda crp: self._layout.sealed(crp).mac)
+        return self._at_once(
+            data,
+            lambda: self._calls.mac(data),
+            lambda: self._submit_sealing(data, None, b"", lambda crp: self._layout.sealed(crp).mac),
+        )
 
     def submit_digest(self, data: BytesLike) -> Future[bytes]:
         """As `Session.digest`, without waiting."""
@@ -165,8 +190,12 @@ class Submits(Asking):
     def submit_verify(self, data: BytesLike, mac: BytesLike) -> Future[None]:
         """As `Session.verify`, without waiting."""
         self._layout.require_no_cipher()
-        make = self._layout.opening(data, b"", mac, b"")
-        return self._submit(make, self._verified, len(data))
+
+        def begin() -> Future[None]:
+            make = self._layout.opening(data, b"", mac, b"")
+            return self._submit(make, self._verified, len(data))
+
+        return self._at_once(data, lambda: NOT_TAKEN, begin)
 
     def submit_compress(self, data: BytesLike) -> Future[bytes]:
         """As `Session.compress`, without waiting."""
@@ -175,6 +204,23 @@ class Submits(Asking):
     def submit_decompress(self, data: BytesLike) -> Future[bytes]:
         """As `Session.decompress`, without waiting."""
         return self._submit(self._layout.decompressing(data), self._layout.resized, len(data))
+
+    def _at_once(
+        self, data: BytesLike, call: Callable[[], Any], begin: Callable[[], Future[T]]
+    ) -> Future[T]:
+        """Do it here and now, if that is quicker than to hand it over; else begin it."""
+        try:
+            small = type(data) is bytes and len(data) < BORDER
+            answer = call() if small else NOT_TAKEN
+            if answer is NOT_TAKEN:
+                return begin()
+        except UsageError:
+            raise
+        except CryptoError as error:
+            return ended(error)
+        future = new_future()
+        future.set_result(answer)
+        return future
 
     def _submit_sealing(
         self,

@@ -170,6 +170,12 @@ class _TrioTask:
             await self._event.wait()
 
 
+def in_trio() -> bool:
+    """Tell whether trio runs in this thread, by itself or as the guest of another loop."""
+    trio: Any = sys.modules.get("trio")
+    return trio is not None and bool(trio.lowlevel.in_trio_run())
+
+
 def running() -> tuple[object, Callable[[], Loop]]:
     """
     Return what the running loop is known by, and what makes a `Loop` of it.

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from opencrypto._client.futures import Submits, new_future
+from opencrypto._client.futures import Submits, ended
 from opencrypto._core.short import NOT_TAKEN
 from opencrypto._request.buffer import BytesLike
 from opencrypto._rules.message import own_bytes
@@ -189,6 +189,4 @@ def _begun(submit: Submit, data: Any) -> Future[bytes]:
     try:
         return submit(data)
     except CryptoError as error:
-        refused = new_future()
-        refused.set_exception(error)
-        return refused
+        return ended(error)

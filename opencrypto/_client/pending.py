@@ -156,3 +156,14 @@ class Work(Pending[T]):
     def late(self) -> BaseException:
         """Make the error of an answer that did not come in time: it has as long as it takes."""
         return TimeoutError()
+
+
+class Step(Work[T]):
+    """Work that is seen through once it has begun: who is cancelled waits for its end."""
+
+    __slots__ = ()
+
+    def _begin(self) -> None:
+        if self.claim():
+            self._answer = self._function()
+        self.over()

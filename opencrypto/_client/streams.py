@@ -16,7 +16,7 @@ import threading
 import warnings
 from collections.abc import Callable
 from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from opencrypto._client.deadline import Deadline
 from opencrypto._client.subject import Subject
@@ -36,6 +36,9 @@ from opencrypto.xform import FACTS
 
 Open = Callable[[], int]
 """Opens the session of one message, and returns its SID."""
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 MOVES: Final = 8
 """How often in a row the first piece follows its session to another driver before it gives up."""
@@ -438,7 +441,9 @@ class Decryptor(_CipherStream):
                 self._last(None)
                 return b""
             words = "a tag, which the session has none of" if maclen == 0 else "no tag"
-            raise UsageError(f"finalize with {words}; compare the session's algorithms")
+            raise UsageError(
+                f"finalize with {words}; give the message's tag where the session has one"
+            )
         theirs = bytearray(flat(tag, "a tag"))
         if len(theirs) != maclen:
             self._end()
@@ -483,7 +488,7 @@ class Hasher(Stream):
         """How many **bytes** the algorithm takes at a time."""
         return FACTS[self._layout.auth or 0].block
 
-    def update(self, data: BytesLike) -> None:
+    def update(self, data: ReadableBuffer, /) -> None:
         """
         Go on with the message.
 
@@ -499,7 +504,7 @@ class Hasher(Stream):
         self._more[0].len = len(view)
         self._ask(view, self._more)
 
-    def copy(self) -> Hasher:
+    def copy(self) -> Self:
         """
         Return another hasher that has come as far; either goes on by itself.
 
@@ -510,7 +515,7 @@ class Hasher(Stream):
         if not self._begun:
             self.update(b"")
         sid = self._framework.copystream(self._sid)
-        twin = Hasher(self._framework, lambda: sid, self._layout, self._timeout)
+        twin = type(self)(self._framework, lambda: sid, self._layout, self._timeout)
         twin._begun = True
         return twin
 

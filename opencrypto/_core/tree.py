@@ -378,7 +378,7 @@ def _driver_nodes(look: Snapshot, driver: str, slot: Slot, counted: ThreadCounts
 
     def inflight() -> Iterator[int | None]:
         requests = len(slot.keys.inflight)
-        for some in _by_the_step(slot.sym.sessions.values()):
+        for some in _by_the_step(slot.sym.sessions.copy().values()):
             requests += sum(len(session.inflight) for session in some)
             yield None
         yield requests
@@ -440,7 +440,7 @@ def _stuck_nodes(prefix: str, slot: Slot) -> Iterator[Node]:
     def oldest_inflight() -> Iterator[float | None]:
         now = time.monotonic()
         since = key_since(now)
-        for some in _by_the_step(slot.sym.sessions.values()):
+        for some in _by_the_step(slot.sym.sessions.copy().values()):
             asked = (crp for session in some for crp in session.inflight.copy())
             since = min(since, *(_since(crp, now) for crp in asked), now)
             yield None

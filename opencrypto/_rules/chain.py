@@ -227,7 +227,7 @@ def _name_of(cri: Cryptoini) -> Named | None:
 def _own(cri: Cryptoini, *, weak_keys: bool) -> Cryptoini:
     facts = FACTS.get(cri.alg)
     if facts is None:
-        raise UsageError(f"{alg_name(cri.alg)} is unknown; use a CRYPTO_* constant")
+        raise UsageError(f"{alg_name(cri.alg)} is unknown; use a CRYPTO_* constant or a name")
     if any(isinstance(each, bool) for each in (cri.alg, cri.klen, cri.mlen, cri.limit, cri.rnd)):
         raise UsageError(f"{facts.name}: True and False are no numbers here; leave out what is 0")
     length = _key_length(cri, facts)
@@ -314,7 +314,7 @@ def _join_aead(inis: Sequence[Cryptoini], facts: Sequence[Facts]) -> None:
         names = " + ".join(f.name for f in facts)
         raise UsageError(
             f"{names}: an authenticated cipher goes with exactly one authenticator of its kind, "
-            "such as AES_GCM_16 with AES_128_GMAC"
+            "such as AES_GCM_16 with AES_128_GMAC; or give its name, which is both: aes-128-gcm"
         )
     cipher, authenticator = inis[ciphers[0]], inis[authenticators[0]]
     if authenticator.alg not in AEAD_PARTNERS[cipher.alg]:

@@ -108,7 +108,7 @@ def _mac(chain: Chain, mac_of: Any) -> Quick:
         return True
 
     def whole(data: bytes | memoryview) -> bytes:
-        return mac_of([memoryview(data)] if data else [])[:maclen]  # type: ignore[no-any-return]
+        return mac_of([memoryview(data)] if data else [])[:maclen]  # type: ignore[no-any-return]  # bytes
 
     return with_messages(recognise_mac(chain, exchange), Messages(mac=whole))
 

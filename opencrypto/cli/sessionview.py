@@ -15,6 +15,7 @@ from rich.text import Text
 from opencrypto._core.listing import SORTS
 from opencrypto.cli.sessions import OPENED, Session, columns
 from opencrypto.cli.show import clean, overflow
+from opencrypto.cli.topview import foot_lines
 
 KEYS: Final = "q quit  l drivers  s sort  up/down choose  o where opened  w watch"
 
@@ -50,16 +51,15 @@ class SessionsView:
             Text(f"sessions: {self.page['open']} open    sorted by {self.sort}"),
             Text(""),
         )
-        room = max(1, height - len(head) - 2)
+        foot = foot_lines(self.message, KEYS, width)
+        room = max(1, height - len(head) - 1 - len(foot))
         for line in head:
             line.truncate(width, overflow=overflow())
             yield line
         yield self._table(rows[:room], width)
-        for _ in range(height - len(head) - 2 - min(len(rows), room)):
+        for _ in range(height - len(head) - 1 - len(foot) - min(len(rows), room)):
             yield Text("")
-        foot = Text(clean(self.message or KEYS), style="reverse" if self.message else "dim")
-        foot.truncate(width, overflow=overflow())
-        yield foot
+        yield from foot
 
     def _table(self, rows: Sequence[Session], width: int) -> Table:
         shown = [c for c in columns(rows) if width >= c.from_width and c is not OPENED]

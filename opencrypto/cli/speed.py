@@ -71,7 +71,7 @@ def speed(
     algorithms: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[ALGORITHM]...",
+            metavar="ALGORITHM",
             help="Algorithms, chains of two joined by '+', and operations with keys: "
             f"{', '.join(WORDS)}. A few that many use, if none is named.",
         ),

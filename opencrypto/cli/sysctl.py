@@ -31,6 +31,7 @@ def sysctl(
     bare: Annotated[bool, typer.Option("-n", help="Values without their names.")] = False,
     only_names: Annotated[bool, typer.Option("-N", help="Names without their values.")] = False,
     equals_sign: Annotated[bool, typer.Option("-e", help="NAME=VALUE, to be read again.")] = False,
+    plain: Annotated[bool, typer.Option("--plain", help="NAME and VALUE with a tab.")] = False,
     write: Annotated[bool, typer.Option("-w", help="Set: each word is NAME=VALUE.")] = False,
     as_json: live.Json = False,
     pid: live.Pid = None,
@@ -45,7 +46,7 @@ def sysctl(
         raise UsageError("-w sets: each word is NAME=VALUE")
     if only_names + describe + bare > 1:
         raise UsageError("-N, -d and -n are each another form; say one")
-    form = _Form(describe, bare, only_names, "=" if equals_sign else " = ")
+    form = _Form(describe, bare, only_names, plain, "=" if equals_sign else " = ")
     with live.connect(pid, socket) as client:
         document: dict[str, Any] = {}
         for word in names or [""]:
@@ -95,27 +96,29 @@ class _Form(NamedTuple):
     describe: bool
     bare: bool
     only_names: bool
+    plain: bool
     equals: str
 
-    def line(self, name: str, text: str) -> str:
-        """Return the line of a name and its value or description."""
+    def say(self, name: str, text: str) -> None:
+        """Print the line of a name and its value or description."""
         if self.only_names:
-            return name
-        if self.bare:
-            return text
-        return f"{name}: {text}" if self.describe else f"{name}{self.equals}{text}"
+            show.say(name)
+        elif self.bare:
+            show.say(text)
+        elif self.plain:
+            show.tabbed((name, text))
+        else:
+            show.say(f"{name}: {text}" if self.describe else f"{name}{self.equals}{text}")
 
 
 def _print(values: dict[str, Any], form: _Form) -> None:
     for name, value in values.items():
         text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
-        show.say(form.line(name, text))
+        form.say(name, text)
 
 
 def _print_change(name: str, change: dict[str, Any], form: _Form) -> None:
-    # As sysctl(8) reports a change: what it was, and what it is.
-    plain = form.bare or form.only_names
-    text = (
-        form.line(name, change["new"]) if plain else f"{name}: {change['old']} -> {change['new']}"
-    )
-    show.say(text)
+    if form.bare or form.only_names or form.plain:
+        form.say(name, str(change["new"]))
+    else:  # as sysctl(8) reports a change: what it was, and what it is
+        show.say(f"{name}: {change['old']} -> {change['new']}")

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.live import Live
 
 from opencrypto._core import listing
-from opencrypto.cli import live, sample, sessionview, show, topview
+from opencrypto.cli import live, sample, sessionview, show, sums, topview
 from opencrypto.cli.sample import Change, Reading
 from opencrypto.cli.sessionview import SessionsView
 from opencrypto.cli.topview import SORTS, View
@@ -60,7 +60,8 @@ def top(
             first = sample.read(client)
             time.sleep(wait)
             change = Change(first, sample.read(client))
-            show.as_json({"drivers": [vars(row) for row in topview.rows(change, "name")]})
+            drivers = [vars(row) for row in topview.rows(change, "name")]
+            show.as_json({"drivers": drivers, "totals": sums.totals(change)})
             return
         if plain or count is not None or not _is_drawn_on():
             _list(client, wait, count, plain=plain)
@@ -205,7 +206,7 @@ class Screen:
                 self._typed = ""
                 self._ask("name", "Attach which driver? ")
             case "?":
-                self._message = HELP
+                self._message = f"{HELP}\n{topview.KEYS}"
             case _:
                 self._message = topview.KEYS
 

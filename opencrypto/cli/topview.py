@@ -4,6 +4,7 @@ The picture that ``opencrypto top`` draws, for any size of terminal. Pure: a cha
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
@@ -174,10 +175,11 @@ class View:
         width = options.max_width
         height = options.height or console.height
         drivers = rows(self.change, self.sort)
-        lines = [*self._head(height - len(drivers)), Text("")]
-        # A header line and, at the end, one for the keys; what is left is for drivers, or all but
-        # one of it, which says how many are hidden.
-        room = height - len(lines) - 2
+        foot = foot_lines(self.message, KEYS, width)
+        lines = [*self._head(height + 1 - len(drivers) - len(foot)), Text("")]
+        # A header line and, at the end, the keys or the message; what is left is for drivers, or
+        # all but one of it, which says how many are hidden.
+        room = height - len(lines) - 1 - len(foot)
         room = max(1, room if len(drivers) <= room else room - 1)
         for line in lines:
             line.truncate(width, overflow=overflow())
@@ -189,11 +191,9 @@ class View:
         elif not drivers:
             yield Text("no driver is attached")
         used = len(lines) + 1 + max(1, min(len(drivers), room)) + (hidden > 0)
-        for _ in range(max(0, height - used - 1)):
+        for _ in range(max(0, height - used - len(foot))):
             yield Text("")
-        foot = Text(clean(self.message or KEYS), style="reverse" if self.message else "dim")
-        foot.truncate(width, overflow=overflow())
-        yield foot
+        yield from foot
 
     def _head(self, room: int) -> list[Text]:
         """Return the lines above the drivers: all, or three where the drivers need the rest."""
@@ -225,6 +225,16 @@ class View:
             cells = [Text(clean(column.show(row))) for column in columns]
             table.add_row(mark, Text(label), *cells, style="bold" if mark else "")
         return table
+
+
+def foot_lines(message: str, keys: str, width: int) -> list[Text]:
+    """Return the lines at the bottom: a message, whole at any width; or the keys, in one line."""
+    if not message:
+        line = Text(keys, style="dim")
+        line.truncate(width, overflow=overflow())
+        return [line]
+    wrapped = (textwrap.wrap(clean(part), width) for part in message.split("\n"))
+    return [Text(line, style="reverse") for lines in wrapped for line in lines]
 
 
 class Column(NamedTuple):

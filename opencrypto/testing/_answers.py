@@ -65,7 +65,9 @@ def known_algorithms(contract: ContractBase) -> Iterator[Trial]:
     claimed = {case.alg: case for case in each_algorithm(contract)}
     names = set(vectors.names())
     for alg, facts in sorted(FACTS.items()):
-        if facts.name.lower() not in names:
+        if facts.name.lower() not in names or (
+            contract.algorithms and alg not in contract.algorithms
+        ):
             continue
         if facts.kind is Kind.COMP and alg in contract.capabilities():
             continue  # it has a test of its own, since its answers are not the only right ones

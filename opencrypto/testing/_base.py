@@ -45,6 +45,7 @@ class Claimed:
         keyops: Its key operations, with their bounds if it says any.
         exclusive: Whether only one may be open at a time.
         max_sessions: How many sessions it has at a time; None if it does not say.
+        unasked: The algorithms that it has, and that this run was not asked to try.
     """
 
     capabilities: Mapping[int, Capability]
@@ -52,6 +53,7 @@ class Claimed:
     keyops: Mapping[int, KeyCapability]
     exclusive: bool
     max_sessions: int | None
+    unasked: frozenset[int] = frozenset()
 
 
 class _Turns:
@@ -82,6 +84,7 @@ def _claims(driver: Driver, only: Collection[int]) -> Claimed:
         {op: bounds.get(op) or KeyCapability() for op in ([] if only else driver.keyops)},
         exclusive=driver.exclusive,
         max_sessions=driver.max_sessions or None,
+        unasked=frozenset(driver.capabilities) - frozenset(only) if only else frozenset(),
     )
 
 

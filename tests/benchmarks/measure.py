@@ -44,9 +44,16 @@ class Result:
         return min(cases, key=self.us)
 
 
-def compare(cases: Mapping[str, Case], rounds: int = ROUNDS) -> Result:
-    """Time each case in each round, in an order that rotates."""
-    counts = {name: _calls_in_a_round(case) for name, case in cases.items()}
+def compare(cases: Mapping[str, Case], rounds: int = ROUNDS, seconds: float = ROUND_S) -> Result:
+    """
+    Time each case in each round, in an order that rotates.
+
+    Args:
+        cases: What is timed.
+        rounds: How often.
+        seconds: How long one case runs in one round. Many short rounds see less of a busy machine.
+    """
+    counts = {name: _calls_in_a_round(case, seconds) for name, case in cases.items()}
     times: dict[str, list[float]] = {name: [] for name in cases}
     order = list(cases)
     collecting = gc.isenabled()
@@ -71,10 +78,10 @@ def _time(case: Case, count: int) -> float:
     return (time.perf_counter() - start) / count
 
 
-def _calls_in_a_round(case: Case) -> int:
+def _calls_in_a_round(case: Case, seconds: float) -> int:
     case()
     once = max(_time(case, 3), 1e-8)
-    return max(3, int(ROUND_S / once))
+    return max(3, int(seconds / once))
 
 
 def table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -1,13 +1,14 @@
 """
 What `opencrypto speed` says, against a loop written by hand: kept requests, dispatched anew.
 
-A rate of 1.00 is as fast as by hand; what the command takes more is the way in
-which it hears that a request has been answered.
+In turns, in short rounds: the median of their ratios is shown. 1.00 is as fast as by hand; what the
+command takes more is the way in which it hears that a request is answered.
 """
 
 from __future__ import annotations
 
 import os
+import statistics
 import time
 from collections.abc import Callable, Sequence
 
@@ -27,8 +28,8 @@ from tests.benchmarks.measure import size_name, table
 pytestmark = pytest.mark.bench
 
 SIZES = (64, 1024, 16384, 1 << 20)
-SECONDS = 0.05
-ROUNDS = 11
+SECONDS = 0.02
+ROUNDS = 25
 GIVEN = CRD_F_ENCRYPT | CRD_F_IV_EXPLICIT | CRD_F_IV_PRESENT
 
 
@@ -36,7 +37,7 @@ def test_the_command_measures_what_a_loop_does() -> None:
     with Framework(control=False) as framework:
         rows = [
             [f"{word}, {driver}", *_row(framework, word, driver)]
-            for word in ("AES_CBC", "AES_GCM_16", "SHA2_256")
+            for word in ("aes-128-cbc", "aes-128-gcm", "sha2-256")
             for driver in ("openssl", "swcrypto")
         ]
     heads = ["rate by the command, by hand being 1.00", *map(size_name, SIZES)]
@@ -49,13 +50,10 @@ def _row(framework: Framework, word: str, driver: str) -> list[str]:
     for size in SIZES:
         sid = framework.newsession(chain, driver=driver)
         by_hand = _by_hand(framework, sid, chain, size)
-        ratios = []
         with consumers(framework, chain, driver, size, Way(SECONDS)) as them:
-            for _ in range(ROUNDS):
-                theirs = by_hand()
-                ratios.append(measure(them, SECONDS).per_second / theirs)
+            ratios = [by_hand() ** -1 * measure(them, SECONDS).per_second for _ in range(ROUNDS)]
         framework.freesession(sid)
-        cells.append(f"{sorted(ratios)[ROUNDS // 2]:.2f}")
+        cells.append(f"{statistics.median(ratios):.2f}")
     return cells
 
 

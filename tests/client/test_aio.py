@@ -29,11 +29,13 @@ from opencrypto import (
     ERESTART,
     AuthenticationError,
     BusyError,
+    CryptoError,
     Cryptoini,
     Cryptop,
     DriverTimeout,
     Framework,
     OutputTooSmall,
+    UnknownSession,
     UsageError,
 )
 from opencrypto._client import loops
@@ -187,6 +189,98 @@ def test_digests_macs_and_compression_are_awaited(run: Run) -> None:
                 assert await compresses.decompress(compressed) == data
 
         run(main)
+
+
+@every_loop
+@pytest.mark.parametrize("driver", ["openssl", "swcrypto"])
+def test_messages_in_pieces_are_awaited(run: Run, driver: str) -> None:
+    """What comes of them is what comes of the whole; a thread works on each piece."""
+    data = bytes(range(256)) * 1000
+    pieces = [data[at : at + 50_000] for at in range(0, len(data), 50_000)]
+    with Framework([driver]) as fw:
+
+        async def main() -> None:
+            async with await fw.aio.session("aes-128-gcm", bytes(16)) as session:
+                async with await session.encryptor(aad=b"header") as encryptor:
+                    iv = await encryptor.iv()
+                    sealed = bytearray(len(data))
+                    at = 0
+                    for piece in pieces[:-1]:
+                        with memoryview(sealed) as place:
+                            at += await encryptor.update_into(piece, place[at:])
+                    sealed[at:] = await encryptor.update(pieces[-1]) + await encryptor.finalize()
+                    token = iv + bytes(sealed) + encryptor.tag
+                assert await session.open(token, b"header") == data
+                for tag, is_right in ((encryptor.tag, True), (bytes(16), False)):
+                    async with await session.decryptor(iv, unverified=True) as decryptor:
+                        decryptor.authenticate_additional_data(b"header")
+                        assert await decryptor.update(bytes(sealed)) == data
+                        if is_right:
+                            assert await decryptor.finalize_with_tag(tag) == b""
+                            continue
+                        with pytest.raises(AuthenticationError):
+                            await decryptor.finalize(tag)
+                with pytest.raises(UsageError, match="unverified"):
+                    await session.decryptor(iv)
+            async with (
+                await fw.aio.session("hmac-sha2-256", b"k" * 32) as session,
+                await session.hasher() as hasher,
+            ):
+                assert hasher.digest_size == 32
+                assert "sha2" in hasher.name or "sha256" in hasher.name
+                for piece in pieces:
+                    await hasher.update(piece)
+                async with await hasher.copy() as other:
+                    await other.update(b"more")
+                    assert await other.digest() == hmac.digest(b"k" * 32, data + b"more", "sha256")
+                mac = hmac.digest(b"k" * 32, data, "sha256")
+                assert await hasher.hexdigest() == mac.hex()
+                await hasher.verify(mac)
+
+        run(main)
+        assert nothing_left(fw)
+
+
+@every_loop
+def test_a_piece_that_is_cancelled_gives_its_message_up(run: Run) -> None:
+    """Not before it is done with the caller's memory; and one piece goes on at a time."""
+    anyio = require_module("anyio")
+    out = bytearray(1 << 20)
+    began, goes_on = threading.Event(), threading.Event()
+    with Framework(["openssl"]) as fw:
+
+        async def main() -> None:
+            async with await fw.aio.session("aes-128-gcm", bytes(16)) as session:
+                encryptor = await session.encryptor()
+                whole = encryptor._stream.update_into
+
+                def slow(data: Any, place: Any) -> int:
+                    began.set()
+                    goes_on.wait(PATIENCE)
+                    return whole(data, place)
+
+                setattr(encryptor._stream, "update_into", slow)  # noqa: B010 - shadows a method
+
+                async def cancels(scope: Any) -> None:
+                    while not began.is_set():
+                        await anyio.sleep(0.001)
+                    with pytest.raises(BusyError, match="a piece of this message is under way"):
+                        await encryptor.update(b"x")
+                    scope.cancel()
+                    goes_on.set()
+
+                async with anyio.create_task_group() as group:
+                    with anyio.CancelScope() as scope:
+                        group.start_soon(cancels, scope)
+                        await encryptor.update_into(bytes(len(out)), out)
+                    after = bytes(out)
+                    assert any(after)
+                with pytest.raises(UnknownSession, match="closed"):
+                    await encryptor.update(b"x")
+                assert bytes(out) == after
+
+        run(main)
+        assert nothing_left(fw)
 
 
 def test_what_the_source_of_many_raises_comes_after_the_answers() -> None:
@@ -752,6 +846,35 @@ def test_a_framework_can_be_closed_by_who_awaits_it(run: Run) -> None:
     fw = run(main)
     assert fw.closed
     assert nothing_left(fw)
+    assert not aio_threads()
+
+
+@every_loop
+def test_a_framework_that_is_closed_in_the_midst_answers_everybody(run: Run) -> None:
+    """Those under way with a driver, in a thread, or waiting for a turn; an answer or an error."""
+    anyio = require_module("anyio")
+    fw = with_drivers(Hasty("hasty"))
+    fw.aio.budget = 1e-9
+    ends: list[object] = []
+
+    async def main() -> None:
+        with fw.session(MAC) as session:
+
+            async def one(size: int) -> None:
+                try:
+                    ends.append(await session.aio.mac(bytes(size)))
+                except CryptoError as error:
+                    ends.append(error)
+
+            async with anyio.create_task_group() as group:
+                for number in range(300):
+                    group.start_soon(one, LARGE if number % 3 == 0 else number)
+                await anyio.sleep(0)
+                group.start_soon(fw.aio.aclose)
+
+    run(main)
+    assert len(ends) == 300
+    assert fw.closed
     assert not aio_threads()
 
 

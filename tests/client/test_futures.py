@@ -60,6 +60,8 @@ def test_what_goes_wrong_is_in_the_future(session: Session) -> None:
     token = session.seal(bytes(64))
     future = session.submit_open(token[:-1] + bytes([token[-1] ^ 1]))
     assert isinstance(future.exception(PATIENCE), AuthenticationError)
+    for short in (b"", token[:20]):
+        assert isinstance(session.submit_open(short).exception(PATIENCE), AuthenticationError)
     with pytest.raises(UsageError):
         session.submit_seal(b"", iv=b"too short")
     session.close()

@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 
 import pytest
+from Crypto.Cipher import AES as AES_OF_PYCRYPTODOME
 from cryptography.hazmat.primitives.ciphers import Cipher, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 
 from opencrypto import AuthenticationError, Cryptoini, Framework, UsageError
 from opencrypto.client import Session
+from opencrypto_openssl import _siv
 from tests.drivers.rig import attached
 
 DRIVERS = ["openssl", "swcrypto"]
@@ -72,11 +74,36 @@ def test_siv_needs_no_nonce(framework: Framework, driver: str, bits: int) -> Non
                 data = bytes(length)
                 sealed = session.encrypt(data, aad=aad)
                 assert sealed.iv == b""
-                assert sealed.mac + sealed.data == AESSIV(key).encrypt(data, [aad])
+                other = AES_OF_PYCRYPTODOME.new(key, AES_OF_PYCRYPTODOME.MODE_SIV)
+                other.update(aad)
+                coded, tag = other.encrypt_and_digest(data)
+                assert (sealed.mac, sealed.data) == (tag, coded)
+                assert not data or tag + coded == AESSIV(key).encrypt(data, [aad])
                 assert session.encrypt(data, aad=aad) == sealed
                 assert session.decrypt(sealed, aad=aad) == data
                 with pytest.raises(AuthenticationError):
                     session.decrypt(sealed, aad=aad + b"x")
+
+
+@pytest.mark.parametrize("size", [32, 48, 64])
+def test_an_empty_message_where_the_library_takes_none(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As cryptography 44 does not: its tag is made of the library's CMAC."""
+    monkeypatch.setattr(_siv, "TAKES_NOTHING", False)
+    key = bytes(range(size))
+    siv = _siv.Siv(key)
+    for aad in (b"", b"a", bytes(100)):
+        other = AES_OF_PYCRYPTODOME.new(key, AES_OF_PYCRYPTODOME.MODE_SIV)
+        other.update(aad)
+        _, wanted = other.encrypt_and_digest(b"")
+        parts = [memoryview(aad)] if aad else []
+        assert siv.seal(b"", parts, [], 16) == wanted
+        assert siv.open(b"", parts, [memoryview(bytearray())], wanted)
+        assert not siv.open(b"", parts, [], bytes(16))
+    data = bytearray(b"text")
+    tag = siv.seal(b"", [], [memoryview(data)], 16)
+    assert tag + data == AESSIV(key).encrypt(b"text", [b""])
 
 
 @every_driver

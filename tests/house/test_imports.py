@@ -60,7 +60,7 @@ ORDER = (
     "_client.whole _client.futures _client.many",
     "_client.streams",
     "_client.pending _client.flight _client.key_flight _client.loops _client.turns",
-    "_client.aio_session _client.aio_framework",
+    "_client.aio_streams _client.aio_session _client.aio_framework",
     "_client.session",
     "_core.framework _core.default",
     # Faces.

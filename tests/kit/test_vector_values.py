@@ -66,7 +66,8 @@ def test_invalid_vectors_are_refused(name: str) -> None:
         module = require_module("cryptography.hazmat.primitives.ciphers.aead")
         exceptions = require_module("cryptography.exceptions")
         if name == "aes_siv":
-            with pytest.raises(exceptions.InvalidTag):
+            refused = (exceptions.InvalidTag,) if v.output else (exceptions.InvalidTag, ValueError)
+            with pytest.raises(refused):
                 module.AESSIV(v.key).decrypt(v.mac + v.output, [v.aad])
             continue
         key, nonce = key_and_nonce(v, 3 if name == "aes_ccm_16" else 4)

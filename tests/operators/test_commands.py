@@ -103,6 +103,15 @@ def test_sysctl_takes_the_options_of_sysctl(socket: Path) -> None:
     assert len(names) > 80
 
 
+def test_sysctl_plain_has_tabs(socket: Path) -> None:
+    """As every command's tables have them: name and value, described or set, and nothing else."""
+    assert run("sysctl", "--plain", "kern.usercrypto", socket=socket) == "kern.usercrypto\t1\n"
+    assert run("sysctl", "--plain", "kern.usercrypto=1", socket=socket) == "kern.usercrypto\t1\n"
+    said = run("sysctl", "--plain", "-d", "kern", socket=socket).splitlines()
+    assert [line.count("\t") for line in said] == [1, 1, 1]
+    assert run("sysctl", "--plain", "-n", "kern.usercrypto", socket=socket) == "1\n"
+
+
 def test_sysctl_n_of_a_branch_prints_the_values(socket: Path) -> None:
     """One a line, in the order of the names; lists as words, as sysctl(8) has them."""
     values = run("sysctl", "-n", "kern", "opencrypto.sizes.bounds", socket=socket).splitlines()

@@ -330,6 +330,7 @@ def test_every_query_of_the_dashboard_is_understood(scraped: tuple[Framework, Se
     framework, server = scraped
     board = json.loads((ROOT / "docs" / "grafana-dashboard.json").read_text())
     framework.attach(SwcryptoDriver())
+    framework.sysctl["opencrypto.sessions.watch"] = 1
     with Load(framework, threads=2, pause=0.001), Trouble(framework):
         server.wait_for("sum(rate(opencrypto_requests_total[5s])) > 0")
         for panel in board["panels"]:
@@ -348,7 +349,8 @@ def test_the_dashboard_shows_what_an_operator_asks_for_first() -> None:
     asked = " ".join(t["expr"] for panel in board["panels"] for t in panel["targets"])
     for name in (
         "driver_blocked_seconds", "oldest_request_in_flight_seconds", "selftest_failed",
-        "sessions_migrated_total", "session_oldest", "request_errors_total",
+        "sessions_migrated_total", "session_oldest_age", "session_oldest_idle",
+        "request_errors_total",
     ):  # fmt: skip
         assert f"opencrypto_{name}" in asked
     assert re.search(r"sum by \([^)]*errno", asked)
@@ -401,7 +403,7 @@ def test_opentelemetry_gets_all_that_prometheus_has() -> None:
     """Each sample of a scrape, histograms by `le` included, with the same value; and no other."""
     with Framework(plugins=[Hardware("hw"), Instant("sw")]) as framework:
         read = exported(framework)
-        framework.sysctl["opencrypto.timing"] = 1
+        framework.sysctl["opencrypto.timing"] = framework.sysctl["opencrypto.sessions.watch"] = 1
         with Load(framework, threads=2) as load:
             time.sleep(0.05)
         framework.detach("sw")

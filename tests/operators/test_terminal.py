@@ -101,8 +101,17 @@ def start(socket: Path) -> Iterator[Start]:
         top.child.close(force=True)
 
 
-@pytest.mark.parametrize("variables", [{}, {"NO_COLOR": "1"}, {"LANG": "C"}], ids=str)
-@pytest.mark.parametrize("size", [(60, 15), (80, 24), (120, 40), (200, 50)], ids=str)
+@pytest.mark.parametrize(
+    ("size", "variables"),
+    [
+        ((60, 15), {"LANG": "C"}),
+        ((80, 24), {}),
+        ((80, 24), {"NO_COLOR": "1"}),
+        ((120, 40), {"LANG": "C"}),
+        ((200, 50), {}),
+    ],
+    ids=str,
+)
 def test_it_fits(start: Start, size: tuple[int, int], variables: dict[str, str]) -> None:
     """Every name is there, whole; no line is longer than the terminal is wide; none is over."""
     top = start(size=size, **variables)
@@ -173,6 +182,23 @@ def test_help_and_unknown_keys(start: Start) -> None:
     top.child.send("\x1b[Z\x1bOP\t")  # keys that it has never heard of
     for _ in range(2):
         top.wait_for("q quit")
+    top.child.send("q")
+    top.ends()
+
+
+def test_what_it_says_is_whole_on_a_narrow_terminal(start: Start) -> None:
+    """A question that is longer than the terminal is wide has its end, and so has the help."""
+    top = start(size=(60, 15))
+    top.wait_for("q quit")
+    top.child.send("?")
+    for word in ("takes none.", "q quit", "t timing"):
+        top.wait_for(word)
+    top.child.send("d")
+    top.wait_for("(y/n)")
+    top.child.send("n")
+    top.wait_for("Nothing was done.")
+    drawn = ESCAPE.sub("", top.drawn.replace("\x1b[H", "\r\n"))  # a look begins at the top
+    assert max(map(len, drawn.split("\r\n"))) <= 60
     top.child.send("q")
     top.ends()
 

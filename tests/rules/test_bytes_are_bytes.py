@@ -308,6 +308,64 @@ def test_coroutines_take_what_sessions_take(form: str) -> None:
 
 
 @every_shape
+def test_messages_in_pieces_take_what_whole_ones_take(form: str) -> None:
+    """Waited for, and awaited."""
+    make = SHAPES[form]
+
+    def short(mac: bytes) -> Any:
+        """Shape a MAC, whose length is not one that every shape has."""
+        return memoryview(array.array("H", mac)) if form in ("doubles", "2-d, wide") else make(mac)
+
+    async def awaited(fw: Framework, sealed: Sealed, mac: bytes) -> None:
+        async with (
+            await fw.aio.session(CBC_HMAC) as session,
+            await session.encryptor(iv=make(IV), aad=make(KEY)) as encryptor,
+            await session.decryptor(make(IV), aad=make(KEY), unverified=True) as decryptor,
+            await session.decryptor(make(IV), aad=make(KEY), unverified=True) as other,
+        ):
+            assert await encryptor.update(make(DATA)) + await encryptor.finalize() == sealed.data
+            assert encryptor.tag == sealed.mac
+            assert await decryptor.update(make(sealed.data)) == DATA
+            await decryptor.finalize(short(sealed.mac))
+            await other.update(make(sealed.data))
+            await other.finalize_with_tag(short(sealed.mac))
+        async with (
+            await fw.aio.session(Cryptoini(CRYPTO_SHA1_HMAC, KEY)) as session,
+            await session.hasher() as hasher,
+        ):
+            await hasher.update(make(DATA))
+            await hasher.verify(short(mac))
+
+    with attached("openssl") as fw:
+        with Session(CBC_HMAC, framework=fw) as session:
+            sealed = session.encrypt(DATA, iv=IV, aad=KEY)
+            with session.encryptor(iv=make(IV), aad=make(KEY)) as encryptor:
+                assert encryptor.update(make(DATA)) + encryptor.finalize() == sealed.data
+                assert encryptor.tag == sealed.mac
+            for end in ("finalize", "finalize_with_tag"):
+                with session.decryptor(make(IV), aad=make(KEY), unverified=True) as decryptor:
+                    assert decryptor.update(make(sealed.data)) == DATA
+                    getattr(decryptor, end)(short(sealed.mac))
+        with Session(Cryptoini(CRYPTO_SHA1_HMAC, KEY), framework=fw) as session:
+            mac = session.mac(DATA)
+            with session.hasher() as hasher:
+                hasher.update(make(DATA))
+                hasher.verify(short(mac))
+        asyncio.run(awaited(fw, sealed, mac))
+
+
+@every_shape
+def test_a_seed_is_all_bytes_that_are_given(form: str) -> None:
+    """Two generators of one seed and one entropy give the same, whatever the shape."""
+    make = SHAPES[form]
+    with attached("swcrypto") as fw:
+        name = "drbg_nopr_sha256"
+        shaped = fw.rng(name, make(DATA), entropy=make(DATA))
+        with shaped, fw.rng(name, DATA, entropy=DATA) as other:
+            assert shaped.generate(40) == other.generate(40)
+
+
+@every_shape
 def test_a_digest_is_all_bytes_that_are_given(form: str) -> None:
     """What is signed of one shape is verified of another."""
     digest: Any = SHAPES[form](DATA)
@@ -396,7 +454,14 @@ KNOWN = {
         "submit_mac(data)", "submit_digest(data)", "submit_verify(data)", "submit_verify(mac)",
         "submit_compress(data)", "submit_decompress(data)",
     )),
-    "Sealed.from_bytes(token)",
+    *(f"{kind}.{method}" for kind in ("Session", "AsyncSession") for method in (
+        "encryptor(iv)", "encryptor(aad)", "decryptor(iv)", "decryptor(aad)",
+    )),
+    *(f"{kind}{method}" for kind in ("", "Async") for method in (
+        "Decryptor.finalize(tag)", "Decryptor.finalize_with_tag(tag)", "Hasher.update(data)",
+        "Hasher.verify(mac)",
+    )),
+    "Framework.rng(seed)", "Framework.rng(entropy)", "Sealed.from_bytes(token)",
     "scatter(data)", "AsyncFramework.dsa_sign(digest)", "AsyncFramework.dsa_verify(digest)",
 }  # fmt: skip
 """Every public parameter that takes bytes; each is tried above in all shapes."""

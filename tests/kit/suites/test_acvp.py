@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import CTR
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opencrypto import UsageError
+from opencrypto import Alg, UsageError
 from opencrypto.testing.faults import AcceptsForgeries, AnotherKey
 from opencrypto.testing.suites import acvp, check_suites
 from opencrypto.testing.suites.answering import answer_lines
@@ -61,7 +64,6 @@ def test_monte_carlo_comes_to_what_nist_has_published() -> None:
 # By the steps of NIST SP 800-20, as `cryptography`, which is OpenSSL, takes them.
 def test_monte_carlo_of_triple_des_takes_nists_steps() -> None:
     from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
-    from cryptography.hazmat.primitives.ciphers import Cipher
     from cryptography.hazmat.primitives.ciphers.modes import ECB
 
     keys = [
@@ -167,7 +169,6 @@ PROMPT: dict[str, Any] = json.loads((DATA / "ACVP-AES-CBC-1.0" / "prompt.json").
         ("ACVP-AES-CBC", {}, {"pt": "00"}, "takes whole blocks of 16 bytes only"),
         ("ACVP-AES-CBC", {}, {"pt": "no hex"}, "the file gives no pt"),
         ("ACVP-AES-CTR", {"testType": "CTR"}, {}, "would choose the counters"),
-        ("ACVP-AES-CTR", {}, {}, "counts from 1"),
         ("ACVP-AES-GCM", {"ivGen": "internal"}, {}, "would choose the IV"),
         ("ACVP-AES-GCM", {"tagLen": 128}, {"aad": ""}, "takes no nonce of 16 bytes"),
     ],
@@ -180,6 +181,27 @@ def test_what_is_refused_and_why(
     with Subject(SwcryptoDriver()) as subject, pytest.raises(RefusedError) as caught:
         acvp.answer(document, given | group, given["tests"][0] | test, subject)
     assert says in str(caught.value)
+
+
+class WithoutIcm(SwcryptoDriver):
+    """As it was before there was AES_ICM."""
+
+    capabilities = {  # noqa: RUF012 - as the base has it
+        alg: each for alg, each in SwcryptoDriver.capabilities.items() if alg != Alg.AES_ICM
+    }
+
+
+def test_any_counter_block_is_for_icm() -> None:
+    """RFC 3686's begins with 1; a driver that has that alone refuses the others."""
+    group = PROMPT["testGroups"][0]
+    asked = {"algorithm": "ACVP-AES-CTR"}, group, group["tests"][0]
+    with Subject(SwcryptoDriver()) as subject:
+        coded = acvp.answer(*asked, subject)["ct"]
+    key, iv, plain = (bytes.fromhex(group["tests"][0][name]) for name in ("key", "iv", "pt"))
+    context = Cipher(AES(key), CTR(iv)).encryptor()
+    assert bytes.fromhex(coded) == context.update(plain)
+    with Subject(WithoutIcm()) as subject, pytest.raises(RefusedError, match="counts from 1"):
+        acvp.answer(*asked, subject)
 
 
 JSON = st.recursive(
