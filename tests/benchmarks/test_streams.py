@@ -31,7 +31,7 @@ from tests.benchmarks.measure import table
 pytestmark = pytest.mark.bench
 
 LARGE = 128 << 20
-PIECES = (1 << 16, 1 << 18, 1 << 20, 1 << 22)
+PIECES = (1 << 16, 1 << 18, 1 << 20, 1 << 24)
 ROUNDS = 7
 FILE_MIB = int(os.environ.get("OPENCRYPTO_STREAM_MIB", "256"))
 """How large the file is; 10240 for the ten gigabytes that are asked for."""

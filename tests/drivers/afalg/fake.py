@@ -109,7 +109,7 @@ class FakeSocket:
         self.key: bytes = parent.key if parent else b""
         self.parent = parent
         self.answer = b""
-        self.pending = parent.pending if parent else b""
+        self.pending: bytes = parent.pending if parent else b""
         self.closed = False
 
     def setblocking(self, flag: bool) -> None:
