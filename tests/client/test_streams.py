@@ -10,6 +10,7 @@ import io
 import itertools
 import os
 import threading
+import tracemalloc
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -228,6 +229,45 @@ def test_hashlibs_idioms(fw: Framework, tmp_path: Path) -> None:
         with pytest.raises(AuthenticationError):
             wrong.verify(bytes(32))
         assert session.hasher().digest() == hmac.digest(MAC_KEY, b"", "sha256")
+
+
+@pytest.mark.parametrize("name", ["aes-128-ctr", "aes-128-cbc+hmac-sha2-256", "sha2-256"])
+def test_sixty_four_mebibytes_in_little_memory(name: str) -> None:
+    """Each piece against another library, and never more than a few of them in memory."""
+    piece, count = 1 << 20, 64
+    key = {"aes-128-ctr": KEY, "sha2-256": None}.get(name, (KEY, MAC_KEY))
+    with attached("openssl") as fw, fw.session(name, key) as session:
+        buffer = bytearray(piece)
+        tracemalloc.start()
+        try:
+            if name == "sha2-256":
+                hasher, theirs = session.hasher(), hashlib.sha256()
+                for number in range(count):
+                    buffer[:8] = number.to_bytes(8)
+                    hasher.update(buffer)
+                    theirs.update(buffer)
+                assert hasher.digest() == theirs.digest()
+                hasher.close()
+            else:
+                iv = bytes(16)
+                mode = modes.CTR(iv) if "ctr" in name else modes.CBC(iv)
+                cipher = Cipher(AES(KEY), mode).encryptor()
+                mac = hmac.new(MAC_KEY, iv, "sha256")
+                encryptor = session.encryptor(iv=iv)
+                for number in range(count):
+                    buffer[:8] = number.to_bytes(8)
+                    text = cipher.update(buffer)
+                    encryptor.update_into(buffer, buffer)
+                    assert buffer == text
+                    mac.update(text)
+                encryptor.finalize()
+                if session.maclen:
+                    mac.update(bytes(8))  # the length of no additional data
+                    assert encryptor.tag == mac.digest()
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert peak < 4 * piece
 
 
 def test_one_that_is_dropped_says_so_unless_its_answer_was_had(fw: Framework) -> None:

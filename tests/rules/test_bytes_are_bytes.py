@@ -458,9 +458,9 @@ KNOWN = {
         "encryptor(iv)", "encryptor(aad)", "decryptor(iv)", "decryptor(aad)",
     )),
     *(f"{kind}{method}" for kind in ("", "Async") for method in (
-        "Decryptor.finalize(tag)", "Decryptor.finalize_with_tag(tag)", "Hasher.update(data)",
-        "Hasher.verify(mac)",
+        "Decryptor.finalize(tag)", "Decryptor.finalize_with_tag(tag)", "Hasher.verify(mac)",
     )),
+    "AsyncHasher.update(data)",  # the other one's is typed as hashlib.file_digest wants it
     "Framework.rng(seed)", "Framework.rng(entropy)", "Sealed.from_bytes(token)",
     "scatter(data)", "AsyncFramework.dsa_sign(digest)", "AsyncFramework.dsa_verify(digest)",
 }  # fmt: skip
