@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import pytest
 
-from tests.support import require_module
+from tests.support import require_module, sample_of
 
 T = TypeVar("T")
 
@@ -55,7 +55,7 @@ _open_what_libuv_keeps()
 
 Run: TypeAlias = Callable[[Main[Any]], Any]
 
-every_loop = pytest.mark.parametrize("run", [by_asyncio, by_uvloop, by_trio])
+every_loop = pytest.mark.parametrize("run", sample_of([by_asyncio, by_uvloop, by_trio]))
 
 
 async def together(*awaitables: Awaitable[T]) -> list[T]:

@@ -362,11 +362,11 @@ def test_refused_by_a_driver_that_leaves_meanwhile_it_goes_to_the_next(
         if interrupted:
             turn_away = fw._dispatcher._turn_away
 
-            def signalled(crp: Cryptop, session: object, say: object = None) -> None:
+            def signalled(*_: object) -> None:
                 fw._dispatcher._turn_away = turn_away  # type: ignore[method-assign]  # a stand-in
                 raise KeyboardInterrupt
 
-            fw._dispatcher._turn_away = signalled  # type: ignore[method-assign]  # a stand-in
+            fw._dispatcher._turn_away = signalled  # type: ignore[method-assign,assignment]  # likewise
         with pytest.raises(KeyboardInterrupt) if interrupted else nullcontext():
             fw.dispatch(request(sid, log, flags=flags))
             step(fw)
