@@ -14,7 +14,7 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/$(VENV)/bytecode
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick lint format soak storm fuzz mutants kit gateway bench freethreaded lowest capture system clean
+.PHONY: help demo test quick lint format soak storm fuzz mutants kit gateway bench streams freethreaded lowest capture system clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -71,6 +71,10 @@ gateway: $(STAMP) ## the ESP gateway against the kernel's IPsec and its like, 20
 
 bench: $(STAMP) ## the tables of docs/performance.md
 	$(PYTEST) -m bench -s tests/benchmarks
+
+MIB ?= 10240
+streams: $(STAMP) ## a file of ten gigabytes through messages in pieces, in little memory (MIB=10240)
+	OPENCRYPTO_STREAM_MIB=$(MIB) $(PYTEST) -m bench -s tests/benchmarks/test_streams.py -k large_file
 
 # Core, sessions, key operations, virtual sessions and storms, without a global interpreter lock.
 # Single-threaded code runs at half its speed there, so on a busy machine the state machines take minutes.

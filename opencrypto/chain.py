@@ -63,7 +63,7 @@ from opencrypto._rules.shapes import (
     settle_mac,
     shape_of,
 )
-from opencrypto._streaming import AeadStream, ChainStream, CipherStream, MacStream
+from opencrypto._streaming import AeadStream, ByCounter, ChainStream, CipherStream, MacStream
 from opencrypto.constants import CRYPTO_SYMQ, CRYPTOCAP_F_SYNC, ERESTART
 from opencrypto.driver import Driver, DriverStream, Process, WorkerPool
 from opencrypto.exceptions import UsageError
@@ -72,6 +72,7 @@ __all__ = [
     "AeadExchange",
     "AeadStream",
     "AeadTransform",
+    "ByCounter",
     "BytesLike",
     "Chain",
     "ChainDriver",

@@ -38,6 +38,23 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
+# What a driver's contract finds out by doing the same thing thousands of times. The everyday loop
+# does so for one driver and one algorithm; all else of a contract takes a tenth of these three.
+THOUSANDFOLD = ("test_D15_nothing_grows", "test_D18_nothing_grows", "test_D24_")
+EXAMPLE = "test_contract_null.py::TestContract"
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest looks at marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow, in the everyday loop, what takes as long as a hundred other tests."""
+    if not QUICK:
+        return
+    for item in items:
+        the_example = EXAMPLE in item.nodeid and "NULL_HMAC" not in item.name
+        if item.name.startswith(THOUSANDFOLD) and not the_example:
+            item.add_marker(pytest.mark.slow)
+
+
 # The interpreter opens these once, when they are first needed, and keeps them.
 LAZY_FDS = ("/dev/null", "/dev/random", "/dev/urandom")
 GRACE_S = 2.0

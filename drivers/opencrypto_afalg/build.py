@@ -18,6 +18,7 @@ from opencrypto_afalg import ipsec
 from opencrypto_afalg.catalogue import Served
 from opencrypto_afalg.kernel import Kernel
 from opencrypto_afalg.names import Form
+from opencrypto_afalg.pieces import CounterCipher, PiecewiseMac
 from opencrypto_afalg.sockets import (
     DEVICE_MOST,
     Descriptors,
@@ -82,7 +83,8 @@ class Builder:
 
         if facts.kind is Kind.CIPHER:
             cipher = self.socketed(served, None if form is Form.NO_KEY else key)
-            return Cipher(cipher, form, nonce), cipher
+            made = CounterCipher if form is Form.COUNTER else Cipher
+            return made(cipher, form, nonce), cipher
         if facts.kind is Kind.AEAD:
             if keeps_salt:
                 return self._ipsec(served, key, maclen)
@@ -92,13 +94,13 @@ class Builder:
             plain = self.socketed(served, None)
             secret = bytes(cri.key or b"")
             if form is Form.PREFIXED:
-                return Mac(plain, facts.digest, secret), plain
+                return PiecewiseMac(plain, facts.digest, secret), plain
             fill = _fill(size, "little" if facts.alg == Alg.MD5_KPDK else "big")
-            return Mac(plain, facts.digest, secret + fill, secret), plain
+            return PiecewiseMac(plain, facts.digest, secret + fill, secret), plain
         # A keyed hash takes an empty key too; a plain one, or BLAKE2 without a key, takes none.
         keyed = facts.kind is Kind.MAC and (size > 0 or facts.alg not in _KEY_OPTIONAL)
         mac = self.socketed(served, key if keyed else None)
-        return Mac(mac, facts.digest), mac
+        return PiecewiseMac(mac, facts.digest), mac
 
     def _ipsec(
         self, served: Served, key: Callable[[], Key], maclen: int
@@ -126,7 +128,7 @@ class Builder:
             return Cipher(sockets, form), sockets
         if facts.kind is Kind.AEAD:
             return Aead(sockets, form), sockets
-        return Mac(sockets, facts.digest), sockets
+        return PiecewiseMac(sockets, facts.digest), sockets
 
     def trial(self, served: Served, alg: int, size: int) -> int:
         """

@@ -7,7 +7,7 @@ from __future__ import annotations
 import errno
 import logging
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -25,7 +25,7 @@ from opencrypto import (
     Driver,
     UsageError,
 )
-from opencrypto.chain import Chain, ChainSession, Segments, Transform, check
+from opencrypto.chain import Chain, ChainSession, ChainStream, Segments, Transform, check
 from opencrypto.driver import Process, WorkerPool, renew_after_fork
 from opencrypto.xform import Kind
 from opencrypto_afalg.authenc import FusedSession, authenc_key
@@ -34,6 +34,7 @@ from opencrypto_afalg.capability import KernelCapability, capabilities
 from opencrypto_afalg.catalogue import Catalogue, Served
 from opencrypto_afalg.kernel import Kernel
 from opencrypto_afalg.names import NAMES, Form, Name, authenc_name
+from opencrypto_afalg.pieces import KernelStream
 from opencrypto_afalg.quick import compile_session
 from opencrypto_afalg.random_op import INLINE_BITS, RandomOp
 from opencrypto_afalg.rng import makers
@@ -108,6 +109,7 @@ class AfalgDriver(Driver):
         self._random = RandomOp(self.kernel)
         self.rngs = {} if device else makers(self.kernel)
         self._sessions: dict[int, tuple[Process, list[KernelTransform]]] = {}
+        self._chains: dict[int, tuple[ChainSession, int]] = {}
         self.pool = WorkerPool(self.name, self._unblock, size=threads, depth=DEPTH)
         renew_after_fork(self)
 
@@ -155,8 +157,10 @@ class AfalgDriver(Driver):
         lid = self.newlid()
         while lid in self._sessions:  # after 2**32 of them
             lid = self.newlid()
-        process = self._compile(session, inline // max(1, len(sockets)), len(sockets) > 1)
+        inline //= max(1, len(sockets))
+        process = self._compile(session, inline, len(sockets) > 1)
         self._sessions[lid] = process, sockets
+        self._chains[lid] = session, inline
         return lid, process
 
     def _served(self, cri: Cryptoini) -> Served:
@@ -275,8 +279,31 @@ class AfalgDriver(Driver):
             self.remarks.append(remark)
         log.warning("driver %s %s", self.name, remark)
 
+    def newstream(self, lid: int, done: Callable[[Cryptop], None]) -> KernelStream:
+        """
+        Begin a message in pieces: hashes by ``MSG_MORE``, ciphers by chaining and counting.
+
+        Raises:
+            UsageError: an algorithm of the session takes whole messages only.
+        """
+        session, inline = self.chain_of(lid)
+        return KernelStream(self, ChainStream(session), inline, done)
+
+    def chain_of(self, lid: int) -> tuple[ChainSession, int]:
+        """
+        Return a session, and the bytes over which its work goes to a thread.
+
+        Raises:
+            UsageError: there is none.
+        """
+        known = self._chains.get(lid)
+        if known is None:
+            raise UsageError(f"driver {self.name} has no session {lid}", errno=errno.ENOENT)
+        return known
+
     def freesession(self, lid: int) -> None:
         """Close a session's sockets."""
+        self._chains.pop(lid, None)
         _, sockets = self._sessions.pop(lid, (None, []))
         for each in sockets:
             each.close()

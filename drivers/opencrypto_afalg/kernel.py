@@ -70,6 +70,10 @@ class Implementation:
         return self.asynchronous and not _SOFTWARE.search(self.driver)
 
 
+_KERNELS_SOCKET: Final = socket.socket
+"""Python's own, also where somebody has put another one in its place later."""
+
+
 class Kernel:
     """The kernel that runs us."""
 
@@ -83,7 +87,7 @@ class Kernel:
         family = getattr(socket, "AF_ALG", None)
         if family is None:
             raise OSError(errno.EAFNOSUPPORT, "this platform has no AF_ALG")
-        return socket.socket(family, socket.SOCK_SEQPACKET, 0)
+        return _KERNELS_SOCKET(family, socket.SOCK_SEQPACKET, 0)
 
     @property
     def release(self) -> tuple[int, int]:

@@ -254,6 +254,19 @@ class KernelTransform:
         """Close an operation socket whose request did not end well: what it holds is unknown."""
         self._descriptors.close(operation)
 
+    def take(self) -> socket.socket:
+        """
+        Return an operation socket for one message in pieces; `drop` it at its end.
+
+        Raises:
+            KernelRefused: there is none to be had.
+        """
+        return self._take()
+
+    def drop(self, operation: socket.socket) -> None:
+        """Close an operation socket that was taken."""
+        self._drop(operation)
+
     def _accept(self) -> socket.socket:
         # Under the lock: a number that is closed and opened anew meanwhile would be somebody
         # else's transform, with another key.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from hmac import compare_digest
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from opencrypto._client.written import LARGE, written
 from opencrypto._core.short import NOT_TAKEN, ShortWay
@@ -29,9 +29,9 @@ def not_taken(*given: object) -> Any:
     return NOT_TAKEN
 
 
-class Calls(NamedTuple):
+class Calls:
     """
-    What a session does by the short way.
+    What a session does by the short way; `not_taken` for what it does not.
 
     Attributes:
         seal: ``seal(data, aad, iv) -> token``; `iv` None for a fresh one.
@@ -46,15 +46,24 @@ class Calls(NamedTuple):
         verify: ``verify(data, mac) -> True``.
     """
 
-    seal: Call = not_taken
-    seal_into: Call = not_taken
-    seal_some: Call = not_taken
-    open: Call = not_taken
-    open_into: Call = not_taken
-    open_some: Call = not_taken
-    mac: Call = not_taken
-    mac_some: Call = not_taken
-    verify: Call = not_taken
+    __slots__ = (
+        "mac", "mac_some", "open", "open_into", "open_some", "seal", "seal_into", "seal_some",
+        "verify",
+    )  # fmt: skip
+
+    mac: Call
+    mac_some: Call
+    open: Call
+    open_into: Call
+    open_some: Call
+    seal: Call
+    seal_into: Call
+    seal_some: Call
+    verify: Call
+
+    def __init__(self, **calls: Call) -> None:
+        for name in self.__slots__:  # those of a tuple are found more slowly
+            setattr(self, name, calls.get(name, not_taken))
 
 
 NONE: Final = Calls()

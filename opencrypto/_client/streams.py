@@ -488,7 +488,7 @@ class Hasher(Stream):
         """How many **bytes** the algorithm takes at a time."""
         return FACTS[self._layout.auth or 0].block
 
-    def update(self, data: ReadableBuffer, /) -> None:
+    def update(self, data: BytesLike | ReadableBuffer, /) -> None:
         """
         Go on with the message.
 

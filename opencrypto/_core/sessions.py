@@ -234,9 +234,9 @@ class Sessions:
 
     # A driver leaves.
 
-    def orphan_all(self, slot: Slot, *, streams: bool = False) -> list[Session]:
+    def orphan_all(self, slot: Slot, *, streams: bool = False) -> None:
         """
-        Orphan every session of a driver that leaves; return them.
+        Orphan every session of a driver that leaves.
 
         With `streams`, those in which a message in pieces is open stay until its last piece.
         """
@@ -247,7 +247,6 @@ class Sessions:
             self.orphan(session)
             self.settle(session)
         self._drivers.check_drained(slot)
-        return sessions
 
     def end_streams(self, slot: Slot) -> None:
         """Give up the messages in pieces that a driver, which leaves, has open still."""

@@ -36,6 +36,7 @@ class DriverInfo(NamedTuple):
         flags: ``CRYPTOCAP_F_*``.
         algorithms: Names of what it offers, in order of number.
         keyops: Names of its key operations, likewise.
+        rngs: Names of its random number generators, sorted.
         implementations: Names of algorithms that something with a name of its own serves, and it.
         absent: Names of algorithms that turned out not to be there after all, and why.
         failed: Names of what it is not trusted with, and why: its known answers failed, or it
@@ -61,6 +62,7 @@ class DriverInfo(NamedTuple):
     flags: int = 0
     algorithms: tuple[str, ...] = ()
     keyops: tuple[str, ...] = ()
+    rngs: tuple[str, ...] = ()
     implementations: tuple[tuple[str, str], ...] = ()
     absent: tuple[tuple[str, str], ...] = ()
     failed: tuple[tuple[str, str], ...] = ()
@@ -126,6 +128,7 @@ def _info(slot: Slot, plugins: Plugins) -> DriverInfo:
         flags=slot.flags,
         algorithms=tuple(FACTS[alg].name for alg in sorted(slot.sym.algs)),
         keyops=tuple(KOPS[op].name for op in sorted(slot.keys.ops)),
+        rngs=tuple(sorted(slot.driver.rngs)) if slot.driver is not None else (),
         implementations=_known(slot, lambda capability: capability.implementation),
         absent=_known(slot, lambda capability: capability.absence),
         failed=tuple(failed_selftests(slot)),

@@ -63,7 +63,8 @@ class Wires:
     def run_requests(self) -> None:
         """Do what the request interrupt does."""
         self.lasting.check()
-        self.dispatcher.run_requests(self.key_requests.lane.run_turn)
+        if self.requests_wait():  # or it was for that alone
+            self.dispatcher.run_requests(self.key_requests.lane.run_turn)
 
     def requests_wait(self) -> bool:
         """Tell whether the request interrupt has work."""

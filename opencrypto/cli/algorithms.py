@@ -22,6 +22,9 @@ Only: TypeAlias = Annotated[
     ),
 ]
 
+Chain: TypeAlias = tuple[Named, ...]
+"""What a name means, in the order of the chain."""
+
 Spec: TypeAlias = tuple[int, int, int]
 """An algorithm of a recorded chain: its number, the key's bits, the MAC's bytes."""
 
@@ -32,7 +35,7 @@ def spec_name(chain: tuple[Spec, ...]) -> str:
     return chain_name([Cryptoini(alg, klen=klen, mlen=mlen) for alg, klen, mlen in chain])
 
 
-def chains(names: Iterable[str] | None) -> list[tuple[Named, ...]]:
+def chains(names: Iterable[str] | None) -> list[Chain]:
     """
     Look up what is asked for.
 

@@ -24,6 +24,9 @@ KEYS: Final = "q quit  ? help  s sort  up/down choose  d detach  a attach  t tim
 FRAME: Final = 4
 """Lines that are there in any case: title, a blank one, the table's heading, the keys."""
 
+LONGEST: Final = 6
+"""How many lines a message has at most."""
+
 NARROWEST: Final = 5
 """How many characters a column of numbers has at least, so that it stands still."""
 
@@ -234,7 +237,8 @@ def foot_lines(message: str, keys: str, width: int) -> list[Text]:
         line.truncate(width, overflow=overflow())
         return [line]
     wrapped = (textwrap.wrap(clean(part), width) for part in message.split("\n"))
-    return [Text(line, style="reverse") for lines in wrapped for line in lines]
+    lines = [line for part in wrapped for line in part]
+    return [Text(line, style="reverse") for line in lines[:LONGEST]]
 
 
 class Column(NamedTuple):

@@ -11,7 +11,7 @@ import errno
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -42,24 +42,28 @@ def record(
     file: File,
     seconds: Annotated[float, typer.Option("-t", min=0.01, help="For how long.")] = 10.0,
     count: Annotated[int | None, typer.Option("-c", min=1, help="At most so many.")] = None,
+    alg: algorithms.Only = None,
     as_json: live.Json = False,
     pid: live.Pid = None,
     socket: live.Socket = None,
 ) -> None:
     """Record requests into a file, until the time or the count is reached, or Ctrl-C."""
     gone: DriverGone | None = None
+    wanted = algorithms.chains(alg)
     with (
         live.connect(pid, socket) as client,
         files.writing(file, files.PRIVATE, new=True) as out,
     ):
         fields = client.trace("start")["fields"]
+        chain_at = fields.index("chain")
         head = {"format": FORMAT, "version": VERSION, "fields": fields}
         out.write(_line(head))
         written = 0
         lost = [0]
         try:
             for entries in _entries(client, seconds, lost):
-                kept = entries[: None if count is None else count - written]
+                fitting = [e for e in entries if _is_wanted(e[chain_at], wanted)]
+                kept = fitting[: None if count is None else count - written]
                 out.writelines(map(_line, kept))
                 written += len(kept)
                 if count is not None and written >= count:
@@ -192,9 +196,11 @@ def show_trace(
 def _only(entries: list[Entry], names: list[str] | None) -> list[Entry]:
     """Return the entries of sessions that have one of some algorithms or chains; all if none."""
     wanted = algorithms.chains(names)
-    if not wanted:
-        return entries
-    return [e for e in entries if any(algorithms.carries(e.chain, each) for each in wanted)]
+    return [entry for entry in entries if _is_wanted(entry.chain, wanted)]
+
+
+def _is_wanted(chain: Sequence[algorithms.Spec], wanted: Sequence[algorithms.Chain]) -> bool:
+    return not wanted or any(algorithms.carries(chain, each) for each in wanted)
 
 
 def chain_name(entry: Entry) -> str:

@@ -158,6 +158,11 @@ def test_authenticated_ciphers(framework: Framework, data: st.DataObject) -> Non
         sealed = session.encrypt(plain, iv=iv or None, aad=aad)
         assert (sealed.iv, sealed.data, sealed.mac) == (iv, wanted, tag[:mlen])
         assert session.decrypt(sealed, aad=aad) == plain
+        token = session.seal(plain, aad=aad, iv=iv or None)
+        assert token == iv + wanted + tag[:mlen]
+        assert session.open(token, aad=aad) == plain
+        with pytest.raises(AuthenticationError):
+            session.open(nearly(token, data), aad=aad)
         with pytest.raises(AuthenticationError):
             session.decrypt(sealed._replace(mac=nearly(sealed.mac, data)), aad=aad)
         if plain:
@@ -214,6 +219,7 @@ def test_a_cipher_and_an_authenticator(framework: Framework, data: st.DataObject
         whole = mac.other.run(keys[1] if keyed else b"", b"", b"", covered)[1]
         assert sealed.mac == whole[: mac.entry.mlen]
         assert session.decrypt(sealed, aad=aad) == plain
+        assert session.open(session.seal(plain, aad=aad), aad=aad) == plain
 
 
 WHOLE_ONLY = {"AES_XTS", "AES_CCM_16", "AES_SIV", "AES_GMAC"}

@@ -313,6 +313,48 @@ def test_a_session_that_is_withdrawn_gives_a_former_number_back() -> None:
     assert sorted(table) == [7, 8]
 
 
+def moves(own: Lineage[Stub], sid: int, table: dict[int, Stub]) -> Stub:
+    """Have the lineage's newest session followed by another one."""
+    assert own.newest is not None
+    own.newest.state = SessionState.ORPHANED
+    new = Stub(sid, own, table)
+    assert own.succeed(own.newest, new, table)
+    return new
+
+
+def test_a_former_number_that_is_the_present_one_again_is_not_forgotten_with_the_oldest() -> None:
+    """A driver gives a number anew that the session had before; there it stays in the table."""
+    table: dict[int, Stub] = {}
+    own: Lineage[Stub] = Lineage(Chain([Cryptoini(CRYPTO_NULL_CBC)]), 0)
+    own.first = 1
+    own.newest = Stub(1, own, table)
+    moves(own, 2, table)
+    moves(own, 3, table)
+    assert own.former == [2]
+    again = moves(own, 2, table)
+    assert own.former == [3]
+    assert table[2] is again
+
+
+def test_a_number_that_another_session_has_by_now_stays_its_own() -> None:
+    """When the oldest former SIDs are forgotten; one that is in no table at all is no hindrance."""
+    table: dict[int, Stub] = {}
+    own: Lineage[Stub] = Lineage(Chain([Cryptoini(CRYPTO_NULL_CBC)]), 0)
+    own.first = 1
+    own.newest = Stub(1, own, table)
+    moves(own, 2, table)
+    moves(own, 3, table)
+    moves(own, 4, table)
+    other: Lineage[Stub] = Lineage(Chain([Cryptoini(CRYPTO_NULL_CBC)]), 0)
+    taken = Stub(2, other, table)
+    del table[3]
+    for sid in range(5, 5 + MAX_ALIASES + 2):
+        moves(own, sid, table)
+    assert 2 not in own.former
+    assert 3 not in own.former
+    assert table[2] is taken
+
+
 def alive() -> int:
     """Count what there is of sessions."""
     return sum(isinstance(each, (Session, Lineage)) for each in gc.get_objects())

@@ -121,6 +121,24 @@ def test_what_a_callback_completes_waits_a_turn() -> None:
     assert len(queue) == 1
 
 
+def test_a_run_within_a_run_takes_the_rest_and_each_counts_its_own() -> None:
+    """A callback may have the queue run; the outer run then finds nothing more, and says so."""
+    queue: ReturnQueue[Cryptop] = ReturnQueue(lambda: None)
+    for opaque in "abc":
+        queue.put(Cryptop(opaque=opaque))
+    back: list[Cryptop] = []
+    inner: list[int] = []
+
+    def callback(crp: Cryptop) -> None:
+        back.append(crp)
+        if not inner:
+            inner.append(0)
+            inner[0] = queue.run(callback)
+
+    assert (queue.run(callback), inner) == (1, [2])
+    assert [crp.opaque for crp in back] == ["a", "b", "c"]
+
+
 def test_the_limit_is_exceeded_strictly_and_none_if_not_positive() -> None:
     """`over` is true above maxlen, not at it; 0 and less mean no limit."""
     queue: ReturnQueue[Cryptop] = ReturnQueue(lambda: None)

@@ -6,7 +6,8 @@ import threading
 from asyncio import CancelledError
 from collections.abc import Callable
 from contextlib import nullcontext
-from errno import EAGAIN, EIO
+from errno import EAGAIN, EINVAL, EIO, ENODEV
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from opencrypto import (
     CRYPTO_SYMQ,
     CRYPTOCAP_F_SOFTWARE,
     ERESTART,
+    BusyError,
     Cryptop,
     DriverBug,
     UsageError,
@@ -42,6 +44,79 @@ from tests.toy import (
 BATCH = CRYPTO_F_BATCH
 CBIMM = CRYPTO_F_CBIMM
 MORE = CRYPTO_HINT_MORE
+
+
+def test_what_is_dispatched_twice_is_counted_once() -> None:
+    """Neither with its session nor among those that have none."""
+    toy = Toy(hold=True)
+    with stepped(toy) as fw:
+        crp = request(newsession(fw), lambda _: None)
+        fw.dispatch(crp)
+        for flags in (CBIMM, BATCH):
+            crp.flags = flags
+            with pytest.raises(BusyError, match="dispatched already"):
+                fw.dispatch(crp)
+        crp.flags = CBIMM
+        assert fw._dispatcher.without_session.total().ops == 0
+        assert fw.stats.ops == 1
+        toy.answer()
+
+
+@pytest.mark.parametrize("ilen", [None, "8", 8.0, -1, 2**48])
+def test_a_length_that_is_none_is_refused_and_counts_no_bytes(ilen: Any) -> None:
+    with stepped(Toy()) as fw:
+        log = Log()
+        crp = request(newsession(fw), log)
+        crp.ilen = ilen
+        fw.dispatch(crp)
+        step(fw)
+        assert log.etypes == [EINVAL]
+        strays = fw._dispatcher.without_session.total()
+        assert (strays.ops, strays.bytes, strays.errs) == (1, 0, 1)
+
+
+def test_who_leaves_and_refuses_is_not_asked_again() -> None:
+    """A driver that unregisters within process and answers ERESTART: the request goes elsewhere."""
+
+    class Leaves(Toy):
+        def process(self, crp: Cryptop, hint: int) -> int:
+            self.seen.append((crp.opaque, hint))
+            fw.unregister_all(hid)
+            return ERESTART
+
+    toy = Leaves()
+    with stepped(toy) as fw:
+        (hid,) = (slot.hid for slot in fw._drivers if slot.driver is toy)
+        log = Log()
+        fw.dispatch(request(newsession(fw), log))
+        step(fw)
+        assert log.etypes == [ENODEV]
+        assert len(toy.seen) == 1
+
+
+def test_what_is_refused_after_its_session_has_moved_moves_too() -> None:
+    """A driver hands one request back, and then has no room for the next one of that session."""
+
+    class HandsBack(Toy):
+        def process(self, crp: Cryptop, hint: int) -> int:
+            if not self.held:
+                self.held.append(crp)
+                return 0
+            first = self.held[0]
+            first.fail(EAGAIN)
+            self.done(first)
+            return ERESTART
+
+    toy = HandsBack("one")
+    with stepped(toy, Toy("two")) as fw:
+        sid, log = newsession(fw), Log()
+        assert the_session(fw, sid).slot.driver is toy
+        crps = [request(sid, log) for _ in range(2)]
+        for crp in crps:
+            fw.dispatch(crp)
+        step(fw)
+        assert log.etypes == [EAGAIN, EAGAIN]
+        assert {crp.sid for crp in crps} == {the_session(fw, sid).latest().sid} != {sid}
 
 
 def test_the_straight_way_stays_in_the_callers_thread() -> None:
@@ -287,11 +362,11 @@ def test_refused_by_a_driver_that_leaves_meanwhile_it_goes_to_the_next(
         if interrupted:
             turn_away = fw._dispatcher._turn_away
 
-            def signalled(crp: Cryptop, session: object) -> None:
+            def signalled(*_: object) -> None:
                 fw._dispatcher._turn_away = turn_away  # type: ignore[method-assign]  # a stand-in
                 raise KeyboardInterrupt
 
-            fw._dispatcher._turn_away = signalled  # type: ignore[method-assign]  # a stand-in
+            fw._dispatcher._turn_away = signalled  # type: ignore[method-assign,assignment]  # likewise
         with pytest.raises(KeyboardInterrupt) if interrupted else nullcontext():
             fw.dispatch(request(sid, log, flags=flags))
             step(fw)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import errno
+import gc
 import threading
+import weakref
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import pytest
 
 from opencrypto import (
+    CRK_MOD_EXP,
     CRYPTO_F_BATCH,
     CRYPTO_F_CBIMM,
     CRYPTO_NULL_CBC,
+    Cryptkop,
     Cryptoini,
     Cryptop,
     Framework,
@@ -20,7 +24,15 @@ from opencrypto import (
     UsageError,
     hookimpl,
 )
-from opencrypto._state import IllegalTransition, SessionEvent, SessionState, SlotEvent, SlotState
+from opencrypto._state import (
+    IllegalTransition,
+    RequestState,
+    SessionEvent,
+    SessionState,
+    SlotEvent,
+    SlotState,
+)
+from opencrypto.driver import Process
 from opencrypto.testing import ManualInterrupt
 from tests.toy import (
     KEY,
@@ -472,3 +484,60 @@ def test_the_states_end_where_the_table_says() -> None:
         assert new.state is SessionState.LIVE
         fw.freesession(sid)
         assert stand_in.state is new.state is SessionState.FREED
+
+
+def test_freeing_no_session_does_nothing() -> None:
+    """0 names none; 1 could, and does not."""
+    with stepped(Toy()) as fw:
+        sid = newsession(fw)
+        fw.freesession(0)
+        with pytest.raises(UnknownSession):
+            fw.freesession(1)
+        assert list(fw._sessions.table) == [sid]
+
+
+def test_what_a_driver_has_compiled_goes_with_its_session() -> None:
+    """It may hold on to keys, and somebody may hold on to the session."""
+
+    class Compiles(Toy):
+        def newsession(self, ini: Sequence[Cryptoini]) -> tuple[int, Process]:
+            def process(crp: Cryptop, hint: int) -> int:
+                self.done(crp)
+                return 0
+
+            compiled.append(weakref.ref(process))
+            return super().newsession(ini), process
+
+    compiled: list[weakref.ref[Process]] = []
+    with stepped(Compiles()) as fw:
+        sid = newsession(fw)
+        session = the_session(fw, sid)
+        assert compiled[0]() is session.process
+        fw.freesession(sid)
+        gc.collect()
+        assert compiled[0]() is None
+
+
+def test_in_a_forked_child_a_request_is_its_consumers_again() -> None:
+    """And its session has none."""
+    with stepped(Toy()) as fw:
+        session = the_session(fw, newsession(fw))
+        crp = Cryptop()
+        crp.state, crp.holder = RequestState.SUBMITTED, session
+        session.inflight.add(crp)
+        session.queued = 1
+        session.after_fork(watched=False)
+        assert (crp.state, crp.holder) == (RequestState.IDLE, None)
+        assert (session.inflight, session.queued, session.straight) == (set(), 0, True)
+
+
+def test_in_a_forked_child_a_key_request_is_its_consumers_again() -> None:
+    """That which the parent's driver has, the child's has not."""
+    with stepped(Toy()) as fw:
+        (slot,) = (slot for slot in fw._drivers if slot.driver is not None)
+        krp = Cryptkop(CRK_MOD_EXP)
+        krp.state, krp.holder = RequestState.SUBMITTED, object()
+        slot.keys.inflight.add(krp)
+        slot.after_fork(slot.lock)
+        assert (krp.state, krp.holder) == (RequestState.IDLE, None)
+        assert not slot.keys.inflight

@@ -176,6 +176,7 @@ def test_the_keys_of_sessions_that_are_open_are_found(driver: str) -> None:
     assert set(left_of(driver, "open", chains)) == set(chains)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("driver", BOTH)
 def test_no_key_outlives_its_session(driver: str) -> None:
     """A cipher, an authenticated one and a MAC; before they are closed the keys are there."""

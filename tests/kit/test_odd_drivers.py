@@ -43,6 +43,7 @@ def test_an_exclusive_driver_skips_nothing() -> None:
     assert Exclusive.opened == []
 
 
+@pytest.mark.slow
 def test_few_sessions_are_no_fault() -> None:
     found = results(FourSessions, "D17", "D18")
     assert found["D17"].passed

@@ -262,6 +262,9 @@ def test_a_trace_is_recorded_shown_and_played(socket: Path, tmp_path: Path) -> N
     assert set(shown["drivers"]) == {"hw"}
     assert "\nnull\t" in run("trace", "show", str(file))
     assert "exists" in run("trace", "record", str(file), socket=socket, status=1)
+    for name, some in (("null", True), ("aes-128-gcm", False)):
+        other = ("trace", "record", str(tmp_path / name), "-t", "0.3", "--alg", name, "--json")
+        assert bool(json.loads(run(*other, socket=socket))["requests"]) is some
     words = ("trace", "replay", str(file), "-D", "null", "-D", "swcrypto")
     played = json.loads(run(*words, "--json"))["played"]
     assert [row["driver"] for row in played] == ["null", "swcrypto"]

@@ -17,7 +17,7 @@ import pytest
 from tests.operators.live_process import ROOT, watched
 from tests.operators.test_commands import COMMAND
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.shared_framework]
+pytestmark = [pytest.mark.slow, pytest.mark.shared_framework]
 
 ESCAPE: Final = re.compile(r"\x1b(\[[0-9;?]*[a-zA-Z]|[()][A-Z0-9])")
 LONG: Final = "card-in-the-second-slot"
@@ -40,6 +40,7 @@ class Top:
     ) -> None:
         env = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT}/drivers:{ROOT}/consumers"}
         env |= {"TERM": "xterm-256color", "LANG": "C.UTF-8", "LC_ALL": "", "LC_CTYPE": ""}
+        env |= {"COLUMNS": "", "LINES": ""}  # of whoever runs the tests
         env |= variables
         width, height = size
         self.child: pexpect.spawn[str] = pexpect.spawn(

@@ -192,7 +192,7 @@ def test_the_process_made_of_the_same_text_does_what_one_that_calls_the_quick_wa
     whole, calls = Ends(found.quick), Ends(lambda crp: wrapped.quick(crp))
     left: set[bool] = set()
 
-    @settings(max_examples=100)
+    @settings(max_examples=40)
     @given(requests(name))
     def ask(crp: Cryptop) -> None:
         before = bytes(crp.buf)

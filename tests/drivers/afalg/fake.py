@@ -23,7 +23,13 @@ from opencrypto_afalg.kernel import (
     Implementation,
     Kernel,
 )
-from opencrypto_afalg.sockets import ALG_SET_IV, ALG_SET_KEY, ALG_SET_OP, SOL_ALG
+from opencrypto_afalg.sockets import (
+    ALG_SET_IV,
+    ALG_SET_KEY,
+    ALG_SET_OP,
+    MSG_MORE,
+    SOL_ALG,
+)
 
 DIGESTS = {"sha1": "sha1", "sha256": "sha256", "md5": "md5", "sha512": "sha512"}
 
@@ -103,6 +109,7 @@ class FakeSocket:
         self.key: bytes = parent.key if parent else b""
         self.parent = parent
         self.answer = b""
+        self.pending: bytes = parent.pending if parent else b""
         self.closed = False
 
     def setblocking(self, flag: bool) -> None:
@@ -128,7 +135,11 @@ class FakeSocket:
             return len(data) - 1
         if self.driver in self.kernel.gone:
             raise OSError(errno.ENODEV, "")
-        self.answer = self._compute(data, {kind: value for _, kind, value in ancillary})
+        if flags & MSG_MORE:
+            self.pending += data
+            return len(data)
+        whole, self.pending = self.pending + data, b""
+        self.answer = self._compute(whole, {kind: value for _, kind, value in ancillary})
         if self.kernel.wrong:
             self.answer = bytes(len(self.answer))
         return len(data)

