@@ -33,6 +33,7 @@ class Pending(ABC, Generic[T]):
 
     __slots__ = (
         "_answer",
+        "_begun",
         "_claims",
         "_error",
         "_finish",
@@ -43,6 +44,7 @@ class Pending(ABC, Generic[T]):
     )
 
     def __init__(self, timeout: float | None, finish: Callable[[Any], T] | None = None) -> None:
+        self._begun = False
         self._finish = finish
         self.deadline = Deadline(timeout)
         self.given_up = False
@@ -53,7 +55,10 @@ class Pending(ABC, Generic[T]):
         self._error: BaseException | None = None
 
     def start(self) -> None:
-        """Begin, in the calling thread; what goes wrong is the answer."""
+        """Begin, once, in the calling thread; what goes wrong is the answer."""
+        if self._begun:
+            return
+        self._begun = True
         if self.given_up:
             self._dropped()
             self.over()

@@ -30,7 +30,7 @@ class Small:
     Attributes:
         answer: What the work returned.
         error: What it raised.
-        work: The work; None if nobody wants it any more.
+        work: The work; None if it is done, or nobody wants it any more.
     """
 
     __slots__ = ("answer", "error", "waiter", "work")
@@ -42,11 +42,12 @@ class Small:
         self.error: BaseException | None = None
 
     def run(self) -> None:
-        """Do the work."""
-        if self.work is None:
+        """Do the work, once."""
+        work, self.work = self.work, None
+        if work is None:
             return
         try:
-            self.answer = self.work()
+            self.answer = work()
         except BaseException as error:
             self.error = error
             if not isinstance(error, Exception):
@@ -99,7 +100,8 @@ class Turn:
             return
         self._begin(self._budget)
         while parked:
-            parked.popleft()()
+            parked[0]()  # which does nothing the second time, if an exception comes before this:
+            del parked[0]
             if monotonic() >= self.until:  # one at least, whatever the budget
                 return
 

@@ -39,6 +39,8 @@ from opencrypto import (
     UsageError,
 )
 from opencrypto._client import loops
+from opencrypto._client.pending import Work
+from opencrypto._client.turns import this_turn
 from opencrypto.aio import AsyncFramework, AsyncSession
 from opencrypto.client import Sealed, Session
 from tests.client.late import Late
@@ -674,9 +676,6 @@ def test_what_nobody_wants_any_more_is_not_begun() -> None:
 @every_loop
 def test_memory_is_left_alone_after_a_cancellation(run: Run) -> None:
     """Who was cancelled while a thread wrote into his memory is held until that is over."""
-    from opencrypto._client.pending import Work
-    from opencrypto._client.turns import this_turn
-
     anyio = require_module("anyio")
     began = threading.Event()
     memory = bytearray(8)
@@ -981,6 +980,52 @@ def test_an_interrupt_in_a_drivers_work_comes_through() -> None:
             asyncio.run(main())
         by_asyncio(main)
         assert fw.driver_bugs.count == 0
+
+
+@pytest.mark.parametrize("short", [False, True])
+def test_an_interrupt_in_a_turn_loses_none_of_those_who_wait_for_it(short: bool) -> None:
+    """It comes through to the program; the loop, run again, goes on with the rest."""
+
+    class Interrupted(Toy):
+        count = 0
+
+        def work(self, crp: Cryptop) -> None:
+            self.count += 1
+            if self.count == 5:
+                raise KeyboardInterrupt
+            super().work(crp)
+
+    driver = Interrupted()
+    with with_drivers(driver) as fw, fw.session(INI) as session:
+        fw.aio.budget = 1e-9
+        loop = asyncio.new_event_loop()
+
+        async def one(number: int) -> int:
+            if short:
+                this_turn().has_time(1e-9)  # as whoever parks something has asked before
+                return int(await this_turn().later(lambda: number if tick() else -1))
+            return (await session.aio.encrypt(bytes([number]) * 16)).data[0] ^ KEY[0]
+
+        def tick() -> bool:
+            driver.count += 1
+            if driver.count == 5:
+                raise KeyboardInterrupt
+            return True
+
+        tasks = [loop.create_task(one(number)) for number in range(20)]
+        interrupts = 0
+        while not all(task.done() for task in tasks):
+            try:
+                loop.run_until_complete(asyncio.wait(tasks))
+            except KeyboardInterrupt:
+                interrupts += 1
+        loop.close()
+        assert 1 <= interrupts <= 3
+        ends = [task.exception() or task.result() for task in tasks]
+        assert sum(isinstance(end, KeyboardInterrupt) for end in ends) == 1
+        assert [end for end in ends if isinstance(end, int)] == [
+            number for number, end in enumerate(ends) if isinstance(end, int)
+        ]
 
 
 def test_busy_is_a_typed_error_too() -> None:
