@@ -460,7 +460,7 @@ KNOWN = {
     *(f"{kind}{method}" for kind in ("", "Async") for method in (
         "Decryptor.finalize(tag)", "Decryptor.finalize_with_tag(tag)", "Hasher.verify(mac)",
     )),
-    "AsyncHasher.update(data)",  # the other one's is typed as hashlib.file_digest wants it
+    "AsyncHasher.update(data)", "Hasher.update(data)",
     "Framework.rng(seed)", "Framework.rng(entropy)", "Sealed.from_bytes(token)",
     "scatter(data)", "AsyncFramework.dsa_sign(digest)", "AsyncFramework.dsa_verify(digest)",
 }  # fmt: skip
