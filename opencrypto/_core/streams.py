@@ -190,7 +190,9 @@ class Stream:
                     self._to_driver(piece, crp, plan)
                     return
             piece.last = is_last(crp)
-            if message is None and piece.last:
+            if self._broken is not None and self._begins_anew(crp):
+                self._close()
+            if self._message is None and piece.last:
                 self._pass_on(piece, crp)
             elif self._admits(piece, crp):
                 self._hand_over(piece, crp)
@@ -228,17 +230,16 @@ class Stream:
         if answer:
             self._streams.refused(crp, session, answer)
 
+    def _begins_anew(self, crp: Cryptop) -> bool:
+        """Tell whether a request begins a message; raise, if that cannot be told."""
+        more_follows(crp)
+        return begins(crp, self._session.chain)
+
     def _admits(self, piece: _Waiting, crp: Cryptop) -> bool:
         """Find out whether a piece is the open message's, or begins one; else fail it."""
-        more_follows(crp)  # raises, if it does not know
-        if self._message is not None and begins(crp, self._session.chain):
-            if self._broken is None:
-                crp.fail(errno.EBUSY, OPEN)
-                return False
-            self._close()
-            if piece.last:  # it begins a message, and is the whole of it
-                self._pass_on(piece, crp)
-                return False
+        if self._begins_anew(crp) and self._message is not None:
+            crp.fail(errno.EBUSY, OPEN)
+            return False
         if self._broken is not None:
             crp.fail(*self._broken)
             if piece.last:

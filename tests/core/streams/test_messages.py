@@ -35,6 +35,7 @@ EINVAL, EBUSY = errno.EINVAL, errno.EBUSY
 def openssl() -> Iterator[Framework]:
     with attached("openssl") as fw:
         yield fw
+        assert fw.stats.driver_bugs == 0
 
 
 def test_whole_messages_go_as_ever_before_and_after() -> None:
@@ -91,8 +92,10 @@ def test_a_broken_message_ends_too_where_another_one_begins(openssl: Framework) 
     openssl.dispatch(cbc_piece(sid, log))
     openssl.dispatch(cbc_piece(sid, log, begins=True))
     openssl.dispatch(cbc_piece(sid, log, size=3))
-    openssl.dispatch(cbc_piece(sid, log, begins=True, more=False))
+    whole = cbc_piece(sid, log, begins=True, more=False)
+    openssl.dispatch(whole)
     assert log.etypes == [EINVAL, EINVAL, 0, EINVAL, 0]
+    assert (whole.etype, whole.error) == (0, "")  # it was completed once
 
 
 def test_the_flag_goes_on_all_descriptors_or_on_none(openssl: Framework) -> None:
