@@ -138,6 +138,9 @@ def test_every_key_operation_is_done_as_often_as_is_said(
     assert operation.name == word
     name = KOPS[operation.op].name
     having = [info.name for info in framework.drivers if name in info.keyops]
+    withheld = [why for info in framework.drivers for what, why in info.failed if what == name]
+    if withheld and not having:
+        pytest.skip(withheld[0])
     assert having
     for driver in having:
         before = framework.stats.drivers[driver]
@@ -250,12 +253,13 @@ def test_the_table(tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
-def test_json_has_what_a_program_wants() -> None:
+def test_json_has_what_a_program_wants(framework: Framework) -> None:
+    keyed = any("DSA_SIGN" in info.keyops for info in framework.drivers)
     words = ["gcm(aes)", "dsa2048", "-s", "256", "--threads", "2", "--depth", "4", "--decrypt"]
     status, document, _ = ask("speed", *words, "-D", "openssl", "-D", "swcrypto", *QUICK)
     assert status == 0
     assert {k: document[k] for k in ("threads", "depth", "decrypt", "interrupted", "planned")} == {
-        "threads": 2, "depth": 4, "decrypt": True, "interrupted": False, "planned": 3,
+        "threads": 2, "depth": 4, "decrypt": True, "interrupted": False, "planned": 2 + keyed,
     }  # fmt: skip
     assert [each["driver"] for each in document["rates"]] == ["openssl", "swcrypto"]
     for each in document["rates"] + document["key_rates"]:
@@ -265,7 +269,8 @@ def test_json_has_what_a_program_wants() -> None:
         assert each["bytes_per_second"] == pytest.approx(
             256 * each["operations_per_second"], rel=0.01
         )
-    assert document["not_measured"] == []
+    assert len(document["key_rates"]) == keyed
+    assert len(document["not_measured"]) == 1 - keyed
 
 
 def test_what_cannot_be_measured_is_named() -> None:
