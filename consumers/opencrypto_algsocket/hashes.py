@@ -24,18 +24,20 @@ class HashOperation(Operation):
     Args:
         size: The digest's length in **bytes**.
         begin: Makes a hasher of a new message; it raises ENOKEY without a key.
-        check_key: Does that alone.
+        check: Does that alone.
     """
 
-    def __init__(
-        self, size: int, begin: Callable[[], Hasher], check_key: Callable[[], None]
-    ) -> None:
+    def __init__(self, size: int, begin: Callable[[], Hasher], check: Callable[[], None]) -> None:
         super().__init__()
         self._size = size
-        self._check_key = check_key
+        self._check = check
         self._begin = begin
         self._message: Hasher | None = None
         self._result: bytes | None = None
+
+    def check_key(self) -> None:
+        """Refuse to work without a key (ENOKEY)."""
+        self._check()
 
     def write(self, data: bytes, control: Control | None, *, more: bool, deadline: Deadline) -> int:
         """Hash a piece of a message; the last piece ends it."""
@@ -80,8 +82,8 @@ class HashOperation(Operation):
 
     def clone(self) -> HashOperation:
         """Make another one, whose message has come as far as this one's."""
-        self._check_key()
-        twin = HashOperation(self._size, self._begin, self._check_key)
+        self.check_key()
+        twin = HashOperation(self._size, self._begin, self._check)
         if self._message is not None:
             twin._message = self._message.copy()
         return twin

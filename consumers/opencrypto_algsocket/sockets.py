@@ -284,7 +284,7 @@ class AlgSocket:
         """
         if assoclen is not None and assoclen < 0:
             raise TypeError("assoclen must be positive")
-        self._working()
+        self._working().check_key()
         given = None if iv is None else bytes(flat(iv, "IV"))
         return self._send(_joined(msg), control.given(op, given, assoclen), flags)
 
@@ -312,7 +312,7 @@ class AlgSocket:
                 message before the first one's answer is read; EAGAIN where it would wait;
                 EOPNOTSUPP on a transform's socket.
         """
-        self._working()
+        self._working().check_key()
         return self._send(_joined(buffers), control.read(ancdata), flags)
 
     def send(self, data: BytesLike, flags: int = 0) -> int:

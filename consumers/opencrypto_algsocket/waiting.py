@@ -28,6 +28,9 @@ class Operation(ABC):
         self.changed: Callable[[], None] = lambda: None
         self.closed = False
 
+    def check_key(self) -> None:
+        """Refuse to work without a key (ENOKEY), which is before anything else is looked at."""
+
     @abstractmethod
     def write(self, data: bytes, control: Control | None, *, more: bool, deadline: Deadline) -> int:
         """Take a piece of a message; return how much of it was taken."""

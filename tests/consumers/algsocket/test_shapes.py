@@ -69,6 +69,19 @@ def test_sha256(framework: Framework) -> None:
             assert (answer, flags) == (hashlib.sha256(b"").digest()[:8], alg.MSG_TRUNC)
 
 
+def test_as_many_blocks_as_fit(framework: Framework) -> None:
+    """And a read of less than one is refused, as kernels from 6.1.187 on do it."""
+    with made(framework, "skcipher", "ecb(aes)", bytes(16)) as algo:
+        op, _ = algo.accept()
+        with op:
+            op.sendmsg_afalg([bytes(48)], op=alg.ALG_OP_ENCRYPT)
+            assert len(op.recv(33)) == 32
+            with pytest.raises(OSError, match="less than a block") as error:
+                op.recv(15)
+            assert error.value.errno == errno.EINVAL
+            assert len(op.recv(16)) == 16
+
+
 def test_hmac_sha1(framework: Framework) -> None:
     with made(framework, "hash", "hmac(sha1)", b"Jefe") as algo:
         op, _ = algo.accept()
