@@ -14,7 +14,7 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/$(VENV)/bytecode
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick lint format soak storm fuzz mutants kit gateway bench streams freethreaded lowest capture system clean
+.PHONY: help demo test quick lint format soak storm fuzz mutants kit gateway algsocket bench streams freethreaded lowest capture system clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -68,6 +68,9 @@ kit: $(STAMP) ## every faulty driver of the kit against every clause, for a quar
 
 gateway: $(STAMP) ## the ESP gateway against the kernel's IPsec and its like, 20 MiB each way with every suite (as root)
 	OPENCRYPTO_GATEWAY_LONG=1 OPENCRYPTO_KERNEL_SECONDS=7200 $(PYTEST) -o faulthandler_timeout=0 tests/consumers/esp/gateway
+
+algsocket: $(STAMP) ## programs of any calls on a kernel's AF_ALG sockets and on ours, some ten thousand (EXAMPLES=2500)
+	OPENCRYPTO_ALG_EXAMPLES=$(or $(EXAMPLES),2500) $(PYTEST) -o faulthandler_timeout=0 -o timeout=0 tests/consumers/algsocket/test_differential.py
 
 bench: $(STAMP) ## the tables of docs/performance.md
 	$(PYTEST) -m bench -s tests/benchmarks

@@ -29,7 +29,8 @@ class CipherOperation(Buffered):
         self._asked = asked
         facts = bound.facts
         self._alg = facts.alg
-        self._block = facts.granule
+        # What a part of a message is cut to: of counter modes too, as in the kernel.
+        self._block = facts.block if facts.counter_iv else facts.granule
         self._ivlen = facts.salted_iv if bound.salted else facts.iv
         self._iv = bytes(self._ivlen)
         self._encrypt = False

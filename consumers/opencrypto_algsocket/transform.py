@@ -98,14 +98,18 @@ class Transform:
         self._rekey(bytearray(key))
 
     def _rekey(self, key: bytearray | KeySerial) -> None:
+        """Take another key; where it is refused there is none, as in the kernel."""
         before, self._key = self._key, key
+        _wipe(before)
         try:
             self._open()
         except BaseException:
-            self._key = before
+            self._key = None
+            session, self._session = self._session, None
             _wipe(key)
+            if session is not None:
+                session.close()
             raise
-        _wipe(before)
 
     def _set_serial(self, value: bytes | int) -> None:
         """Take a key out of the kernel's keyring; the drivers that can have sessions of it."""

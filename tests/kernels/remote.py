@@ -31,7 +31,7 @@ HERE: Final = os.environ.get("OPENCRYPTO_KERNEL", "host")
 """The kernel that this process runs on; the scripts of tools/ set it inside theirs."""
 
 REPORTS: Final = "OPENCRYPTO_KERNEL_REPORTS"
-PASSED_ON: Final = {"OPENCRYPTO_GATEWAY_LONG"}
+PASSED_ON: Final = {"OPENCRYPTO_GATEWAY_LONG", "OPENCRYPTO_ALG_EXAMPLES"}
 """What is said to the tests inside too: which of them there are depends on it."""
 
 SECONDS: Final = "OPENCRYPTO_KERNEL_SECONDS"
