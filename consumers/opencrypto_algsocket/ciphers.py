@@ -66,6 +66,8 @@ class CipherOperation(Buffered):
                     errno.EINVAL, f"{count} bytes are less than a block of {self._block}; read more"
                 )
         data = self.take(length)
+        if not data and self._alg == Alg.AES_XTS:
+            raise refused(errno.EINVAL, "XTS enciphers a block at least")
         if not data:
             return b""
         return self._enciphered(data)

@@ -22,6 +22,9 @@ class AssociatedData(Operation):
         super().__init__()
         self.data = bytearray()
 
+    def check_key(self) -> None:
+        """Do nothing: the operation's own descriptor needs the key."""
+
     def write(self, data: bytes, control: Control | None, *, more: bool, deadline: Deadline) -> int:
         """Take associated data of the next operation."""
         self.data += data
@@ -62,6 +65,10 @@ class Streamed(Operation):
     def set_iv(self, iv: bytes) -> None:
         """Set the IV of the next operation (ALG_AEAD_SET_IV)."""
         self._control = self._control._replace(iv=iv)
+
+    def check_key(self) -> None:
+        """Refuse to work without a key (ENOKEY)."""
+        self._operation.check_key()
 
     def write(self, data: bytes, control: Control | None, *, more: bool, deadline: Deadline) -> int:
         """Take input; it may be split over any number of writes."""

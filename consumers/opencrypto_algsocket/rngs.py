@@ -85,6 +85,9 @@ class RngOperation(Operation):
         self._source = source
         self._additional = b""
 
+    def check_key(self) -> None:
+        """Do nothing: a generator's key is its seed, without which it gives nothing."""
+
     def write(self, data: bytes, control: Control | None, *, more: bool, deadline: Deadline) -> int:
         """Take additional input of the next read, once the entropy is a test's."""
         if not self._source.is_deterministic:

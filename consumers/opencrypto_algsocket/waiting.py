@@ -28,6 +28,7 @@ class Operation(ABC):
         self.changed: Callable[[], None] = lambda: None
         self.closed = False
 
+    @abstractmethod
     def check_key(self) -> None:
         """Refuse to work without a key (ENOKEY), which is before anything else is looked at."""
 
@@ -105,10 +106,6 @@ class Buffered(Operation):
     @abstractmethod
     def begin(self, control: Control) -> None:
         """Take what the ancillary data say of the request."""
-
-    @abstractmethod
-    def check_key(self) -> None:
-        """Refuse to work without a key (ENOKEY)."""
 
     @abstractmethod
     def least(self) -> int:
