@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import logging
 import time
 from collections.abc import Mapping
 
@@ -21,15 +20,10 @@ from opencrypto import (
 )
 from opencrypto.chain import ChainDriver, TransformFactory
 from opencrypto.transforms import NULL
-from tests.core.storms import SECONDS, CToy, Pacer, alarms, until
+from tests.core.storms import MARKS, SECONDS, CToy, Pacer, alarms, until
 from tests.toy import newsession, nothing_left, request
 
-pytestmark = [pytest.mark.alone, pytest.mark.slow]
-
-
-@pytest.fixture(autouse=True)
-def _no_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logging.getLogger("opencrypto"), "disabled", True)
+pytestmark = [pytest.mark.slow, *MARKS]
 
 
 def is_attached(fw: Framework, name: str) -> bool:
