@@ -99,6 +99,8 @@ class Transform:
 
     def _rekey(self, key: bytearray | KeySerial) -> None:
         """Take another key; where it is refused there is none, as in the kernel."""
+        if self.bound.type == "skcipher" and not self._may_be_key(len(key)):
+            chain_of(self.bound, key, 0)  # raises, and the one before stays
         before, self._key = self._key, key
         _wipe(before)
         try:
@@ -110,6 +112,11 @@ class Transform:
             if session is not None:
                 session.close()
             raise
+
+    def _may_be_key(self, length: int) -> bool:
+        """Tell whether a length lies between the cipher's shortest key and its longest."""
+        lengths = self.bound.parts[0].keys
+        return lengths is None or min(lengths) <= length <= max(lengths)
 
     def _set_serial(self, value: bytes | int) -> None:
         """Take a key out of the kernel's keyring; the drivers that can have sessions of it."""
