@@ -38,7 +38,7 @@ def installed(framework: Framework | None = None) -> Iterator[None]:
         def __instancecheck__(cls, instance: object) -> bool:
             return isinstance(instance, real | AlgSocket)
 
-    class Installed(real, metaclass=Kind):  # type: ignore[misc]
+    class Installed(real, metaclass=Kind):  # type: ignore[misc]  # as Kind
         """`socket.socket`, but for the family AF_ALG."""
 
         def __new__(

@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from opencrypto import Cryptoini, Cryptop
 from opencrypto.chain import region, segments
-from opencrypto.constants import CRD_F_ENCRYPT
+from opencrypto.constants import CRD_F_ENCRYPT, CRD_F_MORE
 from opencrypto.driver import Process, Profile
 from opencrypto.exceptions import CryptoError, UsageError
 from opencrypto.testing.faults.fault import Fault
@@ -61,7 +61,9 @@ class LiesAboutSync(Fault):
     _taken = 0
 
     def serve(self, process: Process, crp: Cryptop, hint: int) -> int:
-        """Answer the third request a little later."""
+        """Answer the third request a little later, if it is whole: a piece is found out here."""
+        if any(crd.flags & CRD_F_MORE for crd in crp.desc):
+            return super().serve(process, crp, hint)
         self._taken += 1
         if self._taken != 3:
             return super().serve(process, crp, hint)
