@@ -45,7 +45,7 @@ LEAVING: Final = frozenset(
 
 
 MESSAGES: Final = 3
-"""How many objects at once, where the library has one for each message."""
+"""How many objects at once, where the library has one for each message, or several for one key."""
 
 
 def overwrite(ended: Iterable[tuple[int, int]], factories: Mapping[int, TransformFactory]) -> None:
@@ -59,9 +59,10 @@ def overwrite(ended: Iterable[tuple[int, int]], factories: Mapping[int, Transfor
     kept: list[Any] = []  # all at once, so that each is given memory of its own
     for alg, length in ended:
         if alg in LEAVING and FACTS[alg].key_ok(length):  # else it was refused
-            transform = factories[alg](Cryptoini(alg, WORTHLESS[:length]))
-            kept.append(transform)
-            kept += _used(alg, FACTS[alg].ivlen(length), transform)
+            for _ in range(MESSAGES if alg == CRYPTO_AES_CMAC else 1):
+                transform = factories[alg](Cryptoini(alg, WORTHLESS[:length]))
+                kept.append(transform)
+                kept += _used(alg, FACTS[alg].ivlen(length), transform)
 
 
 def _used(alg: int, ivlen: int, transform: Any) -> list[Any]:
