@@ -42,7 +42,8 @@ def older(fw: Framework, sid: int, seconds: float) -> None:
 
 
 def test_what_is_said_of_each_session() -> None:
-    with stepped(Toy("one", hold=True)) as fw:
+    toy = Toy("one", hold=True)
+    with stepped(toy) as fw:
         first = newsession(fw)
         promised = Profile("encrypt", ordered=True, shared=True)
         inis = [Cryptoini(CRYPTO_NULL_CBC), Cryptoini(CRYPTO_NULL_HMAC)]
@@ -60,6 +61,7 @@ def test_what_is_said_of_each_session() -> None:
         fw.freesession(first)
         assert [each.state for each in fw.open_sessions()] == ["live", "draining"]
         assert len(fw.open_sessions(most=1)) == 1
+        toy.answer()
 
 
 def test_counts_by_chain_and_by_age() -> None:
