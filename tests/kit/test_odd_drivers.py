@@ -71,6 +71,7 @@ class NeverReady(HandsKeysBack):
         return super().kprocess(krp, hint)
 
 
+@pytest.mark.slow
 def test_a_driver_that_hands_all_back_is_not_tried() -> None:
     report = check_driver(NeverReady, clauses={"K4"}, patience=PATIENCE)
     assert not report.ok

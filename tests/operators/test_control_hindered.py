@@ -91,6 +91,7 @@ def test_a_framework_whose_socket_is_refused_leaves_no_thread(tmp_path: Path) ->
     assert set(threading.enumerate()) <= before
 
 
+@pytest.mark.slow
 def test_a_flood_of_failing_accepts_is_logged_once_a_second(
     framework: Framework, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -86,6 +86,7 @@ def test_clients_that_speak_are_not_pushed_out(framework: Framework) -> None:
             client.close()
 
 
+@pytest.mark.slow
 def test_who_does_not_read_his_answers_waits_alone(framework: Framework, client: Client) -> None:
     """A client that asks without end and reads nothing holds up nobody else."""
     with raw(framework) as rude:

@@ -119,6 +119,7 @@ def test_so_many_as_are_asked_for(
             assert {each["sid"] for each in found} <= sids
 
 
+@pytest.mark.slow
 def test_a_strange_process_is_not_believed(place: Path) -> None:
     """What is no page of sessions is one sentence."""
     row = {"sid": 1, "chain": [], "drivers": [], "state": "live", "age": 0, "inflight": 0,

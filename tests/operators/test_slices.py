@@ -33,6 +33,7 @@ def slow_branch() -> Iterator[Node]:
         yield Node(f"slow.n{number}", "one of many", get)
 
 
+@pytest.mark.slow
 def test_while_one_reads_a_big_tree_others_are_answered(
     framework: Framework, client: Client
 ) -> None:

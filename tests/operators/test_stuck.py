@@ -173,6 +173,7 @@ def test_it_is_said_again_and_again_that_a_driver_stays_blocked(
         assert len(said()) == 3
 
 
+@pytest.mark.slow
 def test_it_is_said_that_a_driver_stays_silent(
     moody: tuple[Framework, Moody],
     monkeypatch: pytest.MonkeyPatch,

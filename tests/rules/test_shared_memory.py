@@ -232,6 +232,7 @@ def test_a_byte_flipped_after_the_encryption_is_not_authenticated(kind: str) -> 
         assert bytes(buf[END:]) == hmac.digest(MAC, head + text, "sha256")[:TAG]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.parametrize("driver", ["openssl", "swcrypto"])
 def test_another_process_gets_no_unverified_plaintext_released(driver: str) -> None:

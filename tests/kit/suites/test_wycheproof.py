@@ -208,6 +208,7 @@ def test_an_error_is_found(few: Path, fault: Any, says: str) -> None:
     assert says in str(report)
 
 
+@pytest.mark.slow
 def test_one_wrong_answer_in_a_thousand_is_found(few: Path) -> None:
     report = asked(few, FlipsOneAnswer)
     assert report.wrong == 1
