@@ -99,7 +99,8 @@ class AeadOperation(Buffered):
             raise refused(errno.EINVAL, f"the answer has {answer} bytes; read as many, not {count}")
         if self._iv is None:
             if self._encrypt:
-                self.take(self.used)
+                unsealed = self.take(self.used)
+                unsealed[:] = bytes(len(unsealed))
                 raise refused(errno.EINVAL, "each message needs an IV of its own; set ALG_SET_IV")
             self._iv = bytes(12 if self._ccm else self._ivlen)
         message = self.take(self.used)

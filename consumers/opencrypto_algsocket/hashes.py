@@ -85,7 +85,10 @@ class HashOperation(Operation):
         self.check_key()
         twin = HashOperation(self._size, self._begin, self._check)
         if self._message is not None:
-            twin._message = self._message.copy()
+            try:
+                twin._message = self._message.copy()
+            except CryptoError as error:
+                raise refused(errno.EOPNOTSUPP, error.strerror or str(error)) from None
         return twin
 
     def close(self) -> None:

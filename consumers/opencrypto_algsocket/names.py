@@ -14,9 +14,9 @@ from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from opencrypto import Framework, UsageError
-from opencrypto.driver import HARDWARE
 from opencrypto.xform import AEAD_PARTNERS, FACTS, Facts, Kind, Named, algorithms, named
 from opencrypto_algsocket.errors import refused
+from opencrypto_algsocket.numbers import CRYPTO_ALG_KERN_DRIVER_ONLY
 
 TYPES: Final = ("hash", "skcipher", "aead", "rng", "compress")
 """The types that may be bound. ``compress`` is of the proposal of 2010 alone."""
@@ -89,8 +89,6 @@ def bound(framework: Framework, kind: str, name: str, feat: int = 0, mask: int =
 
 
 def _class_of(feat: int, mask: int) -> int:
-    from opencrypto_algsocket.numbers import CRYPTO_ALG_KERN_DRIVER_ONLY
-
     if (feat | mask) & ~CRYPTO_ALG_KERN_DRIVER_ONLY:
         raise refused(errno.EINVAL, "of feat and mask only CRYPTO_ALG_KERN_DRIVER_ONLY is known")
     if not mask:
@@ -214,6 +212,3 @@ _AUTHENC: Final = tuple(
     for digest in ("md5", "sha1", "sha224", "sha256", "sha384", "sha512")
     for cipher in ("cbc(aes)", "cbc(des3_ede)", "rfc3686(ctr(aes))", "ctr(aes)")
 )
-
-PRIORITIES: Final = {HARDWARE: 4000, 1: 300, 2: 100}
-"""``/proc/crypto``'s priority of each class: a device above the libraries, plain software last."""

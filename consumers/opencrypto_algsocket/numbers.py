@@ -16,13 +16,9 @@ ALG_SET_AEAD_ASSOCLEN: Final = 4
 ALG_SET_AEAD_AUTHSIZE: Final = 5
 ALG_SET_DRBG_ENTROPY: Final = 6
 ALG_SET_KEY_BY_KEY_SERIAL: Final = 7
-ALG_SET_PUBKEY: Final = 6
-"""As CPython's socket has it; no kernel was ever released with it."""
 
 ALG_OP_DECRYPT: Final = 0
 ALG_OP_ENCRYPT: Final = 1
-ALG_OP_SIGN: Final = 2
-ALG_OP_VERIFY: Final = 3
 
 CRYPTO_ALG_KERN_DRIVER_ONLY: Final = 0x1000
 """A bit of ``salg_feat`` and ``salg_mask`` (linux/crypto.h): implementations that need a kernel."""

@@ -178,10 +178,6 @@ class Buffered(Operation):
         del self._buffer[:count]
         return data
 
-    def peek(self) -> bytearray:
-        """Return a copy of what waits."""
-        return self._buffer[:]
-
     def close(self) -> None:
         """Wipe what waits."""
         with self.lock:
